@@ -1,0 +1,194 @@
+"""Blobs: named arrays with a value (`data`) and a gradient (`diff`), shared by user and engine."""
+
+from __future__ import annotations
+
+import enum
+import math
+
+import numpy as np
+import torch
+
+
+class Head(enum.Enum):
+    """Which copy of a `SyncedTensor` is current."""
+
+    UNINITIALIZED = 0
+    HOST = 1
+    DEVICE = 2
+
+
+class SyncedTensor:
+    """One array with a host copy (numpy views handed to users) and a device copy (the engine's).
+
+    On the CPU both are one memory. Until a user asks for a view, tensors the engine produces are
+    adopted without a copy; from then on they are copied into the memory behind the view, which
+    stays the same as long as the number of elements stays.
+    """
+
+    def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
+        self.shape, self.dtype, self.device = shape, dtype, device
+        self.head = Head.UNINITIALIZED
+        self._host: torch.Tensor | None = None      # flat CPU tensor behind the views handed out
+        self._device: torch.Tensor | None = None
+
+    @property
+    def touched(self) -> bool:
+        """True once a user holds a view: autograd must not save this memory."""
+        return self._host is not None
+
+    def resize(self, shape: tuple[int, ...]) -> None:
+        """Another number of elements drops the content; the same number keeps it."""
+        if math.prod(shape) != math.prod(self.shape):
+            self._device, self.head = None, Head.UNINITIALIZED
+            if self.touched:
+                self._host = torch.zeros(math.prod(shape), dtype=self.dtype)
+        self.shape = shape
+
+    def adopt(self, value: torch.Tensor) -> None:
+        """Take `value` as the content."""
+        self.resize(tuple(value.shape))
+        value = value.detach().to(self.dtype)
+        if self.touched and self.device.type == "cpu":
+            self._host.copy_(value.reshape(-1))
+            self.head = Head.HOST
+        else:
+            self._device, self.head = value, Head.DEVICE
+
+    def read(self) -> torch.Tensor:
+        """The content on the device; zeros if nothing was ever written. May be changed in place."""
+        on_cpu = self.device.type == "cpu"
+        if self.head is Head.UNINITIALIZED:
+            self._fill_zero()
+        if self.head is Head.HOST and not on_cpu:
+            self._device, self.head = self._host.to(self.device), Head.DEVICE
+        return self._host if self.head is Head.HOST else self._device
+
+    def host(self) -> np.ndarray:
+        """A writable flat numpy view; the host copy becomes the current one."""
+        if self.head is not Head.HOST:
+            self._to_host()
+        return self._host.numpy()
+
+    def _fill_zero(self) -> None:
+        if self.touched:
+            self._host.zero_()
+            self.head = Head.HOST
+        else:
+            self._device = torch.zeros(self.shape, dtype=self.dtype, device=self.device)
+            self.head = Head.DEVICE
+
+    def _to_host(self) -> None:
+        value = self.read().reshape(-1)
+        if not self.touched:
+            # autograd may have saved the tensor we hold: users get memory of their own
+            self._host = torch.empty(value.numel(), dtype=self.dtype)
+        if self.head is not Head.HOST:
+            self._host.copy_(value)
+        if self.device.type == "cpu":
+            self._device = None
+        self.head = Head.HOST
+
+
+class Blob:
+    """An N-d array of values and its gradient.
+
+    `data` and `diff` are writable numpy views that stay live; `tensor` and `diff_tensor` are the
+    same values for code that works in torch. Assigning to these two adopts the tensor, its shape
+    included.
+    """
+
+    def __init__(self, shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float32,
+                 device: torch.device | str = "cpu") -> None:
+        shape, device = tuple(int(n) for n in shape), torch.device(device)
+        self._shape = shape
+        self._data = SyncedTensor(shape, dtype, device)
+        self._diff = SyncedTensor(shape, dtype, device)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._shape
+
+    @property
+    def count(self) -> int:
+        return math.prod(self._shape)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self._data.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self._data.device
+
+    def _legacy(self, axis: int) -> int:
+        if len(self._shape) > 4:
+            raise ValueError(f"num, channels, height and width need at most 4 axes, not {self._shape}")
+        return self._shape[axis] if axis < len(self._shape) else 1
+
+    num = property(lambda self: self._legacy(0), doc="First of four axes; absent ones count 1.")
+    channels = property(lambda self: self._legacy(1), doc="Second of four axes.")
+    height = property(lambda self: self._legacy(2), doc="Third of four axes.")
+    width = property(lambda self: self._legacy(3), doc="Fourth of four axes.")
+
+    def reshape(self, *shape: int) -> None:
+        """Give the blob a new shape. Content survives if the number of elements stays."""
+        if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
+            shape = tuple(shape[0])
+        shape = tuple(int(n) for n in shape)
+        if any(n < 0 for n in shape):
+            raise ValueError(f"a blob cannot have the shape {shape}")
+        self._shape = shape
+        self._data.resize(shape)
+        self._diff.resize(shape)
+
+    def share_data(self, other: Blob) -> None:
+        """Use the values of `other` as one's own: one memory, two shapes."""
+        self._data = other._data
+
+    def share_diff(self, other: Blob) -> None:
+        """Use the gradient of `other` as one's own."""
+        self._diff = other._diff
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._data.host().reshape(self._shape)
+
+    @property
+    def diff(self) -> np.ndarray:
+        return self._diff.host().reshape(self._shape)
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        return self._data.read().reshape(self._shape)
+
+    @tensor.setter
+    def tensor(self, value: torch.Tensor) -> None:
+        self._shape = tuple(value.shape)
+        self._data.adopt(value)
+        self._diff.resize(self._shape)
+
+    @property
+    def diff_tensor(self) -> torch.Tensor:
+        return self._diff.read().reshape(self._shape)
+
+    @diff_tensor.setter
+    def diff_tensor(self, value: torch.Tensor) -> None:
+        self._diff.adopt(value.reshape(self._shape))
+
+    @property
+    def touched(self) -> bool:
+        """True once a user holds a view of the values."""
+        return self._data.touched
+
+    @property
+    def memory(self) -> int:
+        """A number that blobs which share their values have in common."""
+        return id(self._data)
+
+    @property
+    def has_diff(self) -> bool:
+        """False until something wrote the gradient (it reads as zeros)."""
+        return self._diff.head is not Head.UNINITIALIZED
+
+    def __repr__(self) -> str:
+        return f"Blob{self._shape}"

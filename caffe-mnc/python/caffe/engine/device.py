@@ -1,0 +1,42 @@
+"""Where nets are built: the CPU or one GPU. Each thread has its own setting, as in Caffe."""
+
+from __future__ import annotations
+
+import threading
+
+import torch
+
+from caffe.engine.errors import CaffeError
+
+_state = threading.local()
+
+
+def set_mode_cpu() -> None:
+    """Nets made from now on (in this thread) compute on the CPU."""
+    _state.gpu = False
+
+
+def set_mode_gpu() -> None:
+    """Nets made from now on (in this thread) compute on the GPU chosen by `set_device`.
+
+    Raises CaffeError if PyTorch sees no CUDA device.
+    """
+    if not torch.cuda.is_available():
+        raise CaffeError("set_mode_gpu: PyTorch finds no CUDA device here; call "
+                         "caffe.set_mode_cpu() (tools: --cpu), or install a CUDA build of PyTorch")
+    _state.gpu = True
+
+
+def set_device(index: int) -> None:
+    """Choose the GPU by its index; takes effect with `set_mode_gpu`."""
+    count = torch.cuda.device_count()
+    if count and not 0 <= index < count:
+        raise CaffeError(f"set_device({index}): there are {count} CUDA devices, 0 to {count - 1}")
+    _state.index = index
+
+
+def current_device() -> torch.device:
+    """The device a net made now would use."""
+    if getattr(_state, "gpu", False):
+        return torch.device("cuda", getattr(_state, "index", 0))
+    return torch.device("cpu")

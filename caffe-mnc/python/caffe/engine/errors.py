@@ -1,0 +1,27 @@
+"""Errors a user can act on.
+
+CaffeError
+├── PrototxtError   a text file does not say what the format allows: file, line, column
+├── LayerError      a layer cannot be built or run: layer name and type, what it got
+└── WeightsError    a weight or state file cannot be used: file, layer, shapes
+
+The three are ValueErrors too, so that code which catches those keeps working.
+"""
+
+from __future__ import annotations
+
+
+class CaffeError(Exception):
+    """Base of every error raised on purpose by this package."""
+
+
+class PrototxtError(CaffeError, ValueError):
+    """A prototxt or solver file is not readable as what it should be."""
+
+
+class LayerError(CaffeError, ValueError):
+    """A layer got parameters, bottoms or values that it cannot work with."""
+
+
+class WeightsError(CaffeError, ValueError):
+    """A file of weights or of solver state does not fit, or is damaged."""

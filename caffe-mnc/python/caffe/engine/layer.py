@@ -1,0 +1,255 @@
+"""The layer contracts: `Layer`, Caffe's own, and `TorchLayer`, one differentiable function."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from caffe.engine.blob import Blob
+from caffe.engine.errors import LayerError
+from caffe.engine.fillers import fill
+from caffe.engine.registry import Registry
+
+LAYERS = Registry("layer type", LayerError)
+
+
+class Phase(enum.IntEnum):
+    """Equals Caffe's integers; prints as the prototxt spells it."""
+
+    TRAIN = 0
+    TEST = 1
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return format(self.name, spec)
+
+
+TRAIN, TEST = Phase.TRAIN, Phase.TEST
+
+
+@dataclass(frozen=True)
+class Arity:
+    """How many bottoms or tops a layer takes."""
+
+    least: int
+    most: float
+
+    def __contains__(self, count: int) -> bool:
+        return self.least <= count <= self.most
+
+    def __str__(self) -> str:
+        if self.most == self.least:
+            return f"{self.least}"
+        return f"{self.least} or more" if math.isinf(self.most) else f"{self.least} to {self.most}"
+
+
+def exactly(count: int) -> Arity:
+    return Arity(count, count)
+
+
+def at_least(count: int) -> Arity:
+    return Arity(count, math.inf)
+
+
+def between(least: int, most: int) -> Arity:
+    return Arity(least, most)
+
+
+class Layer:
+    """Caffe's layer: what a Python layer in a prototxt subclasses (`caffe.Layer`).
+
+    `setup`, `reshape` and `forward` are called with lists of bottom and top blobs; `backward`
+    with the tops, one flag a bottom, and the bottoms. Attributes set before `setup`: `name`,
+    `type`, `param` (the LayerParameter), `param_str`, `phase`, `dtype`, `device`, `blobs`.
+    """
+
+    num_bottom: Arity = at_least(0)
+    num_top: Arity = at_least(0)
+    no_gradient: tuple[int, ...] = ()    # bottoms that can never have a gradient (labels)
+    default_loss_weight = 0.0            # of the first top
+    replayable = False                   # forward may run again to record it: no state, no source
+    shapes_by_running = False            # forward itself gives the tops their shapes
+
+    def __init__(self, param: Any, phase: Phase = TRAIN, dtype: torch.dtype = torch.float32,
+                 device: torch.device | str = "cpu") -> None:
+        self.param = param
+        self.name, self.type = param.name, param.type
+        self.param_str = self.param_str_ = param.python_param.param_str
+        self.phase = Phase(phase)
+        self.dtype, self.device = dtype, torch.device(device)
+        self.blobs = BlobList(dtype, self.device)
+        self.recording = False
+        self.bottom_needs_gradient: list[bool] = []
+        self.blob_needs_gradient: list[bool] = []
+
+    def setup(self, bottom: list[Blob], top: list[Blob]) -> None:
+        """Read options, make parameters. Once."""
+
+    def reshape(self, bottom: list[Blob], top: list[Blob]) -> None:
+        """Give the tops their shapes. Before every forward."""
+
+    def forward(self, bottom: list[Blob], top: list[Blob]) -> None:
+        raise LayerError(f"{self.title} has no forward()")
+
+    def backward(self, top: list[Blob], propagate_down: list[bool], bottom: list[Blob]) -> None:
+        raise LayerError(f"{self.title} has no backward(), but its bottoms need a gradient")
+
+    @property
+    def title(self) -> str:
+        """How errors name the layer: layer "conv1" (Convolution)."""
+        return f'layer "{self.name}" ({self.type})'
+
+    def check_arity(self, bottom: Sequence, top: Sequence) -> None:
+        for what, blobs, arity in (("bottom", bottom, self.num_bottom), ("top", top, self.num_top)):
+            if len(blobs) not in arity:
+                raise LayerError(f"{self.title} takes {arity} {what} blob(s), got {len(blobs)}")
+
+    def add_blob(self, shape: Sequence[int], filler: Any = None) -> None:
+        """Append a parameter of `shape`, filled as the FillerParameter says (0 without one)."""
+        blob = self.blobs.add_blob(*shape)
+        if filler is not None:
+            try:
+                fill(blob.tensor, filler)
+            except ValueError as error:
+                raise LayerError(f"{self.title}: {error}") from error
+
+
+class BlobList(list):
+    """The parameters of a layer; `add_blob(*shape)` makes one more, filled with zeros."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+        super().__init__()
+        self._dtype, self._device = dtype, device
+
+    def add_blob(self, *shape: int) -> Blob:
+        self.append(Blob(shape, self._dtype, self._device))
+        return self[-1]
+
+
+class TorchLayer(Layer):
+    """A layer that is one differentiable function: `tops = compute(*bottoms, *parameters)`.
+
+    The engine records `compute` when a gradient is wanted and differentiates it by autograd, so
+    that a layer's gradient cannot disagree with its forward pass.
+    """
+
+    replayable = True
+    shapes_by_running = True
+    per_bottom = False      # compute is applied to each bottom by itself, with the same parameters
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._tape: tuple[list[torch.Tensor], tuple[torch.Tensor, ...]] | None = None
+        self._checked: tuple | None = None
+
+    def compute(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+        """The tops from the bottoms and then the parameters; changes none of them in place."""
+        raise NotImplementedError
+
+    def check(self, *shapes: tuple[int, ...]) -> None:
+        """Raise LayerError if bottoms of these shapes do not fit."""
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Top shapes from bottom shapes; by default found by running `compute` without data."""
+        meta = [torch.empty(s, dtype=self.dtype, device="meta") for s in shapes]
+        params = [torch.empty(b.shape, dtype=self.dtype, device="meta") for b in self.blobs]
+        with torch.no_grad():
+            return [tuple(t.shape) for t in self._guarded(meta, params)]
+
+    def reshape(self, bottom: list[Blob], top: list[Blob]) -> None:
+        shapes = tuple(b.shape for b in bottom)
+        self._check_shapes(shapes)
+        for blob, shape in zip(top, self.output_shapes(*shapes)):
+            blob.reshape(*shape)
+
+    def forward(self, bottom: list[Blob], top: list[Blob]) -> None:
+        self._check_shapes(tuple(b.shape for b in bottom))
+        record = self.recording and (any(self.bottom_needs_gradient) or any(self.blob_needs_gradient))
+        inputs = [_input(b, record, need) for b, need in zip(bottom, self._needs(bottom))]
+        params = [b.tensor.detach().requires_grad_(record and need)
+                  for b, need in zip(self.blobs, self._blob_needs())]
+        with torch.set_grad_enabled(record):
+            outputs = self._guarded(inputs, params)
+        for blob, value in zip(top, outputs):
+            blob.tensor = _own_memory(value, bottom)
+        self._tape = (inputs + params, outputs) if record else None
+
+    def backward(self, top: list[Blob], propagate_down: list[bool], bottom: list[Blob]) -> None:
+        refused = [i for i in self.no_gradient if i < len(bottom) and propagate_down[i]]
+        if refused:
+            raise LayerError(f"{self.title} cannot propagate a gradient to bottom {refused[0]}; "
+                             f"set propagate_down: false for it")
+        variables, outputs = self._tape
+        wanted = [v for v in variables if v.requires_grad]
+        pairs = [(o, t.diff_tensor.to(o.dtype)) for o, t in zip(outputs, top) if o.requires_grad]
+        if not wanted or not pairs:
+            return
+        found = torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs],
+                                    retain_graph=True, allow_unused=True)
+        gradients = iter(found)
+        by_variable = [next(gradients) if v.requires_grad else None for v in variables]
+        for blob, gradient in zip(bottom, by_variable):
+            if gradient is not None:
+                blob.diff_tensor = gradient
+        for blob, gradient in zip(self.blobs, by_variable[len(bottom):]):
+            if gradient is not None:
+                blob.diff_tensor.add_(gradient)
+
+    def _needs(self, bottom: list[Blob]) -> list[bool]:
+        return self.bottom_needs_gradient or [False] * len(bottom)
+
+    def _blob_needs(self) -> list[bool]:
+        return self.blob_needs_gradient or [False] * len(self.blobs)
+
+    def _check_shapes(self, shapes: tuple) -> None:
+        if shapes != self._checked:
+            self.check(*shapes)
+            self._checked = shapes
+
+    def _guarded(self, inputs: list[torch.Tensor], params: list[torch.Tensor]) -> tuple:
+        """Outputs as a tuple; whatever torch objects to is said with the layer's name."""
+        try:
+            if self.per_bottom:
+                return tuple(self.compute(x, *params) for x in inputs)
+            outputs = self.compute(*inputs, *params)
+        except LayerError:
+            raise
+        except (RuntimeError, ValueError, IndexError, TypeError) as error:
+            shapes = ", ".join(str(tuple(x.shape)) for x in inputs)
+            raise LayerError(f"{self.title} with bottoms of shape {shapes}: {error}") from error
+        return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
+class LossLayer(TorchLayer):
+    """Prediction and label in, a scalar out; the first top counts in the loss with weight 1."""
+
+    num_bottom = exactly(2)
+    num_top = at_least(1)
+    no_gradient = (1,)
+    default_loss_weight = 1.0
+
+
+def _input(blob: Blob, record: bool, need: bool) -> torch.Tensor:
+    """The value `compute` works on: never memory that a user may write to while it is recorded."""
+    value = blob.tensor
+    if record and blob.touched:
+        value = value.clone()
+    return value.detach().requires_grad_(record and need)
+
+
+def _own_memory(value: torch.Tensor, bottom: list[Blob]) -> torch.Tensor:
+    """`value`, copied if it is a view of memory that a user can write to through a bottom."""
+    value = value.detach()
+    for blob in bottom:
+        if blob.touched and value.device.type == "cpu" and value.numel() and (
+                value.untyped_storage().data_ptr()
+                == blob.tensor.untyped_storage().data_ptr()):
+            return value.clone()
+    return value

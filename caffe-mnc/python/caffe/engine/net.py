@@ -1,0 +1,284 @@
+"""Nets: built from a prototxt, run forward and backward, loaded and saved. Caffe's `Net`."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from caffe.engine import log, weights as weight_files
+from caffe.engine.blob import Blob
+from caffe.engine.device import current_device
+from caffe.engine.errors import CaffeError
+from caffe.engine.layer import TRAIN, Layer, Phase
+from caffe.engine.net_build import (Node, connect, filter_by_state, insert_splits, make_layer,
+                                    mark_backward, noted)
+from caffe.engine.parameters import Parameters
+from caffe.engine.prototxt import read_net
+from caffe.engine.recording import Recording
+from caffe.engine.registry import nearest
+from caffe.engine.upgrade import upgrade
+from caffe.proto import caffe_pb2
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+class Net:
+    """A net of layers, in the forms pycaffe knows:
+
+    Net(file, phase, level=0, stages=None, weights=None) and the older Net(file, weights, phase).
+    `dtype='float64'` builds it in double precision, for gradient checks of whole nets.
+
+    `blobs` and `params` are OrderedDicts by blob and layer name; `layers` holds the layer objects
+    (a Python layer is the user's own object); `inputs` and `outputs` are names of blobs.
+    Raises PrototxtError, LayerError, WeightsError.
+    """
+
+    def __init__(self, network_file: str, *args: Any, **options: Any) -> None:
+        given = _arguments(args, options)
+        self._build(read_net(str(network_file)), given["phase"], given["level"], given["stages"],
+                    given["dtype"])
+        if given["weights"] is not None:
+            self.copy_from(given["weights"])
+
+    @classmethod
+    def from_proto(cls, param: Any, phase: int, level: int = 0,
+                   stages: Iterable[str] | None = None, dtype: str = "float32") -> Net:
+        """A net from a NetParameter message instead of a file."""
+        net = cls.__new__(cls)
+        net._build(param, phase, level, stages, dtype)
+        return net
+
+    # --- building ---------------------------------------------------------------------------
+
+    def _build(self, param: Any, phase: int, level: int, stages: Iterable[str] | None,
+               dtype: str) -> None:
+        if dtype not in DTYPES:
+            raise CaffeError(f"dtype {dtype!r}: a net can be {' or '.join(DTYPES)}")
+        self.phase, self.dtype, self.device = Phase(phase), DTYPES[dtype], current_device()
+        state = caffe_pb2.NetState()
+        state.CopyFrom(param.state)
+        state.phase = int(phase)
+        if level:
+            state.level = level
+        state.stage.extend(stages or [])
+        self.proto = insert_splits(filter_by_state(upgrade(param), state))
+        self.proto.state.CopyFrom(state)
+        self.name = self.proto.name
+        self.parameters = Parameters()
+        self._nodes, self._blob_names, self._blobs = connect(
+            self.proto, self._make_layer, self._make_blob, self.parameters.add_layer)
+        mark_backward(self._nodes, param.force_backward, self.parameters.learns)
+        self._recording = Recording(self._nodes, always=self.phase == TRAIN)
+        self._index()
+        log.info('Network "%s" initialized: %d layers, %d blobs', self.name, len(self._nodes),
+                 len(self._blobs))
+
+    def _make_layer(self, layer_param: Any) -> Layer:
+        phase = layer_param.phase if layer_param.HasField("phase") else self.phase
+        return make_layer(layer_param, phase, self.dtype, self.device)
+
+    def _make_blob(self) -> Blob:
+        return Blob((), self.dtype, self.device)
+
+    def _index(self) -> None:
+        """The dictionaries and lists by which users find layers and blobs."""
+        named = [(n, b) for n, b in zip(self._blob_names, self._blobs) if n != "(automatic)"]
+        self.layers = [node.layer for node in self._nodes]
+        self._layer_names = [layer.name for layer in self.layers]
+        self.layer_dict = OrderedDict(zip(self._layer_names, self.layers))
+        self.blobs = OrderedDict(named)
+        self.params = OrderedDict((y.name, y.blobs) for y in self.layers if len(y.blobs))
+        self.bottom_names = OrderedDict((node.layer.name, self._names(node.bottom_ids))
+                                        for node in self._nodes)
+        self.top_names = OrderedDict((node.layer.name, self._names(node.top_ids))
+                                     for node in self._nodes)
+        self._inputs = [i for node in self._nodes if node.layer.type == "Input"
+                        for i in node.top_ids]
+        self.inputs = self._names(self._inputs)
+        self.outputs = self._find_outputs()
+        weights = dict.fromkeys(range(len(self._blobs)), 0.0)
+        for node in self._nodes:
+            weights.update({i: w for i, w in zip(node.top_ids, node.loss_weights)})
+        self._blob_loss_weights = [weights[i] for i in range(len(self._blobs))]
+        self.blob_loss_weights = OrderedDict(
+            (n, w) for n, w in zip(self._blob_names, self._blob_loss_weights)
+            if n != "(automatic)")
+
+    def _names(self, ids: Iterable[int]) -> list[str]:
+        return [self._blob_names[i] for i in ids]
+
+    def _find_outputs(self) -> list[str]:
+        """Blobs nobody consumes, in Caffe's order: by name."""
+        loose: set[int] = set()
+        for node in self._nodes:
+            loose.difference_update(node.bottom_ids)
+            loose.update(node.top_ids)
+        return sorted(n for n in self._names(loose) if n != "(automatic)")
+
+    # --- parameters -------------------------------------------------------------------------
+
+    @property
+    def learnable_params(self) -> list[Blob]:
+        """Each parameter once: those that share one are left out."""
+        return self.parameters.blobs
+
+    @property
+    def params_lr(self) -> list[float]:
+        return self.parameters.lr_mult
+
+    @property
+    def params_weight_decay(self) -> list[float]:
+        return self.parameters.decay_mult
+
+    def param_id(self, layer: int, index: int) -> tuple[int, int]:
+        """(layer, index) of the owner of a parameter; itself if it is not shared."""
+        return self.parameters.owner[layer, index]
+
+    def clear_param_diffs(self) -> None:
+        for blob in self.learnable_params:
+            blob.diff_tensor.zero_()
+
+    # --- running ----------------------------------------------------------------------------
+
+    def reshape(self) -> None:
+        """Carry new shapes of the inputs through all layers."""
+        for node in self._nodes:
+            with noted(node.layer):
+                node.layer.reshape(node.bottom, node.top)
+
+    def forward(self, blobs: list[str] | None = None, start: str | None = None,
+                end: str | None = None, **inputs: np.ndarray) -> OrderedDict[str, np.ndarray]:
+        """Run layers `start` to `end`; returns the data of the outputs (or of `end`'s tops) and
+        of `blobs`. Keyword arguments fill input blobs, whose first axis must match.
+        """
+        first = self._position(start) if start is not None else 0
+        last = self._position(end) if end is not None else len(self._nodes) - 1
+        if inputs:
+            self._fill(inputs, self.inputs, "input", "data")
+        self._forward(first, last)
+        names = self.top_names[end] if end is not None else self.outputs
+        return OrderedDict((n, self.blobs[n].data) for n in dict.fromkeys([*names, *(blobs or [])]))
+
+    def backward(self, diffs: list[str] | None = None, start: str | None = None,
+                 end: str | None = None, **outputs: np.ndarray) -> OrderedDict[str, np.ndarray]:
+        """Run backward from layer `start` down to `end`; returns the diffs of the inputs (or of
+        `end`'s bottoms) and of `diffs`. Keyword arguments fill diffs of output blobs.
+        """
+        first = self._position(start) if start is not None else len(self._nodes) - 1
+        last = self._position(end) if end is not None else 0
+        if outputs:
+            names = self.top_names[start] if start is not None else self.outputs
+            self._fill(outputs, names, "output", "diff")
+        self._backward(first, last)
+        names = self.bottom_names[end] if end is not None else self.inputs
+        return OrderedDict((n, self.blobs[n].diff) for n in dict.fromkeys([*names, *(diffs or [])]))
+
+    def _forward(self, first: int, last: int) -> float:
+        """Run layers first..last; returns the weighted loss of their tops."""
+        run = self._recording.start_forward(first, last)
+        for i in range(first, last + 1):
+            self._forward_layer(i, run)
+        return self._loss(first, last)
+
+    def _forward_layer(self, i: int, run: Callable[[int], None]) -> None:
+        node = self._nodes[i]
+        run(i)
+        with noted(node.layer):
+            if not node.layer.shapes_by_running:
+                node.layer.reshape(node.bottom, node.top)
+            node.layer.forward(node.bottom, node.top)
+        for blob, weight in zip(node.top, node.loss_weights):
+            if weight and not blob.has_diff:
+                blob.diff_tensor.fill_(weight)
+
+    def _loss(self, first: int, last: int) -> float:
+        terms = [weight * blob.tensor.sum() for node in self._nodes[first:last + 1]
+                 for blob, weight in zip(node.top, node.loss_weights) if weight]
+        return float(torch.stack(terms).sum()) if terms else 0.0
+
+    def _backward(self, first: int, last: int) -> None:
+        self._recording.ensure(self._forward_layer)
+        for i in range(first, last - 1, -1):
+            node = self._nodes[i]
+            if node.need_backward:
+                with noted(node.layer):
+                    node.layer.backward(node.top, node.layer.bottom_needs_gradient, node.bottom)
+
+    def forward_backward(self) -> float:
+        """One forward and one backward pass; returns the weighted loss."""
+        loss = self._forward(0, len(self._nodes) - 1)
+        self._backward(len(self._nodes) - 1, 0)
+        return loss
+
+    def _position(self, layer: str) -> int:
+        try:
+            return self._layer_names.index(layer)
+        except ValueError:
+            hint = nearest(layer, self._layer_names) or f" it has {', '.join(self._layer_names)}"
+            raise ValueError(f'the net has no layer "{layer}";{hint}') from None
+
+    def _fill(self, given: dict, allowed: list[str], what: str, attribute: str) -> None:
+        for name, value in given.items():
+            if name not in allowed:
+                raise ValueError(f'"{name}" is not an {what} blob of the net; {what}s: '
+                                 f"{', '.join(allowed) or 'none'}")
+            target = getattr(self.blobs[name], attribute)
+            value = np.asarray(value)
+            if value.shape[:1] != target.shape[:1] or value.size != target.size:
+                raise ValueError(f'{what} "{name}" has the shape {target.shape}, got '
+                                 f"{value.shape}; net.blobs['{name}'].reshape(...) changes it")
+            target[...] = value.reshape(target.shape)
+
+    # --- weights ----------------------------------------------------------------------------
+
+    def copy_from(self, path: str) -> None:
+        """Load weights by layer name from a .caffemodel or HDF5 file (told by content)."""
+        weight_files.load(self, str(path))
+
+    def save(self, path: str) -> None:
+        """Write the weights as a .caffemodel."""
+        weight_files.save_caffemodel(self, str(path))
+
+    def save_hdf5(self, path: str, write_diff: bool = False) -> None:
+        """Write the weights (and diffs) as HDF5."""
+        weight_files.save_hdf5(self, str(path), write_diff)
+
+    save_to_hdf5 = save_hdf5        # the MNC fork's name
+    load_hdf5 = copy_from
+
+    def to_proto(self, write_diff: bool = False) -> Any:
+        """The net as a NetParameter with its weights, as Caffe writes it."""
+        return weight_files.to_proto(self, write_diff)
+
+    def share_with(self, other: Net) -> None:
+        """Use the parameters of `other` for layers of the same name: one memory."""
+        for layer in self.layers:
+            source = other.params.get(layer.name, [])
+            if len(source) != len(layer.blobs) and len(source):
+                raise CaffeError(f"share_with: {layer.title} has {len(layer.blobs)} parameters, "
+                                 f"the other net's {len(source)}")
+            for mine, theirs in zip(layer.blobs, source):
+                if mine.shape != theirs.shape:
+                    raise CaffeError(f"share_with: {layer.title} has a parameter of shape "
+                                     f"{mine.shape}, the other net's has {theirs.shape}")
+                mine.share_data(theirs)
+
+
+def _arguments(args: tuple, options: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of Net() after the file, in either of pycaffe's orders."""
+    old_form = bool(args) and isinstance(args[0], (str, bytes, os.PathLike))
+    order = ("weights", "phase") if old_form else ("phase", "level", "stages", "weights")
+    known = {"phase": None, "level": 0, "stages": None, "weights": None, "dtype": "float32"}
+    unknown = set(options).difference(known)
+    if unknown or len(args) > len(order):
+        raise TypeError(f"Net(file, phase, level, stages, weights, dtype) or Net(file, weights, "
+                        f"phase); got {args} {options}")
+    given = {**known, **dict(zip(order, args)), **options}
+    if given["phase"] is None:
+        raise TypeError("Net() needs a phase: caffe.TRAIN or caffe.TEST")
+    return given

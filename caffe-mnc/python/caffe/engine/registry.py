@@ -1,0 +1,50 @@
+"""Things found by name: layer types, fillers, solvers, learning-rate policies, commands."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from caffe.engine.errors import CaffeError
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """' did you mean "ReLU" or "PReLU"?' for a misspelt name, '' when nothing is near."""
+    known = list(known)
+    folded = {k.lower(): k for k in known}
+    near = difflib.get_close_matches(name.lower(), folded, n=2, cutoff=0.6)
+    if not near:
+        return ""
+    return " did you mean " + " or ".join(f'"{folded[n]}"' for n in near) + "?"
+
+
+class Registry:
+    """Names to classes or functions; registration is a decorator at the definition."""
+
+    def __init__(self, kind: str, error: type[Exception] = CaffeError) -> None:
+        self.kind = kind
+        self.error = error
+        self._entries: dict[str, Any] = {}
+
+    def register(self, name: str) -> Callable[[Any], Any]:
+        """Decorator: make the decorated object known as `name`. A name is given once."""
+        def add(entry: Any) -> Any:
+            if name in self._entries:
+                raise ValueError(f'{self.kind} "{name}" is registered twice')
+            self._entries[name] = entry
+            return entry
+        return add
+
+    def get(self, name: str) -> Any:
+        """The entry called `name`; raises `self.error` with the nearest known names."""
+        if name not in self._entries:
+            hint = nearest(name, self._entries) or f" known: {', '.join(self.names())}"
+            raise self.error(f'unknown {self.kind} "{name}";{hint}')
+        return self._entries[name]
+
+    def names(self) -> list[str]:
+        return sorted(self._entries)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries

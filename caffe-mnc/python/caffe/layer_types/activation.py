@@ -1,0 +1,188 @@
+"""Functions of single elements."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import LAYERS, TorchLayer, exactly
+from caffe.layer_types.axes import canonical
+
+
+class Neuron(TorchLayer):
+    """One bottom, one top of the same shape; may run in place."""
+
+    num_bottom = exactly(1)
+    num_top = exactly(1)
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [shapes[0]]
+
+
+@LAYERS.register("ReLU")
+class ReLU(Neuron):
+    """y = max(x, 0) + negative_slope * min(x, 0)"""
+
+    def setup(self, bottom, top):
+        self.slope = self.param.relu_param.negative_slope
+
+    def compute(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
+
+
+@LAYERS.register("PReLU")
+class PReLU(Neuron):
+    """y = max(x, 0) + a_c * min(x, 0), a: (C,), or () if channel_shared"""
+
+    def setup(self, bottom, top):
+        options = self.param.prelu_param
+        if len(bottom[0].shape) < 2:
+            raise LayerError(f"{self.title}: the bottom must have a channel axis (axis 1), "
+                             f"got shape {bottom[0].shape}")
+        if not options.HasField("filler"):
+            options.filler.type, options.filler.value = "constant", 0.25
+        self.add_blob(() if options.channel_shared else bottom[0].shape[1:2], options.filler)
+
+    def compute(self, x: Tensor, slope: Tensor) -> Tensor:
+        return F.prelu(x, slope.reshape(-1))
+
+
+@LAYERS.register("ELU")
+class ELU(Neuron):
+    """y = x if x > 0, else alpha * (exp(x) - 1)"""
+
+    def compute(self, x: Tensor) -> Tensor:
+        return F.elu(x, self.param.elu_param.alpha)
+
+
+@LAYERS.register("Sigmoid")
+class Sigmoid(Neuron):
+    """y = 1 / (1 + exp(-x))"""
+
+    def compute(self, x: Tensor) -> Tensor:
+        return torch.sigmoid(x)
+
+
+@LAYERS.register("TanH")
+class TanH(Neuron):
+    """y = tanh(x)"""
+
+    def compute(self, x: Tensor) -> Tensor:
+        return torch.tanh(x)
+
+
+@LAYERS.register("Swish")
+class Swish(Neuron):
+    """y = x / (1 + exp(-beta * x))"""
+
+    def compute(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(self.param.swish_param.beta * x)
+
+
+@LAYERS.register("AbsVal")
+class AbsVal(Neuron):
+    """y = |x|; not in place, as in Caffe"""
+
+    def setup(self, bottom, top):
+        if top[0] is bottom[0]:
+            raise LayerError(f"{self.title} cannot run in place; give its top another name")
+
+    def compute(self, x: Tensor) -> Tensor:
+        return x.abs()
+
+
+@LAYERS.register("BNLL")
+class BNLL(Neuron):
+    """y = log(1 + exp(x)), dy/dx = 1 / (1 + exp(-x))
+
+    In place, the derivative is taken at y instead: Caffe's backward finds y where x was.
+    """
+
+    def setup(self, bottom, top):
+        self.in_place = top[0] is bottom[0]
+
+    def compute(self, x: Tensor) -> Tensor:
+        y = F.softplus(x, threshold=50)
+        if not self.in_place:
+            return y
+        slope = torch.sigmoid(y).detach()
+        return y.detach() + slope * (x - x.detach())
+
+
+@LAYERS.register("Power")
+class Power(Neuron):
+    """y = (shift + scale * x) ^ power"""
+
+    def compute(self, x: Tensor) -> Tensor:
+        options = self.param.power_param
+        if options.power == 0 or options.scale == 0:
+            return torch.pow(x * 0 + 1, 0) * options.shift ** options.power
+        base = options.shift + options.scale * x
+        return base if options.power == 1 else base.pow(options.power)
+
+
+@LAYERS.register("Exp")
+class Exp(Neuron):
+    """y = base ^ (shift + scale * x); base -1 (the default) is e"""
+
+    def setup(self, bottom, top):
+        options = self.param.exp_param
+        self.log_base = _log_of_base(self, options.base)
+
+    def compute(self, x: Tensor) -> Tensor:
+        options = self.param.exp_param
+        factor = math.exp(self.log_base * options.shift)
+        return torch.exp(x * (self.log_base * options.scale)) * factor
+
+
+@LAYERS.register("Log")
+class Log(Neuron):
+    """y = log_base(shift + scale * x); base -1 (the default) is e"""
+
+    def setup(self, bottom, top):
+        self.log_base = _log_of_base(self, self.param.log_param.base)
+        if self.log_base == 0:
+            raise LayerError(f"{self.title}: base 1 has no logarithm")
+
+    def compute(self, x: Tensor) -> Tensor:
+        options = self.param.log_param
+        return torch.log(options.shift + options.scale * x) * (1 / self.log_base)
+
+
+@LAYERS.register("Threshold")
+class Threshold(Neuron):
+    """y = 1 if x > threshold, else 0; no gradient"""
+
+    no_gradient = (0,)
+
+    def compute(self, x: Tensor) -> Tensor:
+        return (x > self.param.threshold_param.threshold).to(x.dtype)
+
+
+@LAYERS.register("Clip")
+class Clip(Neuron):
+    """y = min(max(x, min), max)"""
+
+    def compute(self, x: Tensor) -> Tensor:
+        return x.clamp(self.param.clip_param.min, self.param.clip_param.max)
+
+
+@LAYERS.register("Softmax")
+class Softmax(Neuron):
+    """y = exp(x) / sum of exp(x) over `axis`"""
+
+    def check(self, *shapes):
+        canonical(self, self.param.softmax_param.axis, len(shapes[0]))
+
+    def compute(self, x: Tensor) -> Tensor:
+        return F.softmax(x, self.param.softmax_param.axis)
+
+
+def _log_of_base(layer: Neuron, base: float) -> float:
+    if base != -1 and base <= 0:
+        raise LayerError(f"{layer.title}: base must be positive, or -1 for e, got {base:g}")
+    return 1.0 if base == -1 else math.log(base)

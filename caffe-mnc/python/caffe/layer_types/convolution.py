@@ -1,0 +1,96 @@
+"""Convolution and its transpose, over any number of spatial axes up to three."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import LAYERS, TorchLayer, at_least
+from caffe.layer_types.axes import canonical
+from caffe.layer_types.window import Window
+
+CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+CONVOLVE_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+
+
+class BaseConvolution(TorchLayer):
+    """What both share: options, parameters, axes. Every bottom has a top and the same weights.
+
+    Axes before `axis` count as images, `axis` is the channels, the rest is spatial.
+    """
+
+    num_bottom = at_least(1)
+    num_top = at_least(1)
+    per_bottom = True
+
+    def setup(self, bottom, top):
+        options, shape = self.param.convolution_param, bottom[0].shape
+        self.axis = canonical(self, options.axis, len(shape))
+        self.spatial = len(shape) - self.axis - 1
+        if not 1 <= self.spatial <= 3:
+            raise LayerError(f"{self.title}: 1 to 3 spatial axes after axis {self.axis} are "
+                             f"possible, the bottom has shape {shape}")
+        self.window = Window.from_param(self, options, self.spatial)
+        self.channels, self.outputs, self.group = shape[self.axis], options.num_output, options.group
+        if self.outputs < 1:
+            raise LayerError(f"{self.title}: num_output is missing or 0")
+        for what, count in (("bottom has", self.channels), ("num_output has", self.outputs)):
+            if not self.group or count % self.group:
+                raise LayerError(f"{self.title}: {what} {count} channels, which is not a multiple "
+                                 f"of group {self.group}")
+        self.add_blob(self.weight_shape(), options.weight_filler)
+        if options.bias_term:
+            self.add_blob((self.outputs,), options.bias_filler)
+
+    def weight_shape(self) -> tuple[int, ...]:
+        raise NotImplementedError
+
+    def check(self, *shapes):
+        for shape in shapes:
+            if len(shape) != self.axis + 1 + self.spatial or shape[self.axis] != self.channels:
+                raise LayerError(f"{self.title}: was built for {self.channels} channels on axis "
+                                 f"{self.axis} and {self.spatial} spatial axes, got shape {shape}")
+            if shape[:self.axis] != shapes[0][:self.axis]:
+                raise LayerError(f"{self.title}: bottoms must hold the same number of images, "
+                                 f"got shapes {', '.join(map(str, shapes))}")
+
+    def as_images(self, x: Tensor) -> Tensor:
+        return x if self.axis == 1 else x.reshape(-1, *x.shape[self.axis:])
+
+    def like_bottom(self, y: Tensor, x: Tensor) -> Tensor:
+        return y if self.axis == 1 else y.reshape(*x.shape[:self.axis], *y.shape[1:])
+
+
+@LAYERS.register("Convolution")
+class Convolution(BaseConvolution):
+    """y = W * x + b (cross-correlation); W (num_output, C / group, *kernel), b (num_output,)
+
+    output size: floor((size + 2 pad - dilation (kernel - 1) - 1) / stride) + 1
+    """
+
+    def weight_shape(self) -> tuple[int, ...]:
+        return (self.outputs, self.channels // self.group, *self.window.kernel)
+
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        w = self.window
+        y = CONVOLVE[self.spatial](self.as_images(x), weight, bias, w.stride, w.pad, w.dilation,
+                                   self.group)
+        return self.like_bottom(y, x)
+
+
+@LAYERS.register("Deconvolution")
+class Deconvolution(BaseConvolution):
+    """The adjoint of Convolution, plus b; W (C, num_output / group, *kernel), b (num_output,)
+
+    output size: stride (size - 1) + dilation (kernel - 1) + 1 - 2 pad
+    """
+
+    def weight_shape(self) -> tuple[int, ...]:
+        return (self.channels, self.outputs // self.group, *self.window.kernel)
+
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        w = self.window
+        y = CONVOLVE_TRANSPOSED[self.spatial](self.as_images(x), weight, bias, w.stride, w.pad, 0,
+                                              self.group, w.dilation)
+        return self.like_bottom(y, x)

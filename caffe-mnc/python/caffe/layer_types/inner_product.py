@@ -1,0 +1,72 @@
+"""Layers that are a matrix: InnerProduct and Embed."""
+
+from __future__ import annotations
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import LAYERS, TorchLayer, exactly
+from caffe.layer_types.axes import canonical
+
+
+@LAYERS.register("InnerProduct")
+class InnerProduct(TorchLayer):
+    """y = x W^T + b over all axes from `axis` on; W (num_output, K), or (K, num_output) if transpose
+
+    bottom: (..., K in any number of axes); top: (..., num_output)
+    """
+
+    num_bottom = exactly(1)
+    num_top = exactly(1)
+
+    def setup(self, bottom, top):
+        options = self.param.inner_product_param
+        self.axis = canonical(self, options.axis, len(bottom[0].shape))
+        self.inputs, self.outputs = math.prod(bottom[0].shape[self.axis:]), options.num_output
+        if self.outputs < 1:
+            raise LayerError(f"{self.title}: num_output is missing or 0")
+        self.transpose = options.transpose
+        shape = (self.outputs, self.inputs)
+        self.add_blob(shape[::-1] if self.transpose else shape, options.weight_filler)
+        if options.bias_term:
+            self.add_blob((self.outputs,), options.bias_filler)
+
+    def check(self, *shapes):
+        if math.prod(shapes[0][self.axis:]) != self.inputs:
+            raise LayerError(f"{self.title}: the weights are for {self.inputs} inputs an item, the "
+                             f"bottom of shape {shapes[0]} has {math.prod(shapes[0][self.axis:])}")
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [(*shapes[0][:self.axis], self.outputs)]
+
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        flat = x.reshape(*x.shape[:self.axis], self.inputs)
+        return F.linear(flat, weight.T if self.transpose else weight, bias)
+
+
+@LAYERS.register("Embed")
+class Embed(TorchLayer):
+    """y = W[x] + b, x whole numbers of [0, input_dim); W (input_dim, num_output)
+
+    bottom: (...); top: (..., num_output)
+    """
+
+    num_bottom = exactly(1)
+    num_top = exactly(1)
+    no_gradient = (0,)
+
+    def setup(self, bottom, top):
+        options = self.param.embed_param
+        if options.num_output < 1 or options.input_dim < 1:
+            raise LayerError(f"{self.title}: num_output and input_dim must be given, got "
+                             f"{options.num_output} and {options.input_dim}")
+        self.add_blob((options.input_dim, options.num_output), options.weight_filler)
+        if options.bias_term:
+            self.add_blob((options.num_output,), options.bias_filler)
+
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        y = F.embedding(x.long(), weight)
+        return y if bias is None else y + bias

@@ -1,0 +1,109 @@
+"""Normalisation by statistics of the data."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import LAYERS, TEST, TorchLayer, exactly
+from caffe.layer_types.activation import Neuron
+from caffe.layer_types.axes import expect_rank
+
+
+@LAYERS.register("BatchNorm")
+class BatchNorm(TorchLayer):
+    """y = (x - mean_c) / sqrt(var_c + eps), without scale and shift (a Scale layer adds those)
+
+    Parameters: sum of means (C,), sum of variances (C,), their weight (1,); not learned. With
+    use_global_stats (default in TEST) mean and var are the sums over the weight; without, they are
+    the batch's, and each forward updates the sums: sum <- f * sum + batch's, weight <- f * weight + 1,
+    f = moving_average_fraction; the variance enters with m / (m - 1), m values a channel.
+    """
+
+    num_bottom = exactly(1)
+    num_top = exactly(1)
+
+    def setup(self, bottom, top):
+        options = self.param.batch_norm_param
+        self.eps, self.fraction = options.eps, options.moving_average_fraction
+        self.stored = (options.use_global_stats if options.HasField("use_global_stats")
+                       else self.phase == TEST)
+        channels = bottom[0].shape[1] if len(bottom[0].shape) > 1 else 1
+        for shape in ((channels,), (channels,), (1,)):
+            self.add_blob(shape)
+        self._freeze()
+        self._ran_unrecorded = False
+
+    def _freeze(self) -> None:
+        """The statistics are no weights: their learning rates are 0, whatever the net says."""
+        while len(self.param.param) < 3:
+            self.param.param.add()
+        for i, spec in enumerate(self.param.param):
+            if spec.HasField("lr_mult") and spec.lr_mult:
+                raise LayerError(f"{self.title}: lr_mult of parameter {i} is {spec.lr_mult:g}, but "
+                                 f"BatchNorm has no learned parameters; write lr_mult: 0")
+            spec.lr_mult = 0
+
+    def check(self, *shapes):
+        channels = shapes[0][1] if len(shapes[0]) > 1 else 1
+        if channels != self.blobs[0].count:
+            raise LayerError(f"{self.title}: has statistics of {self.blobs[0].count} channels, got "
+                             f"shape {shapes[0]}")
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [shapes[0]]
+
+    def compute(self, x: Tensor, *statistics: Tensor) -> Tensor:
+        image = x if x.dim() > 1 else x[:, None]
+        if not self.stored:
+            axes = [i for i in range(image.dim()) if i != 1]
+            with torch.no_grad():
+                self._batch = torch.var_mean(image, axes, correction=0)
+            mean = var = None
+        else:
+            mean_sum, var_sum, weight = (s.detach() for s in statistics)
+            factor = torch.where(weight == 0, 0, 1 / weight)
+            mean, var = mean_sum * factor, var_sum * factor
+        y = torch.batch_norm(image, None, None, mean, var, not self.stored, 0.0, self.eps, False)
+        return y.reshape(x.shape)
+
+    def forward(self, bottom, top):
+        values = bottom[0].count // max(1, self.blobs[0].count)
+        super().forward(bottom, top)
+        # A forward that is recorded after one that was not is that one's replay.
+        if not self.stored and not (self._ran_unrecorded and self.recording):
+            self._accumulate(values)
+        self._ran_unrecorded = not self.recording
+
+    def _accumulate(self, values: int) -> None:
+        var, mean = self._batch
+        unbias = values / (values - 1) if values > 1 else 1.0
+        for blob, new in zip(self.blobs, (mean, var * unbias, 1.0)):
+            blob.tensor.mul_(self.fraction).add_(new)
+
+
+@LAYERS.register("LRN")
+class LRN(Neuron):
+    """ACROSS_CHANNELS: y = x / (k + alpha / n * sum of x^2 over n channels around) ^ beta
+
+    WITHIN_CHANNEL: y = x / (1 + alpha * mean of x^2 over n x n pixels around) ^ beta
+    Outside the map x = 0; n = local_size, odd.
+    """
+
+    def setup(self, bottom, top):
+        options = self.param.lrn_param
+        if options.local_size % 2 == 0:
+            raise LayerError(f"{self.title}: local_size must be odd, got {options.local_size}")
+        self.across = options.norm_region == options.ACROSS_CHANNELS
+
+    def check(self, *shapes):
+        expect_rank(self, shapes[0], 4, "the bottom")
+
+    def compute(self, x: Tensor) -> Tensor:
+        o = self.param.lrn_param
+        if self.across:
+            return F.local_response_norm(x, o.local_size, o.alpha, o.beta, o.k)
+        mean = F.avg_pool2d(x * x, o.local_size, 1, o.local_size // 2)
+        return x * (1 + o.alpha * mean).pow(-o.beta)

@@ -1,0 +1,119 @@
+"""Regions and masks: RoI pooling and warping, mask resizing and pooling (the arithmetic: caffe.ops)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from caffe import ops
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import LAYERS, TorchLayer, exactly
+from caffe.layer_types.axes import expect_rank
+
+
+class RegionLayer(TorchLayer):
+    """bottom: features (N, C, H, W), rois (R, 5) as (n, x1, y1, x2, y2) in image pixels
+
+    top: (R, C, pooled_h, pooled_w); spatial_scale turns image pixels into map pixels
+    """
+
+    num_bottom = exactly(2)
+    num_top = exactly(1)
+
+    def take(self, options) -> None:
+        self.size = (options.pooled_h, options.pooled_w)
+        self.spatial_scale = options.spatial_scale
+        if min(self.size) < 1:
+            raise LayerError(f"{self.title}: pooled_h and pooled_w must be at least 1, got "
+                             f"{self.size}")
+
+    def check(self, *shapes):
+        expect_rank(self, shapes[0], 4, "bottom 0 (features)")
+        if len(shapes[1]) < 1 or _row_size(shapes[1]) != 5:
+            raise LayerError(f"{self.title}: bottom 1 (rois) must be (R, 5), got {shapes[1]}")
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [(shapes[1][0], shapes[0][1], *self.size)]
+
+
+def _row_size(shape: tuple[int, ...]) -> int:
+    """Values a RoI: legacy nets have rois of shape (R, 5, 1, 1)."""
+    size = 1
+    for n in shape[1:]:
+        size *= n
+    return size
+
+
+@LAYERS.register("ROIPooling")
+class ROIPooling(RegionLayer):
+    """The maximum over each bin of a RoI with rounded corners; 0 for an empty bin
+
+    Differentiable in the features only.
+    """
+
+    def setup(self, bottom, top):
+        self.take(self.param.roi_pooling_param)
+
+    def compute(self, features: Tensor, rois: Tensor) -> Tensor:
+        return ops.roi_pooling(features, rois.reshape(-1, 5), *self.size, self.spatial_scale)
+
+
+@LAYERS.register("ROIWarping")
+class ROIWarping(RegionLayer):
+    """top[r, c, i, j] = bilinear(features[n_r, c], y1 + i * (y2 - y1) / pooled_h, x1 + j * (x2 - x1) / pooled_w)
+
+    0 where the sample falls outside the map. Differentiable in the rois too. mode: REFERENCE (rounded
+    corners and the gradients of the MNC code) or EXACT (the paper's equations); see caffe.ops.
+    """
+
+    def setup(self, bottom, top):
+        self.take(self.param.roi_warping_param)
+        self.mode = self.param.roi_warping_param.mode
+
+    def compute(self, features: Tensor, rois: Tensor) -> Tensor:
+        return ops.roi_warping(features, rois.reshape(-1, 5), *self.size, self.spatial_scale,
+                               self.mode)
+
+
+@LAYERS.register("MaskResize")
+class MaskResize(TorchLayer):
+    """(N, C, h, w) -> (N, C, output_height, output_width), bilinear, corner aligned at 0
+
+    mode: REFERENCE (the gradient of the MNC code) or EXACT (the adjoint).
+    """
+
+    num_bottom = exactly(1)
+    num_top = exactly(1)
+
+    def setup(self, bottom, top):
+        options = self.param.mask_resize_param
+        self.size, self.mode = (options.output_height, options.output_width), options.mode
+        if min(self.size) < 1:
+            raise LayerError(f"{self.title}: output_height and output_width must be at least 1, got "
+                             f"{self.size}")
+
+    def check(self, *shapes):
+        expect_rank(self, shapes[0], 4, "the bottom")
+
+    def compute(self, x: Tensor) -> Tensor:
+        return ops.mask_resize(x, *self.size, self.mode)
+
+
+@LAYERS.register("MaskPooling")
+class MaskPooling(TorchLayer):
+    """top[n, c, h, w] = features[n, c, h, w] * mask[n, 0, h, w]
+
+    bottom: features (N, C, H, W), mask (N, 1, H, W)
+    """
+
+    num_bottom = exactly(2)
+    num_top = exactly(1)
+
+    def check(self, *shapes):
+        features, mask = shapes
+        expect_rank(self, features, 4, "bottom 0 (features)")
+        if mask != (features[0], 1, *features[2:]):
+            raise LayerError(f"{self.title}: bottom 1 (mask) must be "
+                             f"{(features[0], 1, *features[2:])}, got {mask}")
+
+    def compute(self, features: Tensor, mask: Tensor) -> Tensor:
+        return ops.mask_pooling(features, mask)

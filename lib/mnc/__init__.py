@@ -1,0 +1,1 @@
+"""Multi-task Network Cascades: boxes, masks, sampling, data, training, inference and evaluation."""

@@ -1,0 +1,30 @@
+"""Anchors: the boxes that the region proposal network's deltas are relative to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def generate_anchors(base_size: int = 16, ratios: Sequence[float] = (0.5, 1, 2),
+                     scales: Sequence[float] = (8, 16, 32)) -> np.ndarray:
+    """(A, 4) anchors of one cell, ratio-major, about the square (0, 0, base_size - 1, base_size - 1).
+
+    Each ratio = height / width keeps the square's area and rounds to whole pixels; each scale then
+    multiplies both sides.
+    """
+    ratios, scales = np.asarray(ratios, np.float64), np.asarray(scales, np.float64)
+    widths = np.round(np.sqrt(base_size ** 2 / ratios))
+    heights = np.round(widths * ratios)
+    sizes = np.stack((np.outer(widths, scales), np.outer(heights, scales)), axis=2)
+    half = (sizes.reshape(-1, 2) - 1) / 2                     # (A, 2)
+    centre = (base_size - 1) / 2
+    return np.hstack((centre - half, centre + half))          # (A, 4)
+
+
+def shifted_anchors(anchors: np.ndarray, height: int, width: int, stride: int) -> np.ndarray:
+    """(height * width * A, 4): the anchors at every cell of the map, rows ordered (y, x, anchor)."""
+    x, y = np.meshgrid(np.arange(width) * stride, np.arange(height) * stride)
+    shifts = np.stack((x, y, x, y), axis=2)                   # (H, W, 4)
+    return (shifts[:, :, None, :] + anchors).reshape(-1, 4)

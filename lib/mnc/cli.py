@@ -1,0 +1,213 @@
+"""The `mnc` command: train, test, demo. tools/train_net.py, test_net.py and demo.py are the same under their old names.
+
+Each command is a function of the parsed arguments that returns the exit status.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import caffe
+from mnc import demo as demos
+from mnc import results, visualisation
+from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list, get_output_dir
+from mnc.data import DataError, get_dataset
+from mnc.inference import TASKS, Instances, load_net, test_dataset
+from mnc.nets import NETS, NetError, generate
+from mnc.training import TrainingError, check_net, train
+
+USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, NetError, TrainingError, OSError)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run `mnc COMMAND …`; what a user can put right ends with one line on stderr and status 1."""
+    args = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    try:
+        configure(args)
+        return args.run(args)
+    except USER_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="mnc", description="Multi-task Network Cascades")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (run, add_arguments) in COMMANDS.items():
+        sub = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        sub.set_defaults(run=run)
+        add_arguments(sub)
+        sub.add_argument("--gpu", default=None, metavar="ID", help="GPU to use, or `cpu` (default: GPU 0 if there is one)")
+        sub.add_argument("--cpu", action="store_true", help="compute on the CPU")
+        sub.add_argument("--cfg", dest="cfg_file", metavar="FILE", help="configuration laid over the defaults")
+        sub.add_argument("--set", dest="set_cfgs", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE",
+                         help="single configuration keys; everything after --set is read as such pairs")
+    return top
+
+
+def configure(args: argparse.Namespace) -> None:
+    """Device and configuration, as the arguments say."""
+    choose_device(args.gpu, args.cpu)
+    if args.cfg_file:
+        cfg_from_file(args.cfg_file)
+    if args.set_cfgs:
+        cfg_from_list(args.set_cfgs)
+
+
+def choose_device(gpu: str | None, cpu: bool) -> None:
+    if cpu or gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
+        caffe.set_mode_cpu()
+        return
+    if gpu is not None and not gpu.isdigit():
+        raise ConfigError(f"--gpu takes a number or `cpu`, got {gpu!r}")
+    cfg.GPU_ID = int(gpu or 0)
+    caffe.set_mode_gpu()
+    caffe.set_device(cfg.GPU_ID)
+
+
+# --- train --------------------------------------------------------------------------------------------------
+
+def run_train(args: argparse.Namespace) -> int:
+    """train a net"""
+    if not args.rand:
+        np.random.seed(cfg.RNG_SEED)
+        caffe.set_random_seed(cfg.RNG_SEED)
+    dataset = get_dataset(args.imdb)
+    output = Path(args.out or get_output_dir(folder_name(args.imdb)))
+    solver = args.solver or _generated(args.net, args.task, dataset, output)
+    print(f"Output will be saved to `{output}`", flush=True)
+    train(solver, dataset, output, args.weights, args.iters, resume=args.resume)
+    return 0
+
+
+def folder_name(imdb: str) -> str:
+    """The name of a data set as a folder: sbd:data/mine:train is sbd_data_mine_train."""
+    return re.sub(r"[^\w.+-]+", "_", imdb)
+
+
+def _generated(net: str | None, task: str, dataset, output: Path) -> Path:
+    """The solver of a net made for this data set, in the output folder."""
+    if net is None:
+        raise TrainingError(f"name a solver file (--solver), or a net to generate (--net {' or '.join(NETS)})")
+    anchors = len(cfg.ANCHOR_SCALES) * len(cfg.ANCHOR_RATIOS)
+    return generate(net, task, output / "net", classes=len(dataset.classes), anchors=anchors)[-1]
+
+
+def _train_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--solver", metavar="FILE", help="solver.prototxt")
+    p.add_argument("--net", choices=NETS, help="instead of --solver: generate this net for the data set")
+    p.add_argument("--task", default="mnc_5stage", help="with --net (default %(default)s)")
+    p.add_argument("--iters", type=int, default=40000, help="iterations in all (default %(default)s)")
+    p.add_argument("--weights", metavar="FILE", help="initial weights (.caffemodel or .h5)")
+    p.add_argument("--resume", metavar="FILE", help="go on from this .solverstate.h5")
+    p.add_argument("--imdb", default="voc_2012_seg_train", help="data set (default %(default)s)")
+    p.add_argument("--rand", action="store_true", help="seed from the clock, not from cfg.RNG_SEED")
+    p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB")
+
+
+# --- test ---------------------------------------------------------------------------------------------------
+
+def run_test(args: argparse.Namespace) -> int:
+    """test a net on a data set"""
+    dataset = get_dataset(args.imdb)
+    check_net(args.prototxt, dataset.classes)
+    net = load_net(args.prototxt, wait_for(args.caffemodel) if args.wait else args.caffemodel)
+    output = Path(args.out or get_output_dir(folder_name(args.imdb), net.name))
+    output.mkdir(parents=True, exist_ok=True)
+    detections = test_dataset(net, dataset, cfg, args.task)
+    results.save_detections(output / f"detections_{args.task}.npz", dataset, detections)
+    if args.task == "vis_seg":
+        draw_dataset(output / "pictures", dataset, detections)
+    metrics = results.measure(dataset, detections, args.task, cfg.BINARIZE_THRESH)
+    results.save_metrics(output / f"metrics_{args.task}.json", metrics, weights=str(args.caffemodel),
+                         imdb=args.imdb, images=len(dataset), task=args.task)
+    print(results.table(metrics))
+    print(f"Results saved to {output}", flush=True)
+    return 0
+
+
+def wait_for(path: str) -> str:
+    """Return once the file exists."""
+    while not Path(path).exists():
+        print(f"Waiting for {path} to exist...", flush=True)
+        time.sleep(10)
+    return path
+
+
+def draw_dataset(folder: Path, dataset, detections: results.SetDetections, score: float = 0.5) -> None:
+    for i, name in enumerate(dataset.names):
+        found = Instances.from_detections([per_image[i] for per_image in detections], score)
+        picture = visualisation.draw_instances(dataset.image(i), found, dataset.classes, cfg.BINARIZE_THRESH)
+        visualisation.write_image(folder / f"{name}.png", picture)
+
+
+def _test_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--def", dest="prototxt", required=True, metavar="FILE", help="test.prototxt")
+    p.add_argument("--net", dest="caffemodel", required=True, metavar="FILE", help="weights")
+    p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
+    p.add_argument("--task", choices=TASKS, default="seg",
+                   help="seg: instances; det: boxes; vis_seg: instances, and pictures of them (default %(default)s)")
+    p.add_argument("--wait", action="store_true", help="wait until the weight file exists")
+    p.add_argument("--comp", action="store_true", help="competition mode: no effect here, results are always kept")
+    p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB/NET")
+
+
+# --- demo ---------------------------------------------------------------------------------------------------
+
+def run_demo(args: argparse.Namespace) -> int:
+    """draw the instances in images; with --scenes, the whole job on generated scenes"""
+    if args.scenes:
+        demos.scenes_demo(Path(args.out), args.iters, args.images)
+        return 0
+    model = demos.default_model()
+    if args.caffemodel is None and args.cfg_file is None:
+        cfg_from_file(model.configuration)
+        configure(args)                                     # --set goes over the model's own settings
+    net = load_net(args.prototxt or model.path("test.prototxt"), args.caffemodel or model.weight_file)
+    classes = demos.class_names(net.blobs["cls_prob"].shape[1], args.classes)
+    paths = demos.image_files(args.image or [default_images()])
+    wrong = demos.draw_files(net, paths, Path(args.out), classes, args.score)
+    print(f"{len(paths) - len(wrong)} pictures and index.html in {args.out}", flush=True)
+    for problem in wrong:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if wrong else 0
+
+
+def default_images() -> str:
+    """data/demo, or the held-out scenes where that is not there."""
+    folder = Path(cfg.DATA_DIR) / "demo"
+    return str(folder if folder.is_dir() else Path(get_dataset("scenes_val").image_path(0)).parent)
+
+
+def _demo_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("image", nargs="*", metavar="IMG", help="image files or folders (default: data/demo)")
+    p.add_argument("--out", default="output/demo", metavar="DIR", help="for pictures and index.html (default %(default)s)")
+    p.add_argument("--def", dest="prototxt", metavar="FILE",
+                   help="test.prototxt (default: of VGG16 if data/mnc_model has its weights, else of Mini)")
+    p.add_argument("--net", dest="caffemodel", metavar="FILE", help="weights (default: likewise)")
+    p.add_argument("--classes", metavar="FILE", help="names of the classes, one a line, without the background")
+    p.add_argument("--score", type=float, default=0.5, help="least score drawn (default %(default)s)")
+    p.add_argument("--scenes", action="store_true", help="draw scenes, train Mini on them a little, test it, draw the results")
+    p.add_argument("--iters", type=int, default=100, help="with --scenes: training iterations (default %(default)s)")
+    p.add_argument("--images", type=int, default=100, help="with --scenes: images to test on (default %(default)s)")
+
+
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
+    "train": (run_train, _train_arguments),
+    "test": (run_test, _test_arguments),
+    "demo": (run_demo, _demo_arguments),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,270 @@
+"""The configuration: `cfg` with the keys of the public MNC code, and the ways to change it.
+
+ConfigError (a ValueError) is raised for an unknown key, a value of the wrong type or an unreadable
+file.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from easydict import EasyDict
+
+
+class ConfigError(ValueError):
+    """A configuration file, key or value that cannot be used."""
+
+
+def _root_dir() -> str:
+    """The checkout this file lies in; the working directory if it is installed elsewhere."""
+    root = Path(__file__).resolve().parents[2]
+    return str(root) if (root / "lib" / "mnc").is_dir() else os.getcwd()
+
+
+_ROOT = _root_dir()
+
+cfg = EasyDict(
+    MNC_MODE=True,
+    CFM_MODE=False,
+    EXP_DIR="default",            # results go to output/EXP_DIR/...
+    GPU_ID=0,
+    USE_GPU_NMS=True,             # True: suppress IoU > threshold; False: IoU >= threshold
+    RNG_SEED=3,
+    EPS=1e-14,
+    PIXEL_MEANS=np.array([[[102.9801, 115.9465, 122.7717]]]),   # B, G, R
+    BINARIZE_THRESH=0.4,          # a mask covers the pixels where it reaches this
+    MASK_SIZE=21,                 # S
+    ROOT_DIR=_ROOT,
+    DATA_DIR=os.path.join(_ROOT, "data"),
+    ANCHOR_SCALES=[8, 16, 32],    # times a 16 pixel square, whatever the stride of the features
+    ANCHOR_RATIOS=[0.5, 1, 2],    # height / width
+)
+
+cfg.TRAIN = EasyDict(
+    IMS_PER_BATCH=1,
+    BATCH_SIZE=64,                # RoIs of an image
+    ASPECT_GROUPING=True,
+    USE_FLIPPED=True,
+    SCALES=(600,),                # short side
+    MAX_SIZE=1000,                # long side
+    SNAPSHOT_ITERS=5000,
+    SNAPSHOT_INFIX="",
+    PROPOSAL_METHOD="gt",
+    HAS_RPN=True,
+    MIX_INDEX=True,               # the proposals that the later stages sample also train the RPN
+    # RoI sampling: bins of overlap with the ground truth, and the share of the batch each may take
+    FG_FRACTION=[0.3],
+    FG_THRESH_HI=[1.0],
+    FG_THRESH_LO=[0.5],
+    BG_FRACTION=[0.85, 0.15],
+    BG_THRESH_HI=[0.5, 0.1],
+    BG_THRESH_LO=[0.1, 0.0],
+    # box regression
+    BBOX_REG=True,
+    BBOX_THRESH=0.5,
+    BBOX_NORMALIZE_TARGETS=True,
+    BBOX_NORMALIZE_TARGETS_PRECOMPUTED=False,
+    BBOX_NORMALIZE_MEANS=(0.0, 0.0, 0.0, 0.0),
+    BBOX_NORMALIZE_STDS=(0.1, 0.1, 0.2, 0.2),
+    BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0),
+    # anchors
+    RPN_POSITIVE_OVERLAP=0.7,
+    RPN_NEGATIVE_OVERLAP=0.3,
+    RPN_CLOBBER_POSITIVES=False,
+    RPN_FG_FRACTION=0.5,
+    RPN_BATCHSIZE=256,
+    RPN_BBOX_INSIDE_WEIGHTS=(1.0, 1.0, 1.0, 1.0),
+    RPN_POSITIVE_WEIGHT=-1.0,     # negative: every sampled anchor weighs the same
+    # proposals
+    RPN_NMS_THRESH=0.7,
+    RPN_PRE_NMS_TOP_N=12000,
+    RPN_POST_NMS_TOP_N=2000,
+    RPN_MIN_SIZE=16,              # in pixels of the original image
+    # convolutional feature masking
+    CFM_INPUT_MASK_SIZE=14,
+    FG_DET_THRESH=0.5,
+    FG_SEG_THRESH=0.5,
+    FRACTION_SAMPLE=[0.3, 0.5, 0.2],
+    THRESH_LO_SAMPLE=[0.5, 0.1, 0.0],
+    THRESH_HI_SAMPLE=[1.0, 0.5, 0.1],
+)
+
+cfg.TEST = EasyDict(
+    SCALES=(600,),
+    MAX_SIZE=1000,
+    NMS=0.3,
+    HAS_RPN=True,
+    BBOX_REG=True,
+    RPN_NMS_THRESH=0.7,
+    RPN_PRE_NMS_TOP_N=6000,
+    RPN_POST_NMS_TOP_N=300,
+    RPN_MIN_SIZE=16,
+    MASK_MERGE_IOU_THRESH=0.5,
+    MASK_MERGE_NMS_THRESH=0.3,
+    USE_MASK_MERGE=True,
+    USE_GPU_MASK_MERGE=True,      # which form of mask voting, not which device
+    CFM_INPUT_MASK_SIZE=14,
+    MAX_ROIS_GPU=[2000],
+    GROUP_SCALE=1,
+    USE_TOP_K_MCG=0,              # 0: all
+)
+
+# Where the public code departs from the paper: 'reference' follows the code, 'exact' the paper.
+cfg.COMPAT = EasyDict(
+    PROPOSAL_GRADIENT="reference",
+    BRIDGE_GRADIENT="reference",
+    BRIDGE_DELTAS="reference",
+    MASK_GRADIENT="reference",
+    BRIDGE_TEST_CLASS="all",
+)
+
+_CHOICES = {f"COMPAT.{key}": ("reference", "exact") for key in cfg.COMPAT}
+_CHOICES["COMPAT.BRIDGE_TEST_CLASS"] = ("all", "foreground")
+
+
+def cfg_from_file(filename: str | os.PathLike) -> None:
+    """Lay a YAML file over `cfg`. Nothing is changed if any of its keys is wrong."""
+    try:
+        text = Path(filename).read_text()
+        changes = yaml.safe_load(text)
+    except OSError as e:
+        raise ConfigError(f"cannot read the configuration file {filename}: {e.strerror}") from e
+    except yaml.YAMLError as e:
+        raise ConfigError(f"{filename}: not valid YAML: {e}") from e
+    if changes is None:
+        return
+    if not isinstance(changes, Mapping):
+        raise ConfigError(f"{filename}: expected `KEY: value` lines, got {type(changes).__name__}")
+    _apply(dict(_flatten(changes)), str(filename))
+
+
+def cfg_from_list(pairs: Sequence[Any]) -> None:
+    """Apply KEY VALUE KEY VALUE ...: dotted keys; a value that is no Python literal is text."""
+    if len(pairs) % 2:
+        raise ConfigError(f"--set takes KEY VALUE pairs, got {len(pairs)} words: "
+                          f"{' '.join(map(str, pairs))}")
+    changes = {key: _literal(value) for key, value in zip(pairs[::2], pairs[1::2])}
+    _apply(changes, "--set")
+
+
+@contextmanager
+def overridden(changes: Mapping[str, Any]) -> Iterator[EasyDict]:
+    """`with overridden({"TRAIN.BATCH_SIZE": 8}):` changes `cfg` for the block only."""
+    checked = _checked(changes, "overridden")
+    before = {key: _lookup(key) for key in checked}
+    try:
+        for key, value in checked.items():
+            _assign(key, value)
+        yield cfg
+    finally:
+        for key, value in before.items():
+            _assign(key, value)
+
+
+def get_output_dir(imdb_name: str, net_name: str | None = None) -> str:
+    """ROOT_DIR/output/EXP_DIR/IMDB_NAME[/NET_NAME]; the folder is not made here."""
+    parts = [cfg.ROOT_DIR, "output", cfg.EXP_DIR, imdb_name] + ([net_name] if net_name else [])
+    return os.path.abspath(os.path.join(*parts))
+
+
+def _apply(changes: Mapping[str, Any], source: str) -> None:
+    for key, value in _checked(changes, source).items():
+        _assign(key, value)
+
+
+def _checked(changes: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """`changes` with every value in the type of its key; raises before anything is changed."""
+    return {key: _convert(value, _find(key, source), key, source) for key, value in changes.items()}
+
+
+def _flatten(tree: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _literal(value: Any) -> Any:
+    try:
+        return ast.literal_eval(value) if isinstance(value, str) else value
+    except (ValueError, SyntaxError):
+        return value
+
+
+def _lookup(key: str) -> Any:
+    node = cfg
+    for part in key.split("."):
+        node = node[part]
+    return node
+
+
+def _assign(key: str, value: Any) -> None:
+    *section, last = key.split(".")
+    node = _lookup(".".join(section)) if section else cfg
+    node[last] = value
+
+
+def _find(key: str, source: str) -> Any:
+    """The present value of `key`; ConfigError with the nearest known keys if there is none."""
+    known = dict(_flatten(cfg))
+    if key in known:
+        return known[key]
+    if any(name.startswith(f"{key}.") for name in known):
+        raise ConfigError(f'{source}: "{key}" is a section; set one of its keys, such as '
+                          f'{next(name for name in known if name.startswith(key))}')
+    last = str(key).split(".")[-1]
+    near = [name for name in known if name.split(".")[-1] == last]
+    near = near or difflib.get_close_matches(str(key), known, n=2)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigError(f'{source}: unknown key "{key}"{hint}')
+
+
+def _convert(value: Any, old: Any, key: str, source: str) -> Any:
+    """`value` in the type of `old`: an int serves as a float, a list as a tuple and the reverse."""
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise ConfigError(f'{source}: {key} must be one of {", ".join(_CHOICES[key])}; '
+                          f"got {value!r}")
+    if isinstance(old, np.ndarray):
+        return _convert_array(value, old, key, source)
+    if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple, np.ndarray)):
+        return type(old)(_convert_items(value, old, key, source))
+    if isinstance(old, float) and _is_number(value):
+        return float(value)
+    if type(value) is type(old):
+        return value
+    raise ConfigError(f"{source}: {key} must be {_type_name(old)} such as {old!r}; "
+                      f"got {type(value).__name__} {value!r}")
+
+
+def _convert_items(values: Sequence, old: Sequence, key: str, source: str) -> list:
+    for item in values:
+        if not _is_number(item):
+            raise ConfigError(f"{source}: {key} must be a list of numbers such as {old!r}; "
+                              f"got {values!r}")
+    as_float = any(isinstance(item, float) for item in old)
+    return [float(item) if as_float else item for item in values]
+
+
+def _convert_array(value: Any, old: np.ndarray, key: str, source: str) -> np.ndarray:
+    try:
+        return np.asarray(value, dtype=old.dtype).reshape(old.shape)
+    except (TypeError, ValueError) as e:
+        raise ConfigError(f"{source}: {key} must be {old.size} numbers; got {value!r}") from e
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
+def _type_name(value: Any) -> str:
+    names = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+    return names.get(type(value), "a list")

@@ -1,0 +1,52 @@
+"""Images: reading them, and preparing them as input of a net."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from mnc.data.dataset import DataError
+
+
+def read_image(path: str | os.PathLike) -> np.ndarray:
+    """The image file as (H, W, 3) uint8 BGR."""
+    if not os.path.isfile(path):
+        raise DataError(f"{path}: no such image file")
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DataError(f"{path}: not a decodable image ({os.path.getsize(path)} bytes); replace "
+                        "the file or drop it from the list")
+    return image
+
+
+def scale_for(height: int, width: int, target_size: int, max_size: int) -> float:
+    """target_size / short side, or less so that the long side rounds to at most max_size."""
+    short, long = min(height, width), max(height, width)
+    scale = target_size / short
+    return max_size / long if np.round(scale * long) > max_size else scale
+
+
+def prepare_image(image: np.ndarray, pixel_means: np.ndarray, target_size: int,
+                  max_size: int) -> tuple[np.ndarray, float]:
+    """(image - pixel_means) resized bilinearly: float32 (H', W', 3), and the factor.
+
+    image (H, W, 3) BGR; pixel_means 3 numbers of any shape that broadcasts. The means go before
+    the resizing.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise DataError(f"an image must be (H, W, 3), got shape {image.shape}")
+    scale = scale_for(*image.shape[:2], target_size, max_size)
+    centred = (image.astype(np.float32) - pixel_means).astype(np.float32)
+    return cv2.resize(centred, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), scale
+
+
+def image_blob(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Images (H_i, W_i, 3) as one float32 blob (N, 3, max H, max W), zeros right and below."""
+    height, width = (max(image.shape[axis] for image in images) for axis in (0, 1))
+    blob = np.zeros((len(images), 3, height, width), np.float32)
+    for slot, image in zip(blob, images):
+        slot[:, :image.shape[0], :image.shape[1]] = image.transpose(2, 0, 1)
+    return blob

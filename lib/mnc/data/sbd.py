@@ -1,0 +1,139 @@
+"""The SBD layout (Semantic Boundaries Dataset): read it, and write samples of one's own in it.
+
+    img/NAME.jpg   inst/NAME.mat   cls/NAME.mat
+    SPLIT.txt (a NAME a line)      [classes.txt (a class a line)]
+
+inst/NAME.mat holds GTinst: Segmentation (H, W) uint8 (0 = background, n = n-th instance),
+Boundaries (a cell of one sparse (H, W) map an instance), Categories (n, 1) labels from 1.
+cls/NAME.mat holds GTcls: Segmentation by class, Boundaries by class, CategoriesPresent. Only inst
+is read; boxes are tight around the masks.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import scipy.io
+import scipy.sparse
+
+from mnc.data.dataset import Annotation, DataError
+from mnc.data.images import read_image
+
+VOC_CLASSES = (
+    "__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat",
+    "chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep",
+    "sofa", "train", "tvmonitor")
+
+
+class SBD:
+    """One split of a folder in the SBD layout; classes as in classes.txt, else VOC's twenty."""
+
+    def __init__(self, folder: str | os.PathLike, split: str, name: str | None = None) -> None:
+        self.folder, self.split = Path(folder), split
+        self.name = name or f"sbd:{folder}:{split}"
+        self.names = self._list(f"{split}.txt")
+        own = self.folder / "classes.txt"
+        self.classes = ("__background__", *self._list(own.name)) if own.exists() else VOC_CLASSES
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image_path(self, i: int) -> str:
+        return str(self.folder / "img" / f"{self.names[i]}.jpg")
+
+    def image(self, i: int) -> np.ndarray:
+        return read_image(self.image_path(i))
+
+    def annotation(self, i: int) -> Annotation:
+        path = self.folder / "inst" / f"{self.names[i]}.mat"
+        owner, labels = read_instances(path)
+        out = [label for label in labels if not 1 <= label < len(self.classes)]
+        if out:
+            raise DataError(f"{path}: Categories holds label {out[0]}, but the classes are "
+                            f"1..{len(self.classes) - 1} ({', '.join(self.classes[1:4])}, ...)")
+        return instances(owner, labels)
+
+    def _list(self, file: str) -> list[str]:
+        path = self.folder / file
+        if not self.folder.is_dir():
+            raise DataError(f"{self.folder}: no such folder; an SBD folder holds img/, inst/ and "
+                            f"{file}")
+        if not path.is_file():
+            have = ", ".join(sorted(f.name for f in self.folder.glob("*.txt")))
+            raise DataError(f"{path}: no such list; {self.folder} has {have or 'none at all'}")
+        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+
+def read_instances(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
+    """Segmentation (H, W) uint8 and Categories (n,) int of one inst/*.mat."""
+    if not os.path.isfile(path):
+        raise DataError(f"{path}: no such annotation file")
+    try:
+        content = scipy.io.loadmat(path, variable_names=["GTinst"])
+    except Exception as error:                  # scipy raises whatever the bytes lead it to
+        raise DataError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})"
+                        ) from error
+    if "GTinst" not in content:
+        raise DataError(f"{path}: lacks the variable GTinst; is it a file of inst/?")
+    struct = content["GTinst"]
+    keys = struct.dtype.names or () if struct.size else ()
+    for key in ("Segmentation", "Categories"):
+        if key not in keys:
+            raise DataError(f"{path}: GTinst lacks the key {key}; it has "
+                            f"{', '.join(keys) or 'none'}")
+    owner = struct["Segmentation"].flat[0]
+    labels = np.asarray(struct["Categories"].flat[0], int).ravel()
+    if owner.ndim != 2 or not owner.size:
+        raise DataError(f"{path}: Segmentation must be a map (H, W), got shape {owner.shape}")
+    if owner.max() > len(labels):
+        raise DataError(f"{path}: Segmentation counts to {owner.max()}, but Categories has "
+                        f"{len(labels)} entries")
+    return owner, labels
+
+
+def instances(owner: np.ndarray, labels: np.ndarray) -> Annotation:
+    """Annotation of the numbers 1..n in owner (H, W); one without a pixel has no box: left out."""
+    boxes, masks, kept = [], [], []
+    for k, label in enumerate(labels, start=1):
+        visible = owner == k
+        rows, columns = (np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0))
+        if not len(rows):
+            continue
+        y1, y2, x1, x2 = rows[0], rows[-1], columns[0], columns[-1]
+        boxes.append((x1, y1, x2, y2))
+        masks.append(visible[y1:y2 + 1, x1:x2 + 1].copy())
+        kept.append(label)
+    tight = np.array(boxes, np.float32).reshape(-1, 4)
+    return Annotation(tight, np.array(kept, int), masks, owner.shape)
+
+
+def write_sample(folder: str | os.PathLike, name: str, image: np.ndarray, owner: np.ndarray,
+                 labels: np.ndarray, num_classes: int) -> None:
+    """Write image (H, W, 3) uint8 BGR, owner (H, W) (0 or the n-th instance) and labels (n,)."""
+    folder = Path(folder)
+    for part in ("img", "inst", "cls"):
+        (folder / part).mkdir(exist_ok=True)
+    picture = str(folder / "img" / f"{name}.jpg")
+    if not cv2.imwrite(picture, image, [cv2.IMWRITE_JPEG_QUALITY, 95]):
+        raise OSError(f"{picture}: the image could not be written")
+    by_class = np.concatenate(([0], labels)).astype(np.uint8)[owner]
+    by_instance = {"Segmentation": owner.astype(np.uint8),
+                   "Boundaries": _boundaries(owner, len(labels)),
+                   "Categories": np.array(labels, np.uint8).reshape(-1, 1)}
+    by_label = {"Boundaries": _boundaries(by_class, num_classes - 1), "Segmentation": by_class,
+                "CategoriesPresent": np.unique(labels).astype(np.uint8).reshape(-1, 1)}
+    for part, content in (("inst", {"GTinst": by_instance}), ("cls", {"GTcls": by_label})):
+        scipy.io.savemat(folder / part / f"{name}.mat", content, do_compression=True)
+
+
+def _boundaries(segmentation: np.ndarray, number: int) -> np.ndarray:
+    """Cell (number, 1) of sparse maps: pixels of a segment with a 4-neighbour outside it."""
+    cell = np.empty((number, 1), object)
+    for k in range(number):
+        inside = (segmentation == k + 1).astype(np.uint8)
+        inner = cv2.erode(inside, cv2.getStructuringElement(cv2.MORPH_CROSS, (3, 3)), borderValue=0)
+        cell[k, 0] = scipy.sparse.csc_matrix(inside - inner)
+    return cell

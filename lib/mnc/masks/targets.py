@@ -1,0 +1,83 @@
+"""Training targets of the mask branch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from mnc.masks.overlaps import common_window, mask_overlap, window_of
+
+
+@dataclass(frozen=True)
+class MaskForm:
+    """How masks are stored and read."""
+    size: int = 21              # S
+    threshold: float = 0.4      # a pixel belongs to the instance where its value reaches this
+
+
+@dataclass(frozen=True)
+class MaskTargets:
+    """Targets of R RoIs of which the first F are foreground."""
+    targets: np.ndarray         # (R, 1, S, S) 0 or 1
+    weight: np.ndarray          # (R, 1, S, S) 1 for foreground rows
+    info: np.ndarray            # (R, 12), see mask_targets
+
+
+def resize(mask: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear, half-pixel centres: float32 (height, width)."""
+    mask = np.ascontiguousarray(mask, np.float32)
+    return cv2.resize(mask, (int(width), int(height)), interpolation=cv2.INTER_LINEAR)
+
+
+def intersect_mask(ex: np.ndarray, gt: np.ndarray, gt_mask: np.ndarray,
+                   form: MaskForm = MaskForm()) -> np.ndarray:
+    """(S, S) bool: the part of `gt_mask` (at whole-pixel box `gt`) in box `ex`, stretched over it."""
+    ex, gt = np.asarray(ex), np.asarray(gt)
+    window = common_window(ex, gt)
+    if window is None:
+        return np.zeros((form.size, form.size), bool)
+    canvas = np.zeros((ex[3] - ex[1] + 1, ex[2] - ex[0] + 1), np.float32)
+    window_of(canvas, ex, window)[...] = window_of(gt_mask, gt, window)
+    return resize(canvas, form.size, form.size) >= form.threshold
+
+
+def mask_targets(rois: np.ndarray, labels: np.ndarray, gt_index: np.ndarray, gt_boxes: np.ndarray,
+                 gt_masks: np.ndarray, gt_sizes: np.ndarray, form: MaskForm) -> MaskTargets:
+    """Targets of `rois` (R, 4), the first len(gt_index) of them foreground.
+
+    rois and gt_boxes (G, 4) in pixels of the original image, rounded here; gt_masks (G, h, w)
+    padded, each mask's own height and width in gt_sizes (G, 2). A row of info: index, height and
+    width of the ground truth's mask, label, RoI (4), ground-truth box (4); -1 for background.
+    """
+    size = (len(rois), 1, form.size, form.size)
+    targets, weight = np.zeros(size, np.float32), np.zeros(size, np.float32)
+    info = np.full((len(rois), 12), -1, np.float32)
+    ex, gt = _whole_pixels(rois), _whole_pixels(gt_boxes)
+    for row, g in enumerate(gt_index):
+        height, width = (int(n) for n in gt_sizes[g])
+        targets[row, 0] = intersect_mask(ex[row], gt[g], gt_masks[g, :height, :width], form)
+        weight[row] = 1
+        info[row] = [g, height, width, labels[row], *ex[row], *gt[g]]
+    return MaskTargets(targets, weight, info)
+
+
+def mask_labels(masks: np.ndarray, gt_masks: np.ndarray, info: np.ndarray, form: MaskForm,
+                min_overlap: float = 0.5) -> np.ndarray:
+    """(R,) class of each predicted mask: its ground truth's if the two overlap enough, else 0.
+
+    masks (R, S, S); gt_masks (G, h, w) padded; info (R, 12) as MaskTargets has it.
+    """
+    labels = np.zeros(len(masks), np.float32)
+    for row in np.where(info[:, 0] >= 0)[0]:
+        g, height, width = info[row, :3].astype(int)
+        ex, gt = info[row, 4:8].astype(int), info[row, 8:12].astype(int)
+        predicted = resize(masks[row], ex[3] - ex[1] + 1, ex[2] - ex[0] + 1) >= form.threshold
+        if mask_overlap(ex, gt, predicted, gt_masks[g, :height, :width] > 0) >= min_overlap:
+            labels[row] = info[row, 3]
+    return labels
+
+
+def _whole_pixels(boxes: np.ndarray) -> np.ndarray:
+    return np.around(boxes).astype(int)

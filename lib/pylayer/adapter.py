@@ -1,0 +1,82 @@
+"""What the adapters share: reading `param_str`, and moving arrays between blobs and numpy."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from caffe.engine.blob import Blob
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import Layer
+from caffe.engine.registry import nearest
+
+REQUIRED = object()
+
+
+def read_options(layer: Layer, **defaults: Any) -> SimpleNamespace:
+    """The layer's `param_str`, YAML with or without braces, over `defaults`; REQUIRED ones must be there."""
+    given = _parse(layer)
+    for key in given:
+        if key not in defaults:
+            hint = nearest(str(key), defaults) or f" it takes {', '.join(defaults) or 'none'}"
+            raise LayerError(f'{layer.title}: unknown option "{key}" in param_str;{hint}')
+    missing = [key for key, value in defaults.items() if value is REQUIRED and key not in given]
+    if missing:
+        raise LayerError(f"{layer.title}: param_str must give {', '.join(missing)}, "
+                         f"such as \"{{'{missing[0]}': 16}}\"; got {layer.param_str!r}")
+    return SimpleNamespace(**{**defaults, **given})
+
+
+def read(blob: Blob) -> np.ndarray:
+    """The values of a blob; not to be written to."""
+    return blob.tensor.detach().cpu().numpy()
+
+
+def read_diff(blob: Blob) -> np.ndarray:
+    """The gradient of a blob; not to be written to."""
+    return blob.diff_tensor.detach().cpu().numpy()
+
+
+def write(blob: Blob, array: np.ndarray) -> None:
+    """Give a blob the shape and values of `array`, which the blob may keep."""
+    blob.tensor = _tensor(blob, array)
+
+
+def write_diff(blob: Blob, array: np.ndarray) -> None:
+    """Give a blob's gradient the values of `array`."""
+    blob.diff_tensor = _tensor(blob, array)
+
+
+def no_gradient(bottom: list[Blob], propagate_down: list[bool]) -> None:
+    """Zero gradients for the bottoms that are asked for one."""
+    for blob, wanted in zip(bottom, propagate_down):
+        if wanted:
+            write_diff(blob, np.zeros(blob.shape))
+
+
+def image_info(layer: Layer, blob: Blob) -> tuple[tuple[float, float], float]:
+    """((height, width), scale) of the one image, from a blob of (height, width, scale)."""
+    if blob.count != 3:
+        raise LayerError(f"{layer.title} takes one image: im_info must be (1, 3), got {blob.shape}")
+    height, width, scale = read(blob).ravel()
+    return (height, width), scale
+
+
+def _parse(layer: Layer) -> dict:
+    text = layer.param_str or "{}"
+    for candidate in (text, f"{{{text}}}"):
+        try:
+            options = yaml.safe_load(candidate)
+        except yaml.YAMLError:
+            continue
+        if isinstance(options, dict):
+            return options
+    raise LayerError(f"{layer.title}: param_str must be YAML such as \"{{'feat_stride': 16}}\"; got {text!r}")
+
+
+def _tensor(blob: Blob, array: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array)).to(device=blob.device, dtype=blob.dtype)

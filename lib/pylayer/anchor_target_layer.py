@@ -1,0 +1,62 @@
+"""AnchorTargetLayer: what the region proposal network is trained towards."""
+from __future__ import annotations
+
+import numpy as np
+
+import caffe
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import between, exactly
+from mnc.boxes.anchors import shifted_anchors
+from mnc.config import cfg
+from mnc.sampling.anchor_targets import anchor_targets
+from pylayer import settings
+from pylayer.adapter import REQUIRED, image_info, no_gradient, read, read_options, write
+
+
+class AnchorTargetLayer(caffe.Layer):
+    """label, box deltas and weights of every anchor, by its overlap with the ground truth
+
+    bottom: scores (1, 2A, H, W), for their size only; gt_boxes (G, 5); im_info (1, 3); then fg_inds and bg_inds, the
+            anchors of the RoIs that the later stages took (or the image, which is not used)
+    top:    labels (1, 1, A*H, W); targets, inside weights, outside weights (1, 4A, H, W)
+    No gradient.
+    """
+
+    num_bottom = between(3, 5)
+    num_top = exactly(4)
+
+    def setup(self, bottom: list, top: list) -> None:
+        options = read_options(self, feat_stride=REQUIRED, allowed_border=0)
+        self.stride, self.border = options.feat_stride, options.allowed_border
+        self.cell_anchors = settings.anchors()
+        self.sampling = settings.anchor_sampling()
+        self.mixes = cfg.TRAIN.MIX_INDEX and len(bottom) == 5
+
+    def reshape(self, bottom: list, top: list) -> None:
+        n, channels, h, w = bottom[0].shape
+        count = len(self.cell_anchors)
+        if (n, channels) != (1, 2 * count):
+            raise LayerError(f"{self.title}: {count} anchors (cfg.ANCHOR_SCALES x cfg.ANCHOR_RATIOS) need scores "
+                             f"(1, {2 * count}, H, W), got {bottom[0].shape}")
+        self.anchors = shifted_anchors(self.cell_anchors, h, w, self.stride)
+        top[0].reshape(1, 1, count * h, w)
+        for blob in top[1:]:
+            blob.reshape(1, 4 * count, h, w)
+
+    def forward(self, bottom: list, top: list) -> None:
+        mixed = (read(bottom[3]), read(bottom[4])) if self.mixes else None
+        targets = anchor_targets(self.anchors, read(bottom[1]), image_info(self, bottom[2])[0], self.sampling,
+                                 self.border, mixed)
+        h, w = bottom[0].shape[2:]
+        write(top[0], _maps(targets.labels, h, w).reshape(top[0].shape))
+        write(top[1], _maps(targets.bbox_targets, h, w))
+        write(top[2], _maps(targets.bbox_inside_weights, h, w))
+        write(top[3], _maps(targets.bbox_outside_weights, h, w))
+
+    def backward(self, top: list, propagate_down: list, bottom: list) -> None:
+        no_gradient(bottom, propagate_down)
+
+
+def _maps(rows: np.ndarray, h: int, w: int) -> np.ndarray:
+    """(H * W * A, ...) -> (1, A * ..., H, W)"""
+    return rows.reshape(1, h, w, -1).transpose(0, 3, 1, 2)

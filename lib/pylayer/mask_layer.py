@@ -1,0 +1,56 @@
+"""MaskLayer: predicted masks as maps, and the class each is good enough for."""
+from __future__ import annotations
+
+import numpy as np
+
+import caffe
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import between
+from mnc.config import cfg
+from mnc.masks.targets import mask_labels
+from pylayer import settings
+from pylayer.adapter import no_gradient, read, read_diff, write, write_diff
+
+
+class MaskLayer(caffe.Layer):
+    """mask_proposal = the masks (R, S*S) as (R, 1, S, S); label = the class where the mask overlaps its instance, else 0
+
+    bottom: mask_output (R, S*S); in training also gt_masks (G, h, w), gt_masks_info (R, 12)
+    top:    mask_proposal (R, 1, S, S); in training also mask_proposal_label (R, 1)
+    Gradient: of the rows with a label only, or of every row (cfg.COMPAT.MASK_GRADIENT: exact).
+    """
+
+    num_bottom = between(1, 3)
+    num_top = between(1, 2)
+
+    def setup(self, bottom: list, top: list) -> None:
+        if len(bottom) < 3 and len(top) > 1:
+            raise LayerError(f"{self.title}: labels need the bottoms gt_masks and gt_masks_info")
+        self.form = settings.mask_form()
+        self.min_overlap = cfg.TRAIN.FG_SEG_THRESH
+        self.exact = cfg.COMPAT.MASK_GRADIENT == "exact"
+        self.labels = None
+
+    def reshape(self, bottom: list, top: list) -> None:
+        rows, size = bottom[0].shape[0], self.form.size
+        if bottom[0].count != rows * size * size:
+            raise LayerError(f"{self.title}: cfg.MASK_SIZE {size} needs masks of {size * size} values, "
+                             f"got {bottom[0].shape}")
+        top[0].reshape(rows, 1, size, size)
+        if len(top) > 1:
+            top[1].reshape(rows, 1)
+
+    def forward(self, bottom: list, top: list) -> None:
+        masks = read(bottom[0]).reshape(top[0].shape)
+        write(top[0], masks.copy())
+        if len(top) > 1:
+            self.labels = mask_labels(masks[:, 0], read(bottom[1]), read(bottom[2]), self.form, self.min_overlap)
+            write(top[1], self.labels[:, None])
+
+    def backward(self, top: list, propagate_down: list, bottom: list) -> None:
+        no_gradient(bottom, propagate_down)
+        if not propagate_down[0]:
+            return
+        diff = read_diff(top[0]).reshape(bottom[0].shape)
+        passes = self.exact or self.labels is None
+        write_diff(bottom[0], diff.copy() if passes else np.where(self.labels[:, None] > 0, diff, 0))

@@ -1,0 +1,72 @@
+"""ProposalLayer: RoIs from the region proposal network."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+import caffe
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import between, exactly
+from mnc.boxes.anchors import shifted_anchors
+from mnc.boxes.proposals import proposal_gradient, propose
+from mnc.config import cfg
+from pylayer import settings
+from pylayer.adapter import REQUIRED, image_info, no_gradient, read, read_diff, read_options, write, write_diff
+
+
+class ProposalLayer(caffe.Layer):
+    """rois = the best boxes, anchors moved by their deltas, after clipping, a size filter and NMS
+
+    bottom: scores (1, 2A, H, W), background first; deltas (1, 4A, H, W); im_info (1, 3) = (height, width, scale)
+    top:    rois (R, 5); optionally (1, R) the anchor of each, counted in (y, x, a) order
+    The deltas get a gradient (its form: cfg.COMPAT.PROPOSAL_GRADIENT), limited to +-1/clip_base if use_clip.
+    """
+
+    num_bottom = exactly(3)
+    num_top = between(1, 2)
+
+    def setup(self, bottom: list, top: list) -> None:
+        # gradient_scale stands in published nets and never had an effect
+        options = read_options(self, feat_stride=REQUIRED, use_clip=0, clip_base=256, gradient_scale=1)
+        self.stride = options.feat_stride
+        self.limit = 1 / options.clip_base if options.use_clip else None
+        self.cell_anchors = settings.anchors()
+        self.limits = settings.proposal_limits(self.phase)
+        self.exact = cfg.COMPAT.PROPOSAL_GRADIENT == "exact"
+        for blob, shape in zip(top, ((1, 5), (1, 1))):
+            blob.reshape(*shape)
+
+    def reshape(self, bottom: list, top: list) -> None:
+        _, _, h, w = bottom[0].shape
+        count = len(self.cell_anchors)
+        if bottom[0].shape != (1, 2 * count, h, w) or bottom[1].shape != (1, 4 * count, h, w):
+            raise LayerError(f"{self.title}: {count} anchors (cfg.ANCHOR_SCALES x cfg.ANCHOR_RATIOS) need scores "
+                             f"(1, {2 * count}, H, W) and deltas (1, {4 * count}, H, W), "
+                             f"got {bottom[0].shape} and {bottom[1].shape}")
+        self.anchors = shifted_anchors(self.cell_anchors, h, w, self.stride)
+
+    def forward(self, bottom: list, top: list) -> None:
+        self.image_size, scale = image_info(self, bottom[2])
+        scores = _rows(read(bottom[0])[:, len(self.cell_anchors):], 1)[:, 0]
+        limits = replace(self.limits, min_size=self.limits.min_size * scale)
+        self.proposals = propose(scores, _rows(read(bottom[1]), 4), self.anchors, self.image_size, limits)
+        write(top[0], self.proposals.rois)
+        if len(top) > 1:
+            write(top[1], self.proposals.anchor_index[None])
+
+    def backward(self, top: list, propagate_down: list, bottom: list) -> None:
+        no_gradient(bottom, propagate_down)
+        if not propagate_down[1]:
+            return
+        rows = proposal_gradient(read_diff(top[0]), self.proposals.anchor_index, _rows(read(bottom[1]), 4),
+                                 self.anchors, self.image_size, self.exact)
+        if self.limit is not None:
+            rows = np.clip(rows, -self.limit, self.limit)
+        _, channels, h, w = bottom[1].shape
+        write_diff(bottom[1], rows.reshape(1, h, w, channels).transpose(0, 3, 1, 2))
+
+
+def _rows(maps: np.ndarray, width: int) -> np.ndarray:
+    """(1, width * A, H, W) -> (H * W * A, width)"""
+    return maps.transpose(0, 2, 3, 1).reshape(-1, width)

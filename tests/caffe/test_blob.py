@@ -1,0 +1,79 @@
+"""Blobs: live numpy views, adopted tensors, shared memory."""
+
+import numpy as np
+import pytest
+import torch
+
+from caffe.engine.blob import Blob
+
+
+def test_data_is_a_live_writable_view():
+    blob = Blob((2, 3))
+    view = blob.data
+    view[1, 2] = 7
+    assert blob.tensor[1, 2] == 7
+    blob.tensor = torch.arange(6.0).reshape(2, 3)
+    assert np.array_equal(view, [[0, 1, 2], [3, 4, 5]])     # the view taken before is current
+
+
+def test_untouched_blob_adopts_without_a_copy():
+    blob, value = Blob((5,)), torch.ones(5)
+    blob.tensor = value
+    assert blob.tensor.data_ptr() == value.data_ptr()
+
+
+def test_a_users_view_is_never_the_tensor_that_was_adopted():
+    blob, value = Blob((5,)), torch.ones(5)
+    blob.tensor = value
+    blob.data[...] = 3
+    assert torch.equal(value, torch.ones(5))        # autograd may have saved it
+
+
+def test_reshape_keeps_content_while_the_count_stays():
+    blob = Blob((2, 3))
+    blob.data[...] = 4
+    blob.reshape(3, 2)
+    assert blob.data.shape == (3, 2) and (blob.data == 4).all()
+    blob.reshape(7)
+    assert (blob.data == 0).all()
+
+
+def test_adopting_takes_the_shape_and_keeps_dtype():
+    blob = Blob((1,))
+    blob.tensor = torch.arange(6).reshape(3, 2)
+    assert blob.shape == (3, 2) and blob.tensor.dtype == torch.float32
+
+
+def test_channels_last_tensor_reads_right_through_numpy():
+    blob, value = Blob(), torch.randn(2, 3, 5, 7)
+    blob.tensor = value.contiguous(memory_format=torch.channels_last)
+    assert np.array_equal(blob.data, value.numpy())
+
+
+def test_shared_blobs_have_one_memory_and_two_shapes():
+    a, b = Blob((2, 3)), Blob((6,))
+    b.share_data(a)
+    a.data[0, 1] = 5
+    assert b.data[1] == 5
+    b.tensor = torch.arange(6.0)
+    assert a.data[1, 0] == 3
+
+
+def test_legacy_axes_count_one_where_absent():
+    blob = Blob((2, 3))
+    assert (blob.num, blob.channels, blob.height, blob.width, blob.count) == (2, 3, 1, 1, 6)
+    with pytest.raises(ValueError, match="at most 4 axes"):
+        Blob((1, 1, 1, 1, 1)).num
+
+
+def test_negative_dimension_is_refused():
+    with pytest.raises(ValueError, match=r"shape \(2, -1\)"):
+        Blob().reshape(2, -1)
+
+
+def test_diff_reads_zero_until_written():
+    blob = Blob((3,))
+    assert not blob.has_diff
+    assert (blob.diff == 0).all()
+    blob.diff_tensor = torch.ones(3)
+    assert (blob.diff == 1).all()

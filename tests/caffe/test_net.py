@@ -1,0 +1,168 @@
+"""Running nets: forward and backward in pycaffe's forms, lazy recording, dtype, errors."""
+
+import numpy as np
+import pytest
+
+import caffe
+from caffe.engine.net import Net
+from caffe.engine.prototxt import read_net
+
+CHAIN = """
+force_backward: true
+layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "leaky" type: "ReLU" bottom: "x" top: "x" relu_param { negative_slope: 0.5 } }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y"
+        inner_product_param { num_output: 5 weight_filler { type: "xavier" } } }
+layer { name: "sig" type: "Sigmoid" bottom: "y" top: "y" }
+layer { name: "ip2" type: "InnerProduct" bottom: "y" top: "z"
+        inner_product_param { num_output: 2 weight_filler { type: "xavier" } } }
+"""
+
+
+def chain(phase=caffe.TEST, **options):
+    caffe.set_random_seed(1)
+    net = Net.from_proto(read_net(CHAIN), phase, **options)
+    net.blobs["x"].data[...] = [[-1, 2, 3], [4, -5, 6]]
+    return net
+
+
+def run(net):
+    net.forward()
+    net.blobs["z"].diff[...] = [[1, -2], [3, 4]]
+    net.backward()
+    return net.blobs["x"].diff.copy(), net.params["ip"][0].diff.copy()
+
+
+def test_recording_on_demand_gives_the_gradients_of_recording_always():
+    for lazy, always in zip(run(chain(caffe.TEST)), run(chain(caffe.TRAIN))):
+        assert np.abs(always).max() > 0
+        np.testing.assert_allclose(lazy, always, rtol=1e-6)
+
+
+def test_test_phase_keeps_nothing_for_backward_until_asked():
+    net = chain()
+    net.forward()
+    assert all(y._tape is None for y in net.layers if hasattr(y, "_tape"))
+    net.backward()
+    assert net.layer_dict["ip"]._tape is not None
+
+
+def test_gradients_agree_with_finite_differences_in_float64():
+    net = chain(dtype="float64")
+    x = net.blobs["x"].data.copy()
+    top = np.array([[1, -2], [3, 4.]])
+
+    def value(x):
+        net.blobs["x"].data[...] = x
+        return (net.forward()["z"] * top).sum()
+
+    expected = np.zeros_like(x)
+    for i in np.ndindex(*x.shape):
+        step = np.zeros_like(x)
+        step[i] = 1e-6
+        expected[i] = (value(x + step) - value(x - step)) / 2e-6
+    net.blobs["x"].data[...] = x
+    np.testing.assert_allclose(run(net)[0], expected, rtol=1e-6)
+
+
+def test_backward_may_run_again_with_other_diffs_and_parameters_add_up():
+    net = chain(caffe.TRAIN)
+    x_diff, w_diff = run(net)
+    net.blobs["z"].diff[...] *= 2
+    net.backward()
+    np.testing.assert_allclose(net.blobs["x"].diff, 2 * x_diff, rtol=1e-6)
+    np.testing.assert_allclose(net.params["ip"][0].diff, 3 * w_diff, rtol=1e-5)
+    net.clear_param_diffs()
+    assert (net.params["ip"][0].diff == 0).all()
+
+
+def test_writing_to_a_blob_after_forward_cannot_falsify_gradients():
+    reference = run(chain(caffe.TRAIN))
+    net = chain(caffe.TRAIN)
+    view = net.blobs["y"].data          # held before forward: the engine must copy into it
+    net.forward()
+    view[...] = 99
+    net.blobs["z"].diff[...] = [[1, -2], [3, 4]]
+    net.backward()
+    np.testing.assert_array_equal(net.blobs["x"].diff, reference[0])
+
+
+def test_an_edited_intermediate_blob_cannot_be_replayed():
+    net = chain()
+    net.forward()
+    net.blobs["y"].data[...] = 99
+    with pytest.raises(caffe.CaffeError, match="changed after forward"):
+        net.backward()
+
+
+def test_forward_from_an_edited_blob_and_back():
+    net = chain()
+    net.forward()
+    net.blobs["y"].data[...] = 99
+    out = net.forward(start="ip2")["z"]
+    np.testing.assert_allclose(out, net.blobs["y"].data @ net.params["ip2"][0].data.T, rtol=1e-5)
+    net.blobs["z"].diff[...] = 1
+    net.backward(end="ip2")
+    assert abs(net.blobs["y"].diff).sum() > 0
+
+
+def test_forward_fills_inputs_and_returns_what_is_asked():
+    net = chain()
+    out = net.forward(blobs=["y"], x=np.ones((2, 3)))
+    assert list(out) == ["z", "y"] and out["y"].shape == (2, 5)
+    assert list(net.forward(end="ip")) == ["y"]
+
+
+def test_reshape_of_an_input_carries_through():
+    net = chain()
+    net.blobs["x"].reshape(7, 3)
+    net.reshape()
+    assert net.blobs["z"].shape == (7, 2)
+    net.blobs["x"].reshape(4, 3)
+    assert net.forward()["z"].shape == (4, 2)
+
+
+@pytest.mark.parametrize("call, message", [
+    (lambda n: n.forward(w=np.ones(3)), '"w" is not an input'),
+    (lambda n: n.forward(x=np.ones((3, 3))), r"has the shape \(2, 3\), got \(3, 3\)"),
+    (lambda n: n.forward(end="ipp"), 'no layer "ipp"; did you mean'),
+])
+def test_wrong_calls_say_what_they_got(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(chain())
+
+
+def test_bottoms_that_do_not_fit_name_the_layer():
+    net = chain()
+    net.blobs["x"].reshape(2, 4)
+    with pytest.raises(caffe.LayerError, match='layer "ip"'):
+        net.forward()
+
+
+def test_backward_before_forward_says_so():
+    with pytest.raises(caffe.CaffeError, match="before the first forward"):
+        chain().backward()
+
+
+def test_both_constructors(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(CHAIN)
+    net = caffe.Net(str(path), caffe.TEST)
+    net.save(str(tmp_path / "w.caffemodel"))
+    for other in (caffe.Net(str(path), str(tmp_path / "w.caffemodel"), caffe.TEST),
+                  caffe.Net(str(path), caffe.TEST, weights=str(tmp_path / "w.caffemodel")),
+                  caffe.Net(str(path), phase=caffe.TEST, weights=str(tmp_path / "w.caffemodel"))):
+        assert (other.params["ip"][0].data == net.params["ip"][0].data).all()
+    with pytest.raises(TypeError, match="needs a phase"):
+        caffe.Net(str(path))
+
+
+def test_phase_prints_its_name_and_equals_caffes_number():
+    assert str(caffe.TEST) == "TEST" and f"{caffe.TRAIN}" == "TRAIN"
+    assert caffe.TEST == 1 and caffe.TRAIN == 0
+
+
+def test_gpu_without_a_device_is_a_clear_error(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(caffe.CaffeError, match="set_mode_cpu"):
+        caffe.set_mode_gpu()

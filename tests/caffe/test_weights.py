@@ -1,0 +1,305 @@
+"""Weight files: the real Caffe's load, ours hold the same, and what does not fit is said."""
+
+import json
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+import caffe
+from caffe.engine import weights
+from caffe.engine.errors import WeightsError
+from caffe.engine.net import Net
+from caffe.engine.prototxt import read_net
+from caffe.proto import caffe_pb2
+
+WIRE = Path(__file__).parents[1] / "golden/wire"
+
+PAIR = """
+layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+layer { name: "a" type: "InnerProduct" bottom: "x" top: "y" param { name: "w" } param { name: "b" }
+        inner_product_param { num_output: 3 weight_filler { type: "xavier" } } }
+layer { name: "b" type: "InnerProduct" bottom: "y" top: "z" param { name: "w" } param { name: "b" }
+        inner_product_param { num_output: 3 } }
+layer { name: "c" type: "InnerProduct" bottom: "z" top: "v"
+        inner_product_param { num_output: 5 weight_filler { type: "xavier" }
+                              bias_filler { type: "uniform" } } }
+"""
+
+
+def net(text=PAIR, phase=caffe.TEST, **options):
+    return Net.from_proto(read_net(text), phase, **options)
+
+
+def contents(of):
+    return {(name, i): blob.data.copy() for name, blobs in of.params.items()
+            for i, blob in enumerate(blobs)}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for key in expected:
+        np.testing.assert_array_equal(found[key], expected[key], err_msg=str(key))
+
+
+def wire_values(file, prefix="param"):
+    stored = np.load(WIRE / file)
+    return {(name.split(":")[1], int(name.split(":")[2])): stored[name] for name in stored.files
+            if name.startswith(prefix + ":")}
+
+
+# --- files of the real program -------------------------------------------------------------------
+
+@pytest.mark.parametrize("file, values", [
+    ("wire_iter_3.caffemodel", "snapshot_binaryproto.npz"),
+    ("wire_iter_3.caffemodel.h5", "snapshot_hdf5.npz")])
+def test_files_of_the_real_program_load(file, values):
+    wire = Net(str(WIRE / "net.prototxt"), caffe.TRAIN)
+    wire.copy_from(str(WIRE / file))
+    assert_same(contents(wire), wire_values(values))
+
+
+def test_our_caffemodel_is_caffes_field_for_field(tmp_path):
+    wire = Net(str(WIRE / "net.prototxt"), caffe.TRAIN,
+               weights=str(WIRE / "wire_iter_3.caffemodel"))
+    wire.save(str(tmp_path / "ours"))
+    ours = weights.read_caffemodel(tmp_path / "ours")
+    theirs = weights.read_caffemodel(WIRE / "wire_iter_3.caffemodel")
+    del theirs.input[:]             # the fork keeps `input:` where BVLC Caffe has a layer
+    assert ours.layer[0].type == "Input"
+    del ours.layer[0]
+    for spec in ours.layer[1].param:
+        spec.ClearField("decay_mult")       # ours says of BatchNorm's statistics that none decays
+    assert ours == theirs
+
+
+def test_our_hdf5_is_caffes_and_links_shared_parameters(tmp_path):
+    wire = Net(str(WIRE / "net.prototxt"), caffe.TRAIN,
+               weights=str(WIRE / "wire_iter_3.caffemodel.h5"))
+    wire.save_hdf5(str(tmp_path / "ours.h5"))
+    with h5py.File(tmp_path / "ours.h5") as ours, \
+            h5py.File(WIRE / "wire_iter_3.caffemodel.h5") as theirs:
+        for layer, group in theirs["data"].items():
+            for index, dataset in group.items():
+                mine = ours["data"][layer][index]
+                np.testing.assert_array_equal(mine[()], dataset[()])
+                assert (mine.dtype, mine.chunks) == (dataset.dtype, dataset.chunks)
+        assert set(theirs["data"]) <= set(ours["data"])
+        assert ours["data/conv3/0"] == ours["data/conv2/0"]     # one object, two names
+
+
+def test_old_formats_load():
+    """V1 `layers` and legacy 4-d blobs, against the file the real program upgraded."""
+    with zipfile.ZipFile(WIRE / "old_formats.zip") as archive:
+        v1 = caffe_pb2.NetParameter.FromString(archive.read("v1.caffemodel"))
+        upgraded = caffe_pb2.NetParameter.FromString(archive.read("v1_upgraded.caffemodel"))
+    found = {name: blobs for name, blobs in weights._stored_layers(v1) if len(blobs)}
+    expected = {y.name: y.blobs for y in upgraded.layer if len(y.blobs)}
+    assert found.keys() == expected.keys()
+    for name in expected:
+        for mine, theirs in zip(found[name], expected[name], strict=True):
+            a, b = weights.from_blob_proto(mine), weights.from_blob_proto(theirs)
+            assert a.legacy
+            np.testing.assert_array_equal(a.read().ravel(), b.read().ravel())
+
+
+def test_v0_weights_are_found_in_the_nested_layer():
+    message = caffe_pb2.NetParameter()
+    message.layers.add().layer.name = "c"
+    for shape in ((1, 1, 5, 3), (1, 1, 1, 5)):
+        blob = message.layers[0].layer.blobs.add(data=np.arange(np.prod(shape)))
+        blob.num, blob.channels, blob.height, blob.width = shape
+    assert [(n, len(b)) for n, b in weights._stored_layers(message)] == [("c", 2)]
+
+
+def test_networks_of_others_compute_what_caffe_computed(real_material):
+    """V1, legacy blobs, HDF5, left-over Split layers: ten trained nets, on a recorded input."""
+    for name, files in json.loads((real_material / "models.json").read_text()).items():
+        recorded = np.load(real_material / files["outputs"])
+        real = Net(str(real_material / files["prototxt"]), caffe.TEST,
+                   weights=str(real_material / files["weights"]))
+        blob = real.blobs[real.inputs[0]]
+        blob.reshape(*recorded["in"].shape)
+        blob.data[...] = recorded["in"]
+        real.forward()
+        for key in recorded.files:
+            if key.startswith("out_"):
+                np.testing.assert_allclose(
+                    real.blobs[key[4:]].data, recorded[key], err_msg=f"{name} {key}",
+                    atol=1e-5 * np.abs(recorded[key]).max())
+
+
+# --- round trips ---------------------------------------------------------------------------------
+
+@pytest.fixture(params=["caffemodel", "h5"])
+def save(request):
+    return {"caffemodel": weights.save_caffemodel, "h5": weights.save_hdf5}[request.param]
+
+
+def test_round_trip(tmp_path, save):
+    first, second = net(), net()
+    save(first, tmp_path / "w.anything")          # the name does not tell the format
+    second.copy_from(str(tmp_path / "w.anything"))
+    assert_same(contents(second), contents(first))
+    assert second.params["a"][0].data is not None
+    second.params["a"][0].data[0, 0] = 7
+    assert second.params["b"][0].data[0, 0] == 7      # still one memory
+
+
+def test_double_precision(tmp_path, save):
+    first, second = net(dtype="float64"), net(dtype="float64")
+    first.params["c"][0].data[...] = np.pi
+    save(first, tmp_path / "w")
+    second.copy_from(str(tmp_path / "w"))
+    assert (second.params["c"][0].data == np.pi).all()
+    single = net()
+    single.copy_from(str(tmp_path / "w"))
+    assert (single.params["c"][0].data == np.float32(np.pi)).all()
+
+
+def test_gradients_are_written_when_asked(tmp_path):
+    one = net()
+    one.params["c"][1].diff[...] = [1, 2, 3, 4, 5]
+    weights.save_caffemodel(one, tmp_path / "w", write_diff=True)
+    weights.save_hdf5(one, tmp_path / "w.h5", write_diff=True)
+    layer = weights.read_caffemodel(tmp_path / "w").layer[-1]
+    assert list(layer.blobs[1].diff) == [1, 2, 3, 4, 5]
+    with h5py.File(tmp_path / "w.h5") as file:
+        np.testing.assert_array_equal(file["diff/c/1"][()], [1, 2, 3, 4, 5])
+        assert file["diff/b/0"] == file["diff/a/0"]
+
+
+def test_layers_match_by_name_and_unknown_ones_are_skipped(tmp_path, save, capsys):
+    first = net()
+    save(first, tmp_path / "w")
+    other = net(PAIR.replace('"c"', '"fresh"'))
+    before = contents(other)
+    other.copy_from(str(tmp_path / "w"))
+    np.testing.assert_array_equal(other.params["a"][0].data, first.params["a"][0].data)
+    np.testing.assert_array_equal(other.params["fresh"][0].data, before["fresh", 0])
+    assert "Ignoring source layer c" in capsys.readouterr().err
+
+
+def test_layer_names_with_slashes(tmp_path, save):
+    text = PAIR.replace('"c"', '"inception/1x1"')
+    first, second = net(text), net(text)
+    save(first, tmp_path / "w")
+    second.copy_from(str(tmp_path / "w"))
+    assert_same(contents(second), contents(first))
+
+
+def test_hdf5_without_the_borrowed_parameters_loads(tmp_path):
+    first, second = net(), net()
+    weights.save_hdf5(first, tmp_path / "w.h5")
+    with h5py.File(tmp_path / "w.h5", "a") as file:
+        del file["data/b/0"], file["data/b/1"]
+    second.copy_from(str(tmp_path / "w.h5"))
+    assert_same(contents(second), contents(first))
+
+
+def test_legacy_shapes_match(tmp_path):
+    message = caffe_pb2.NetParameter()
+    layer = message.layer.add(name="c", type="InnerProduct")
+    for shape in ((1, 1, 5, 3), (1, 1, 1, 5)):
+        blob = layer.blobs.add(data=np.arange(np.prod(shape)))
+        blob.num, blob.channels, blob.height, blob.width = shape
+    (tmp_path / "w").write_bytes(message.SerializeToString())
+    one = net()
+    one.copy_from(str(tmp_path / "w"))
+    np.testing.assert_array_equal(one.params["c"][0].data, np.arange(15).reshape(5, 3))
+
+
+# --- what does not fit ---------------------------------------------------------------------------
+
+def test_a_shape_that_does_not_fit_is_named_and_nothing_changes(tmp_path, save):
+    save(net(PAIR.replace("num_output: 5", "num_output: 7")), tmp_path / "w")
+    one = net()
+    before = contents(one)
+    with pytest.raises(WeightsError, match=r'w: layer "c" \(InnerProduct\) blob 0 has the shape '
+                                           r"\(7, 3\) in the file, \(5, 3\) in the net"):
+        one.copy_from(str(tmp_path / "w"))
+    assert_same(contents(one), before)
+
+
+def test_another_number_of_blobs_is_named(tmp_path, save):
+    save(net(PAIR.replace("num_output: 5", "num_output: 5 bias_term: false")), tmp_path / "w")
+    with pytest.raises(WeightsError, match=r'layer "c" \(InnerProduct\) has 1 parameter blob\(s\) '
+                                           r"in the file, 2 in the net"):
+        net().copy_from(str(tmp_path / "w"))
+
+
+@pytest.mark.parametrize("content, message", [
+    (b"\xff" * 50, "neither a .caffemodel nor an HDF5 file"),
+    (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "damaged HDF5|neither")])
+def test_damaged_files_are_named(tmp_path, content, message):
+    (tmp_path / "bad").write_bytes(content)
+    with pytest.raises(WeightsError, match=f"bad: .*({message})"):
+        net().copy_from(str(tmp_path / "bad"))
+
+
+def test_other_hdf5_files_are_named(tmp_path):
+    with h5py.File(tmp_path / "images.h5", "w") as file:
+        file["label"] = [1]
+    with pytest.raises(WeightsError, match="images.h5: .*no group /data"):
+        net().copy_from(str(tmp_path / "images.h5"))
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(FileNotFoundError, match="nowhere.caffemodel"):
+        net().copy_from("nowhere.caffemodel")
+
+
+def test_values_short_of_the_shape_are_named():
+    proto = caffe_pb2.BlobProto(data=[1, 2, 3])
+    proto.shape.dim.extend([2, 2])
+    with pytest.raises(WeightsError, match=r"3 values for the shape \(2, 2\)"):
+        weights.from_blob_proto(proto)
+
+
+# --- limits, safety ------------------------------------------------------------------------------
+
+def test_beyond_protobufs_limit_borrowers_are_left_out_then_hdf5_is_named(
+        tmp_path, monkeypatch, capsys):
+    one, second = (net(PAIR.replace("dim: 3", "dim: 40").replace("put: 3", "put: 40"))
+                   for _ in range(2))
+    monkeypatch.setattr(weights, "PROTOBUF_LIMIT", 4 * sum(a.size for a in contents(one).values()))
+    one.save(str(tmp_path / "w"))
+    assert re.search("left out.*: b$", capsys.readouterr().err, re.MULTILINE)
+    assert [y.name for y in weights.read_caffemodel(tmp_path / "w").layer] == ["in", "a", "c"]
+    second.copy_from(str(tmp_path / "w"))
+    assert_same(contents(second), contents(one))
+    monkeypatch.setattr(weights, "PROTOBUF_LIMIT", 50)
+    with pytest.raises(WeightsError, match="exceed protobuf's 2 GB; save them as HDF5"):
+        one.save(str(tmp_path / "x"))
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, save, monkeypatch):
+    target = tmp_path / "w"
+    target.write_bytes(b"precious")
+    monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        save(net(), target)
+    assert target.read_bytes() == b"precious"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_any_protobuf_reader_reads_our_blobs():
+    data = torch.arange(6.).reshape(2, 3)
+    proto = weights.to_blob_proto(data, data.neg())
+    assert list(proto.data) == [0, 1, 2, 3, 4, 5] and list(proto.diff)[1:] == [-1, -2, -3, -4, -5]
+    assert list(proto.shape.dim) == [2, 3]
+    assert list(weights.to_blob_proto(data.double()).double_data) == [0, 1, 2, 3, 4, 5]
+    assert weights.to_blob_proto(torch.zeros(200, 300)).data[59999] == 0
+
+
+def test_hdf5_that_another_process_reads(tmp_path):
+    weights.save_hdf5(net(), tmp_path / "w.h5")
+    code = f"import h5py; print(sorted(h5py.File({str(tmp_path / 'w.h5')!r})['data']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['a', 'b', 'c', 'in']"

@@ -1,0 +1,79 @@
+"""What every test may use."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+torch.set_num_threads(1)       # the nets are tiny: threads would only wait for each other
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    np.random.seed(3)
+    torch.manual_seed(3)
+
+
+@pytest.fixture(autouse=True)
+def restored_cfg():
+    """Whatever a test sets in cfg is undone after it."""
+    from mnc.config import cfg
+
+    before = copy.deepcopy(dict(cfg))
+    yield
+    for key, value in before.items():
+        if isinstance(value, dict):
+            cfg[key].update(value)         # in place: modules may hold the section
+        else:
+            cfg[key] = value
+
+
+@pytest.fixture(scope="session")
+def real_material() -> Path:
+    """Folder with real photographs, annotations and models, where the tester has it beside the checkout."""
+    folder = ROOT.parent / "shared" / "real"
+    if not folder.is_dir():
+        pytest.skip(f"no real material at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_scenes(tmp_path_factory) -> Path:
+    """A folder in the SBD layout: 6 scenes to train on, 3 to test on."""
+    from mnc.data import scenes
+
+    return Path(scenes.draw(tmp_path_factory.mktemp("scenes") / "tiny", seed=5, train=6, val=3))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory) -> Path:
+    """A folder with train, test and solver.prototxt: Mini's wiring, a few thousand weights, 6 classes, 9 anchors."""
+    from mnc.nets import cascade
+    from mnc.nets.backbones import NETS, Conv, Pool
+    from mnc.nets.generate import solver
+
+    small = (Conv("1_1", 4, kernel=5, stride=2), Pool("2"), Conv("3_1", 6), Pool("3"), Conv("5_3", 6))
+    sizes = replace(NETS["Mini"], backbone=small, rpn=8, mask_hidden=4, fc6=8, fc7=8)
+    folder = tmp_path_factory.mktemp("model") / "mnc_5stage"
+    folder.mkdir()
+    (folder / "train.prototxt").write_text(cascade.train_net("Mini", sizes, 9))
+    (folder / "test.prototxt").write_text(cascade.test_net("Mini", sizes, 9))
+    (folder / "solver.prototxt").write_text(solver("Mini", "mnc_5stage", folder))
+    return folder
+
+
+@pytest.fixture
+def mini_cfg():
+    """cfg as experiments/cfgs/Mini/mnc_5stage.yml sets it, with few proposals."""
+    from mnc.config import cfg, cfg_from_file
+
+    cfg_from_file(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
+    cfg.TRAIN.RPN_POST_NMS_TOP_N = cfg.TEST.RPN_POST_NMS_TOP_N = 20
+    return cfg

@@ -1,0 +1,29 @@
+import numpy as np
+import pytest
+from golden_mnc import load
+
+from mnc.boxes.nms import nms
+
+
+def test_by_hand():
+    dets = np.array([[0, 0, 9, 9, 0.5], [0, 0, 9, 8, 0.9], [20, 20, 29, 29, 0.1], [0, 0, 9, 9, 0.5]])
+    assert nms(dets, 0.7).tolist() == [1, 2]
+    assert nms(dets, 0.95).tolist() == [1, 0, 2]              # of equal scores the lower row
+
+
+@pytest.mark.parametrize("count", [1, 10, 200, 700])
+@pytest.mark.parametrize("thresh", ["0.3", "0.5", "0.7"])
+def test_against_the_public_code(count, thresh):
+    golden = load(f"nms_{count}")
+    assert np.array_equal(nms(golden["dets"], float(thresh)), golden[f"gpu_{thresh}"])
+    assert np.array_equal(nms(golden["dets"], float(thresh), inclusive=True), golden[f"cpu_{thresh}"])
+
+
+def test_at_the_very_threshold():
+    golden = load("nms_exact_threshold")
+    assert np.array_equal(nms(golden["dets"], 0.5), golden["gpu_05"])
+    assert np.array_equal(nms(golden["dets"], 0.5, inclusive=True), golden["cpu_05"])
+
+
+def test_none():
+    assert nms(np.zeros((0, 5)), 0.5).shape == (0,)

@@ -1,0 +1,159 @@
+"""The training loop: files, printed lines, un-normalised snapshots, resuming, nets that do not fit."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+
+import caffe
+import h5py
+import numpy as np
+import pytest
+
+from mnc.data import get_dataset
+from mnc.nets import generate
+from mnc.training import SolverWrapper, TrainingError, bbox_pred_for_testing, check_net, train
+
+
+@pytest.fixture
+def data(tiny_scenes):
+    return get_dataset(f"sbd:{tiny_scenes}:train")
+
+
+@pytest.fixture
+def run(tiny_model, data, tmp_path, mini_cfg):
+    """Train the tiny net into a folder of this name, from the same seeds every time."""
+    def run(name, iters, **options):
+        np.random.seed(3)
+        caffe.set_random_seed(3)
+        return train(str(tiny_model / "solver.prototxt"), data, tmp_path / name, max_iters=iters, **options)
+    return run
+
+
+def stored(path):
+    """Every data set of an HDF5 file."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+    return found
+
+
+def test_snapshots_and_the_lines_that_scripts_look_for(run, mini_cfg, tmp_path, capsys):
+    mini_cfg.TRAIN.SNAPSHOT_ITERS = 2
+    written = run("out", 3)
+    assert [path.name for path in written] == [f"mini_mnc_5stage_iter_{n}.caffemodel.h5" for n in (2, 3)]
+    assert all(path.exists() for path in written)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-2:] == [f"Wrote snapshot to: {written[-1]}", "done solving"]
+
+
+def test_infix(run, mini_cfg):
+    mini_cfg.TRAIN.SNAPSHOT_INFIX = "small"
+    assert run("out", 1)[-1].name == "mini_mnc_5stage_small_iter_1.caffemodel.h5"
+
+
+def test_losses_are_kept_for_plots(run, tiny_model, tmp_path):
+    run("out", 20)
+    with open(tmp_path / "out/mini_mnc_5stage_losses.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["iteration"] for row in rows] == ["20"]
+    assert {"rpn_cls_loss", "loss_mask", "seg_cls_loss_ext", "bbox_loss"} <= set(rows[0])
+    assert all(np.isfinite(float(value)) for value in rows[0].values())
+
+
+def test_weights_change_and_the_snapshot_has_bbox_pred_for_testing(tiny_model, data, tmp_path, mini_cfg):
+    from mnc.data.roidb import prepare
+
+    wrapper = SolverWrapper(str(tiny_model / "solver.prototxt"), *prepare(data), tmp_path)
+    weight, bias = (blob.data for blob in wrapper.solver.net.params["bbox_pred"])
+    start = weight.copy()
+    wrapper.train_model(2)
+    assert np.abs(weight - start).max() > 0
+    stds = np.tile([0.1, 0.1, 0.2, 0.2], 6).astype(np.float32)
+    with h5py.File(tmp_path / "mini_mnc_5stage_iter_2.caffemodel.h5") as file:
+        np.testing.assert_allclose(file["data/bbox_pred/0"][()], weight * stds[:, None], rtol=1e-6)
+        np.testing.assert_allclose(file["data/bbox_pred/1"][()], bias * stds, rtol=1e-6)
+        np.testing.assert_array_equal(file["data/bbox_pred/0"][()], file["data/bbox_pred_ext/0"][()])
+
+
+def test_bbox_pred_by_hand(tiny_model, mini_cfg):
+    mini_cfg.TRAIN.BBOX_NORMALIZE_MEANS = (1.0, 2.0, 3.0, 4.0)
+    net = caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN)
+    weight, bias = (blob.data for blob in net.params["bbox_pred"])
+    weight[...], bias[...] = 1, 10
+    with pytest.raises(RuntimeError, match="disk"), bbox_pred_for_testing(net) as changed:
+        assert list(changed) == ["bbox_pred"]
+        np.testing.assert_allclose(weight[:4, 0], [0.1, 0.1, 0.2, 0.2], rtol=1e-6)
+        np.testing.assert_allclose(bias[4:8], [2, 3, 5, 6], rtol=1e-6)       # 10 * std + mean
+        raise RuntimeError("disk full")
+    assert (weight == 1).all() and (bias == 10).all()
+
+
+@pytest.mark.parametrize("key", ["BBOX_NORMALIZE_TARGETS", "BBOX_NORMALIZE_TARGETS_PRECOMPUTED"])
+def test_bbox_pred_stays_where_targets_are_not_normalised(tiny_model, mini_cfg, key):
+    mini_cfg.TRAIN[key] = False
+    net = caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN)
+    net.params["bbox_pred"][0].data[...] = 1
+    with bbox_pred_for_testing(net) as changed:
+        assert not changed and (net.params["bbox_pred"][0].data == 1).all()
+
+
+def test_resuming_is_exact(run, mini_cfg, tmp_path):
+    mini_cfg.TRAIN.SNAPSHOT_ITERS = 2
+    run("whole", 4)
+    run("first", 2)
+    np.random.seed(99)                               # what happens in between must not matter
+    run("second", 4, resume=tmp_path / "first/mini_mnc_5stage_iter_2.solverstate.h5")
+    for kind in ("caffemodel", "solverstate"):
+        whole, resumed = (stored(tmp_path / name / f"mini_mnc_5stage_iter_4.{kind}.h5") for name in ("whole", "second"))
+        assert set(whole) == set(resumed)
+        for name in set(whole) - {"learned_net"}:
+            np.testing.assert_array_equal(whole[name], resumed[name], err_msg=name)
+
+
+def test_resuming_keeps_the_earlier_losses(run, mini_cfg, tmp_path, tiny_model):
+    run("out", 20)
+    run("out", 21, resume=tmp_path / "out/mini_mnc_5stage_iter_20.solverstate.h5")
+    assert len((tmp_path / "out/mini_mnc_5stage_losses.csv").read_text().splitlines()) == 2
+
+
+def test_initial_weights(run, tmp_path):
+    first = run("first", 2)[-1]
+    second = run("second", 0, weights=first)
+    assert second == []
+    third = run("third", 1, weights=first)[-1]
+    assert not np.array_equal(stored(first)["data/conv1_1/0"], stored(third)["data/conv1_1/0"])
+
+
+def test_interrupt_takes_a_snapshot(tiny_model, data, tmp_path, mini_cfg):
+    from mnc.data.roidb import prepare
+
+    wrapper = SolverWrapper(str(tiny_model / "solver.prototxt"), *prepare(data), tmp_path)
+    wrapper.solver.add_callback(lambda: wrapper.solver.iter == 1 and os.kill(os.getpid(), signal.SIGINT), lambda: None)
+    before = signal.getsignal(signal.SIGINT)
+    assert [path.name for path in wrapper.train_model(50)] == ["mini_mnc_5stage_iter_2.caffemodel.h5"]
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_a_net_for_other_classes_is_refused_with_the_command_that_helps(tmp_path):
+    train_net = generate("Mini", "mnc_5stage", tmp_path / "mnc_5stage", classes=21)[0]
+    with pytest.raises(TrainingError) as error:
+        check_net(train_net, ("__background__", "a", "b"))
+    assert "21 classes, the data set has 3" in str(error.value)
+    command = next(line.strip() for line in str(error.value).splitlines() if "generate.py" in line)
+    options = dict(zip(command.split()[2::2], command.split()[3::2]))
+    assert options == {"--net": "Mini", "--task": "mnc_5stage", "--classes": "3", "--anchors": "9",
+                       "--out": "output/models/Mini/mnc_5stage_3_classes"}
+
+
+def test_a_net_for_other_anchors_is_refused(tiny_model, mini_cfg):
+    mini_cfg.ANCHOR_SCALES = [2, 4]
+    with pytest.raises(TrainingError, match="9 anchors per cell, the configuration 6"):
+        check_net(tiny_model / "test.prototxt", range(6))
+
+
+def test_solver_without_a_net(tmp_path, data):
+    (tmp_path / "solver.prototxt").write_text("base_lr: 0.1")
+    with pytest.raises(TrainingError, match="solver.prototxt: it names no train_net"):
+        train(str(tmp_path / "solver.prototxt"), data, tmp_path)

@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+from golden_mnc import load
+
+from mnc.masks.voting import find_candidates, vote_masks, vote_masks_cpu
+
+FORMS = pytest.mark.parametrize("vote", [vote_masks, vote_masks_cpu])
+
+
+@pytest.mark.parametrize("vote, form", [(vote_masks, "gpu"), (vote_masks_cpu, "cpu")])
+@pytest.mark.parametrize("name", ["mask_voting_small", "mask_voting_medium", "mask_voting_limited"])
+def test_against_the_public_code(name, vote, form):
+    golden = load(name)
+    numbers = [int(golden[k]) for k in ("num_classes", "max_per_image", "im_width", "im_height")]
+    found = vote(golden["boxes"], golden["masks"], golden["scores"], *numbers)
+    assert len(found) == numbers[0] and not len(found[0][0]) and not len(found[0][1])
+    for c in range(1, numbers[0]):
+        masks, boxes = found[c]
+        assert np.array_equal(boxes, golden[f"{form}_box_{c}"])
+        assert np.abs(masks - golden[f"{form}_mask_{c}"]).max() < 1e-5
+
+
+def four_boxes():
+    boxes = np.array([[0, 0, 9, 9], [0, 0, 9, 8], [20, 20, 29, 29], [0, 0, 9, 9]], np.float32)
+    scores = np.array([[0, .5, 0], [0, .9, .1], [0, .2, .8], [0, .4, 0]], np.float32)
+    return boxes, scores
+
+
+def test_candidates_by_hand():
+    boxes, scores = four_boxes()
+    found = find_candidates(boxes, scores, 3, 100, nms_thresh=0.3, merge_thresh=0.5)
+    assert found.classes.tolist() == [1, 1, 2, 2]
+    assert found.scores.tolist() == np.float32([.9, .2, .8, .1]).tolist()
+    assert found.members.tolist() == [0, 1, 3, 2, 2, 0, 1, 3]
+    assert found.ends.tolist() == [3, 4, 5, 8]
+    assert np.allclose(found.weights, [5 / 18, .5, 4 / 18, 1, 1, 0, 1, 0])
+
+
+def test_only_the_best_of_all_classes_stay():
+    boxes, scores = four_boxes()
+    found = find_candidates(boxes, scores, 3, 2, nms_thresh=0.3, merge_thresh=0.5)
+    assert found.classes.tolist() == [1, 2] and found.scores.tolist() == np.float32([.9, .8]).tolist()
+
+
+@FORMS
+def test_a_single_full_mask_keeps_its_box(vote):
+    box = np.array([[3, 4, 23, 24]], np.float32)
+    found = vote(box, np.ones((1, 1, 21, 21), np.float32), np.array([[0, 0.7]], np.float32), 2, 100, 40, 30)
+    masks, boxes = found[1]
+    assert np.allclose(boxes, [[3, 4, 23, 24, 0.7]]) and np.allclose(masks, 1)
+
+
+@FORMS
+def test_masks_below_the_threshold_give_the_middle_of_the_image(vote):
+    found = vote(np.array([[3, 4, 23, 24]], np.float32), np.zeros((1, 1, 21, 21), np.float32),
+                 np.array([[0, 0.7]], np.float32), 2, 100, 40, 31)
+    assert np.allclose(found[1][1], [[20, 15, 20, 15, 0.7]])
+
+
+@FORMS
+def test_no_score_no_weight(vote):
+    found = vote(*(a for a in (four_boxes()[0], np.ones((4, 21, 21), np.float32))),
+                 np.zeros((4, 2), np.float32), 2, 100, 40, 30)
+    assert np.isfinite(found[1][0]).all() and np.isfinite(found[1][1]).all()
+
+
+@FORMS
+def test_nothing_to_vote_on(vote):
+    found = vote(np.zeros((0, 4), np.float32), np.zeros((0, 1, 21, 21), np.float32),
+                 np.zeros((0, 3), np.float32), 3, 100, 40, 30)
+    assert [(m.shape, b.shape) for m, b in found] == [((0, 1, 21, 21), (0, 5))] * 3
+
+
+def test_the_cpu_form_cuts_boxes_at_the_border():
+    found = vote_masks_cpu(np.array([[-5, -5, 4, 4], [35, 25, 60, 60]], np.float32),
+                           np.ones((2, 1, 21, 21), np.float32),
+                           np.array([[0, 0.7], [0, 0.6]], np.float32), 2, 100, 40, 30)
+    assert found[1][1][:, :4].tolist() == [[0, 0, 4, 4], [35, 25, 39, 29]]

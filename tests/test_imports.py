@@ -1,0 +1,43 @@
+"""Dependencies point one way (docs/architecture.md)."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CAFFE, LIB = ROOT / "caffe-mnc/python/caffe", ROOT / "lib"
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+@pytest.mark.parametrize("folder, forbidden", [
+    (CAFFE, ("mnc", "pylayer")),
+    (CAFFE / "ops", ("caffe.engine", "caffe.layer_types", "caffe.proto")),
+    (CAFFE / "engine", ("caffe.layer_types",)),
+    (CAFFE / "layer_types", ("caffe.engine.net", "caffe.engine.solver")),
+    (LIB / "mnc", ("pylayer",)),
+    (LIB / "mnc/boxes", ("mnc.config", "caffe.engine", "mnc.data")),
+    (LIB / "mnc/masks", ("mnc.config", "caffe.engine", "mnc.data")),
+    (LIB / "mnc/sampling", ("mnc.config", "caffe.engine", "mnc.data")),
+])
+def test_dependencies_point_one_way(folder, forbidden):
+    assert list(folder.rglob("*.py"))
+    for path in folder.rglob("*.py"):
+        wrong = {n for n in imported(path) for f in forbidden if n == f or n.startswith(f + ".")}
+        assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
+
+
+def test_nothing_below_the_net_knows_it():
+    for name in ("blob", "layer", "registry", "fillers", "lr_policies", "net_build", "parameters"):
+        wrong = imported(CAFFE / "engine" / f"{name}.py") & {"caffe.engine.net", "caffe.engine.solver"}
+        assert not wrong, f"engine/{name}.py imports {wrong}"
