@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
 PIP_ARGS ?=
+# Threads that wait sleep instead of spinning: far better wherever another program runs, too.
+export OMP_WAIT_POLICY ?= passive
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed

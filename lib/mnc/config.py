@@ -151,8 +151,9 @@ def cfg_from_list(pairs: Sequence[Any]) -> None:
     if len(pairs) % 2:
         raise ConfigError(f"--set takes KEY VALUE pairs, got {len(pairs)} words: "
                           f"{' '.join(map(str, pairs))}")
-    changes = {key: _literal(value) for key, value in zip(pairs[::2], pairs[1::2])}
-    _apply(changes, "--set")
+    changes = dict(zip(pairs[::2], pairs[1::2]))
+    _apply({key: value if isinstance(_find(key, "--set"), str) else _literal(value)
+            for key, value in changes.items()}, "--set")
 
 
 @contextmanager

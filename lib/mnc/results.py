@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,6 +89,3 @@ def _percent(value: float) -> str:
     return "-" if math.isnan(value) else f"{100 * value:.1f}"
 
 
-def relative(path: str | os.PathLike) -> str:
-    """The path as seen from the working directory, if that is shorter."""
-    return min(os.fspath(path), os.path.relpath(path), key=len)

@@ -18,7 +18,7 @@ REQUIRED = object()
 
 
 def read_options(layer: Layer, **defaults: Any) -> SimpleNamespace:
-    """The layer's `param_str`, YAML with or without braces, over `defaults`; REQUIRED ones must be there."""
+    """The layer's `param_str`, YAML with or without braces, over `defaults` (REQUIRED: none)."""
     given = _parse(layer)
     for key in given:
         if key not in defaults:
@@ -75,7 +75,8 @@ def _parse(layer: Layer) -> dict:
             continue
         if isinstance(options, dict):
             return options
-    raise LayerError(f"{layer.title}: param_str must be YAML such as \"{{'feat_stride': 16}}\"; got {text!r}")
+    raise LayerError(f"{layer.title}: param_str must be YAML such as \"{{'feat_stride': 16}}\"; "
+                     f"got {text!r}")
 
 
 def _tensor(blob: Blob, array: np.ndarray) -> torch.Tensor:

@@ -1,4 +1,5 @@
 """AnchorTargetLayer: what the region proposal network is trained towards."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -16,8 +17,8 @@ from pylayer.adapter import REQUIRED, image_info, no_gradient, read, read_option
 class AnchorTargetLayer(caffe.Layer):
     """label, box deltas and weights of every anchor, by its overlap with the ground truth
 
-    bottom: scores (1, 2A, H, W), for their size only; gt_boxes (G, 5); im_info (1, 3); then fg_inds and bg_inds, the
-            anchors of the RoIs that the later stages took (or the image, which is not used)
+    bottom: scores (1, 2A, H, W), for their size only; gt_boxes (G, 5); im_info (1, 3); then fg_inds
+            and bg_inds, the anchors of the RoIs that the later stages took (or the image, unused)
     top:    labels (1, 1, A*H, W); targets, inside weights, outside weights (1, 4A, H, W)
     No gradient.
     """
@@ -36,8 +37,9 @@ class AnchorTargetLayer(caffe.Layer):
         n, channels, h, w = bottom[0].shape
         count = len(self.cell_anchors)
         if (n, channels) != (1, 2 * count):
-            raise LayerError(f"{self.title}: {count} anchors (cfg.ANCHOR_SCALES x cfg.ANCHOR_RATIOS) need scores "
-                             f"(1, {2 * count}, H, W), got {bottom[0].shape}")
+            raise LayerError(f"{self.title}: {count} anchors (cfg.ANCHOR_SCALES x "
+                             f"cfg.ANCHOR_RATIOS) need scores (1, {2 * count}, H, W), "
+                             f"got {bottom[0].shape}")
         self.anchors = shifted_anchors(self.cell_anchors, h, w, self.stride)
         top[0].reshape(1, 1, count * h, w)
         for blob in top[1:]:
@@ -45,7 +47,8 @@ class AnchorTargetLayer(caffe.Layer):
 
     def forward(self, bottom: list, top: list) -> None:
         mixed = (read(bottom[3]), read(bottom[4])) if self.mixes else None
-        targets = anchor_targets(self.anchors, read(bottom[1]), image_info(self, bottom[2])[0], self.sampling,
+        image_size, _ = image_info(self, bottom[2])
+        targets = anchor_targets(self.anchors, read(bottom[1]), image_size, self.sampling,
                                  self.border, mixed)
         h, w = bottom[0].shape[2:]
         write(top[0], _maps(targets.labels, h, w).reshape(top[0].shape))

@@ -1,7 +1,6 @@
 """MaskLayer: predicted masks as maps, and the class each is good enough for."""
-from __future__ import annotations
 
-import numpy as np
+from __future__ import annotations
 
 import caffe
 from caffe.engine.errors import LayerError
@@ -13,7 +12,7 @@ from pylayer.adapter import no_gradient, read, read_diff, write, write_diff
 
 
 class MaskLayer(caffe.Layer):
-    """mask_proposal = the masks (R, S*S) as (R, 1, S, S); label = the class where the mask overlaps its instance, else 0
+    """mask_proposal = mask_output, as maps; label = the class of the instance it overlaps, else 0
 
     bottom: mask_output (R, S*S); in training also gt_masks (G, h, w), gt_masks_info (R, 12)
     top:    mask_proposal (R, 1, S, S); in training also mask_proposal_label (R, 1)
@@ -34,8 +33,8 @@ class MaskLayer(caffe.Layer):
     def reshape(self, bottom: list, top: list) -> None:
         rows, size = bottom[0].shape[0], self.form.size
         if bottom[0].count != rows * size * size:
-            raise LayerError(f"{self.title}: cfg.MASK_SIZE {size} needs masks of {size * size} values, "
-                             f"got {bottom[0].shape}")
+            raise LayerError(f"{self.title}: cfg.MASK_SIZE {size} needs masks of {size * size} "
+                             f"values, got {bottom[0].shape}")
         top[0].reshape(rows, 1, size, size)
         if len(top) > 1:
             top[1].reshape(rows, 1)
@@ -44,13 +43,15 @@ class MaskLayer(caffe.Layer):
         masks = read(bottom[0]).reshape(top[0].shape)
         write(top[0], masks.copy())
         if len(top) > 1:
-            self.labels = mask_labels(masks[:, 0], read(bottom[1]), read(bottom[2]), self.form, self.min_overlap)
+            self.labels = mask_labels(masks[:, 0], read(bottom[1]), read(bottom[2]), self.form,
+                                      self.min_overlap)
             write(top[1], self.labels[:, None])
 
     def backward(self, top: list, propagate_down: list, bottom: list) -> None:
         no_gradient(bottom, propagate_down)
         if not propagate_down[0]:
             return
-        diff = read_diff(top[0]).reshape(bottom[0].shape)
-        passes = self.exact or self.labels is None
-        write_diff(bottom[0], diff.copy() if passes else np.where(self.labels[:, None] > 0, diff, 0))
+        diff = read_diff(top[0]).reshape(bottom[0].shape).copy()
+        if self.labels is not None and not self.exact:
+            diff[self.labels == 0] = 0
+        write_diff(bottom[0], diff)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import caffe
 import numpy as np
 import yaml
@@ -85,6 +87,18 @@ class MNCDataLayer(caffe.Layer):
 
     def backward(self, top, propagate_down, bottom) -> None:
         """Data has no gradient."""
+
+    def snapshot_state(self) -> bytes:
+        """The place in the order of the images; a solver's snapshot keeps it."""
+        return json.dumps({"order": self._perm.tolist(), "next": self._cur}).encode()
+
+    def restore_state(self, state: bytes) -> None:
+        """Go on from `snapshot_state`, with the same data bases."""
+        saved = json.loads(state)
+        if len(saved["order"]) != len(self._roidb or []):
+            raise DataError(f"the snapshot was taken with {len(saved['order'])} entries, the roidb has "
+                            f"{len(self._roidb or [])}: training can only be resumed on the same data")
+        self._perm, self._cur = np.array(saved["order"], int), saved["next"]
 
     def _next_index(self) -> int:
         if self._cur + 1 >= len(self._roidb):

@@ -1,4 +1,5 @@
 """ProposalLayer: RoIs from the region proposal network."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -12,15 +13,18 @@ from mnc.boxes.anchors import shifted_anchors
 from mnc.boxes.proposals import proposal_gradient, propose
 from mnc.config import cfg
 from pylayer import settings
-from pylayer.adapter import REQUIRED, image_info, no_gradient, read, read_diff, read_options, write, write_diff
+from pylayer.adapter import (REQUIRED, image_info, no_gradient, read, read_diff, read_options,
+                             write, write_diff)
 
 
 class ProposalLayer(caffe.Layer):
     """rois = the best boxes, anchors moved by their deltas, after clipping, a size filter and NMS
 
-    bottom: scores (1, 2A, H, W), background first; deltas (1, 4A, H, W); im_info (1, 3) = (height, width, scale)
+    bottom: scores (1, 2A, H, W), background first; deltas (1, 4A, H, W);
+            im_info (1, 3) = (height, width, scale)
     top:    rois (R, 5); optionally (1, R) the anchor of each, counted in (y, x, a) order
-    The deltas get a gradient (its form: cfg.COMPAT.PROPOSAL_GRADIENT), limited to +-1/clip_base if use_clip.
+    The deltas get a gradient (in the form of cfg.COMPAT.PROPOSAL_GRADIENT), limited to
+    +-1/clip_base if use_clip.
     """
 
     num_bottom = exactly(3)
@@ -28,7 +32,8 @@ class ProposalLayer(caffe.Layer):
 
     def setup(self, bottom: list, top: list) -> None:
         # gradient_scale stands in published nets and never had an effect
-        options = read_options(self, feat_stride=REQUIRED, use_clip=0, clip_base=256, gradient_scale=1)
+        options = read_options(self, feat_stride=REQUIRED, use_clip=0, clip_base=256,
+                               gradient_scale=1)
         self.stride = options.feat_stride
         self.limit = 1 / options.clip_base if options.use_clip else None
         self.cell_anchors = settings.anchors()
@@ -41,8 +46,9 @@ class ProposalLayer(caffe.Layer):
         _, _, h, w = bottom[0].shape
         count = len(self.cell_anchors)
         if bottom[0].shape != (1, 2 * count, h, w) or bottom[1].shape != (1, 4 * count, h, w):
-            raise LayerError(f"{self.title}: {count} anchors (cfg.ANCHOR_SCALES x cfg.ANCHOR_RATIOS) need scores "
-                             f"(1, {2 * count}, H, W) and deltas (1, {4 * count}, H, W), "
+            raise LayerError(f"{self.title}: {count} anchors (cfg.ANCHOR_SCALES x "
+                             f"cfg.ANCHOR_RATIOS) need scores (1, {2 * count}, H, W) and deltas "
+                             f"(1, {4 * count}, H, W), "
                              f"got {bottom[0].shape} and {bottom[1].shape}")
         self.anchors = shifted_anchors(self.cell_anchors, h, w, self.stride)
 
@@ -50,7 +56,8 @@ class ProposalLayer(caffe.Layer):
         self.image_size, scale = image_info(self, bottom[2])
         scores = _rows(read(bottom[0])[:, len(self.cell_anchors):], 1)[:, 0]
         limits = replace(self.limits, min_size=self.limits.min_size * scale)
-        self.proposals = propose(scores, _rows(read(bottom[1]), 4), self.anchors, self.image_size, limits)
+        self.proposals = propose(scores, _rows(read(bottom[1]), 4), self.anchors, self.image_size,
+                                 limits)
         write(top[0], self.proposals.rois)
         if len(top) > 1:
             write(top[1], self.proposals.anchor_index[None])
@@ -59,8 +66,9 @@ class ProposalLayer(caffe.Layer):
         no_gradient(bottom, propagate_down)
         if not propagate_down[1]:
             return
-        rows = proposal_gradient(read_diff(top[0]), self.proposals.anchor_index, _rows(read(bottom[1]), 4),
-                                 self.anchors, self.image_size, self.exact)
+        rows = proposal_gradient(read_diff(top[0]), self.proposals.anchor_index,
+                                 _rows(read(bottom[1]), 4), self.anchors, self.image_size,
+                                 self.exact)
         if self.limit is not None:
             rows = np.clip(rows, -self.limit, self.limit)
         _, channels, h, w = bottom[1].shape

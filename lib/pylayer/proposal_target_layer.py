@@ -1,4 +1,5 @@
 """ProposalTargetLayer: the RoIs that the later stages are trained on, with their targets."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -8,14 +9,16 @@ from caffe.engine.errors import LayerError
 from caffe.engine.layer import between
 from mnc.sampling.proposal_targets import GroundTruth, RoiTargets, proposal_targets
 from pylayer import settings
-from pylayer.adapter import REQUIRED, image_info, no_gradient, read, read_diff, read_options, write, write_diff
+from pylayer.adapter import (REQUIRED, image_info, no_gradient, read, read_diff, read_options,
+                             write, write_diff)
 
 
 class ProposalTargetLayer(caffe.Layer):
     """rois = a sample of the proposals and the ground-truth boxes; foreground first
 
     bottom: rpn_rois (P, 5); gt_boxes (G, 5); im_info (1, 3)
-            with masks also gt_masks (G, h, w), mask_info (G, 2); with mixing also rpn_rois_index (1, P)
+            with masks also gt_masks (G, h, w), mask_info (G, 2)
+            with mixing also rpn_rois_index (1, P)
     top:    rois (R, 5); labels (R,); bbox_targets, inside weights, outside weights (R, 4K)
             with masks also mask_targets, mask_weight (R, 1, S, S), gt_masks_info (R, 12)
             with mixing also fg_inds, bg_inds: the anchors of the sampled proposals
@@ -31,8 +34,8 @@ class ProposalTargetLayer(caffe.Layer):
         self.has_masks, self.mixes = len(top) in (8, 10), len(top) in (7, 10)
         needed = 3 + 2 * self.has_masks + self.mixes
         if len(top) in (6, 9) or len(bottom) < needed:
-            raise LayerError(f"{self.title} takes 3 bottoms for 5 tops, 5 for 8 (masks), 4 for 7 (mixing), 6 for 10; "
-                             f"got {len(bottom)} for {len(top)}")
+            raise LayerError(f"{self.title} takes 3 bottoms for 5 tops, 5 for 8 (masks), 4 for 7 "
+                             f"(mixing), 6 for 10; got {len(bottom)} for {len(top)}")
         self.sampling = settings.roi_sampling()
         self.form = settings.target_form(self.num_classes)
         for blob, shape in zip(top, self._shapes()):
@@ -58,7 +61,7 @@ class ProposalTargetLayer(caffe.Layer):
         if not propagate_down[0]:
             return
         keep = self.targets.keep if self.bp_all else self.targets.keep[:self.targets.num_fg]
-        rows = np.where(keep < len(read(bottom[0])))[0]                        # not the ground truth's own
+        rows = np.where(keep < bottom[0].shape[0])[0]         # not the ground truth's own
         diff = np.zeros(bottom[0].shape)
         diff[keep[rows]] = read_diff(top[0])[rows]
         write_diff(bottom[0], diff)
@@ -74,7 +77,8 @@ class ProposalTargetLayer(caffe.Layer):
 
 
 def target_arrays(targets: RoiTargets) -> list[np.ndarray]:
-    """rois, labels, box targets and weights, then mask targets, weights and info where there are masks."""
+    """rois, labels, box targets and weights; with masks also mask targets, weights and info."""
+    boxes = [targets.rois, targets.labels, targets.bbox_targets, targets.bbox_inside_weights,
+             targets.bbox_outside_weights]
     masks = targets.masks
-    return [targets.rois, targets.labels, targets.bbox_targets, targets.bbox_inside_weights,
-            targets.bbox_outside_weights, *([] if masks is None else [masks.targets, masks.weight, masks.info])]
+    return boxes if masks is None else [*boxes, masks.targets, masks.weight, masks.info]

@@ -1,4 +1,4 @@
-"""`cfg` as the plain values that the functions of `mnc` take. Called by `setup` of the layers, nowhere else."""
+"""`cfg` as the plain values that the functions of `mnc` take, for the layers' `setup`."""
 
 from __future__ import annotations
 
@@ -22,22 +22,27 @@ def anchors() -> np.ndarray:
 def proposal_limits(phase: Phase) -> ProposalLimits:
     """Of the phase; min_size in pixels of the original image."""
     section = cfg[str(phase)]
-    return ProposalLimits(section.RPN_PRE_NMS_TOP_N, section.RPN_POST_NMS_TOP_N, section.RPN_NMS_THRESH,
-                          section.RPN_MIN_SIZE, inclusive_nms=not cfg.USE_GPU_NMS)
+    return ProposalLimits(
+        pre_nms=section.RPN_PRE_NMS_TOP_N, post_nms=section.RPN_POST_NMS_TOP_N,
+        nms_thresh=section.RPN_NMS_THRESH, min_size=section.RPN_MIN_SIZE,
+        inclusive_nms=not cfg.USE_GPU_NMS)
 
 
 def anchor_sampling() -> AnchorSampling:
     train = cfg.TRAIN
-    return AnchorSampling(train.RPN_POSITIVE_OVERLAP, train.RPN_NEGATIVE_OVERLAP, train.RPN_CLOBBER_POSITIVES,
-                          train.RPN_BATCHSIZE, train.RPN_FG_FRACTION, tuple(train.RPN_BBOX_INSIDE_WEIGHTS),
-                          train.RPN_POSITIVE_WEIGHT)
+    return AnchorSampling(
+        positive_overlap=train.RPN_POSITIVE_OVERLAP, negative_overlap=train.RPN_NEGATIVE_OVERLAP,
+        clobber_positives=train.RPN_CLOBBER_POSITIVES, batch_size=train.RPN_BATCHSIZE,
+        fg_fraction=train.RPN_FG_FRACTION, inside_weights=tuple(train.RPN_BBOX_INSIDE_WEIGHTS),
+        positive_weight=train.RPN_POSITIVE_WEIGHT)
 
 
 def roi_sampling() -> RoiSampling:
     train = cfg.TRAIN
     foreground = zip(train.FG_FRACTION, train.FG_THRESH_LO, train.FG_THRESH_HI)
     background = zip(train.BG_FRACTION, train.BG_THRESH_LO, train.BG_THRESH_HI)
-    return RoiSampling(train.BATCH_SIZE, [OverlapBin(*b) for b in foreground], [OverlapBin(*b) for b in background])
+    return RoiSampling(train.BATCH_SIZE, [OverlapBin(*b) for b in foreground],
+                       [OverlapBin(*b) for b in background])
 
 
 def normalization() -> Normalization | None:
@@ -53,4 +58,5 @@ def mask_form() -> MaskForm:
 
 
 def target_form(num_classes: int) -> TargetForm:
-    return TargetForm(num_classes, normalization(), tuple(cfg.TRAIN.BBOX_INSIDE_WEIGHTS), mask_form())
+    weights = tuple(cfg.TRAIN.BBOX_INSIDE_WEIGHTS)
+    return TargetForm(num_classes, normalization(), weights, mask_form())

@@ -1,4 +1,5 @@
 """StageBridgeLayer: the RoIs of stage 4, made of those of stage 2 and the box deltas of stage 3."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -9,30 +10,33 @@ from mnc.config import cfg
 from mnc.sampling.proposal_targets import GroundTruth
 from mnc.sampling.stage_bridge import bridge_gradient, bridge_targets, move_rois
 from pylayer import settings
-from pylayer.adapter import image_info, no_gradient, read, read_diff, read_options, write, write_diff
+from pylayer.adapter import (image_info, no_gradient, read, read_diff, read_options, write,
+                             write_diff)
 from pylayer.proposal_target_layer import target_arrays
 
 
 class StageBridgeLayer(caffe.Layer):
-    """rois_ext = rois moved by the deltas of their best class, clipped; in training the ground-truth boxes join them
+    """rois_ext = rois moved by the deltas of their best class; in training with the truth's boxes
 
     bottom: rois (R, 5); bbox_pred (R, 4K); seg_cls_prob (R, K); then
             TRAIN gt_boxes (G, 5); gt_masks (G, h, w); im_info (1, 3); mask_info (G, 2)
             TEST  im_info (1, 3)
-    top:    TRAIN rois_ext (M, 5); labels (M,); mask_targets, mask_weight (M, 1, S, S); gt_masks_info (M, 12);
-                  bbox_targets, inside weights, outside weights (M, 4K): foreground first
+    top:    TRAIN rois_ext (M, 5), foreground first; labels (M,); mask_targets, mask_weight
+                  (M, 1, S, S); gt_masks_info (M, 12); bbox_targets, inside and outside weights
+                  (M, 4K)
             TEST  rois_ext (R, 5)
-    Training never takes class 0; testing may (cfg.COMPAT.BRIDGE_TEST_CLASS). Training applies the deltas as predicted,
-    that is in normalised units, unless cfg.COMPAT.BRIDGE_DELTAS is exact. Gradient to the rois and the deltas taken, in the
-    form of cfg.COMPAT.BRIDGE_GRADIENT; that of the deltas is limited to +-1/clip_base if use_clip.
+    Training never takes class 0; testing may (cfg.COMPAT.BRIDGE_TEST_CLASS). Training applies the
+    deltas as predicted, that is normalised, unless cfg.COMPAT.BRIDGE_DELTAS is exact. Gradient to
+    the rois and to the deltas taken, in the form of cfg.COMPAT.BRIDGE_GRADIENT; that of the deltas
+    is limited to +-1/clip_base if use_clip.
     """
 
     def setup(self, bottom: list, top: list) -> None:
         options = read_options(self, feat_stride=16, use_clip=0, clip_base=64, num_classes=None)
         self.trains = len(top) > 1
         if (len(bottom), len(top)) not in ((7, 8), (4, 1)):
-            raise LayerError(f"{self.title} takes 7 bottoms for 8 tops (training) or 4 for 1 (testing), "
-                             f"got {len(bottom)} for {len(top)}")
+            raise LayerError(f"{self.title} takes 7 bottoms for 8 tops (training) or 4 for 1 "
+                             f"(testing), got {len(bottom)} for {len(top)}")
         self.num_classes = options.num_classes or bottom[2].shape[1]
         self.limit = 1 / options.clip_base if options.use_clip else None
         self.foreground_only = self.trains or cfg.COMPAT.BRIDGE_TEST_CLASS == "foreground"
@@ -44,9 +48,10 @@ class StageBridgeLayer(caffe.Layer):
         self._reshape_tops(top)
 
     def reshape(self, bottom: list, top: list) -> None:
-        if bottom[1].shape[1:] != (4 * self.num_classes,) or bottom[2].shape[1:] != (self.num_classes,):
-            raise LayerError(f"{self.title}: {self.num_classes} classes need bbox_pred (R, {4 * self.num_classes}) and "
-                             f"seg_cls_prob (R, {self.num_classes}), got {bottom[1].shape} and {bottom[2].shape}")
+        k = self.num_classes
+        if bottom[1].shape[1:] != (4 * k,) or bottom[2].shape[1:] != (k,):
+            raise LayerError(f"{self.title}: {k} classes need bbox_pred (R, {4 * k}) and "
+                             f"seg_cls_prob (R, {k}), got {bottom[1].shape} and {bottom[2].shape}")
 
     def forward(self, bottom: list, top: list) -> None:
         self.image_size, scale = image_info(self, bottom[5 if self.trains else 3])
@@ -68,7 +73,7 @@ class StageBridgeLayer(caffe.Layer):
         if not any(propagate_down[:2]):
             return
         rois, count = read(bottom[0]), len(self.bridge.rois)
-        rows = np.where(self.keep < count)[0]                                  # not the ground truth's own
+        rows = np.where(self.keep < count)[0]                 # not the ground truth's own
         grad = np.zeros_like(rois)
         grad[self.keep[rows]] = read_diff(top[0])[rows]
         of_rois, of_deltas = bridge_gradient(self.bridge, rois, grad, self.image_size, self.exact)

@@ -47,8 +47,8 @@ def test_agrees_with_caffe(build, case, archive, tmp_path, monkeypatch):
         pytest.skip(f"layer type {case['type']} does not exist here yet")
     monkeypatch.chdir(tmp_path)
     for name in archive.namelist():
-        if name.startswith(f"{build}/") and name.endswith(".binaryproto"):
-            Path(name).name and (tmp_path / Path(name).name).write_bytes(archive.read(name))
+        if Path(name).match(f"{build}/*.binaryproto"):      # files that prototxts name
+            (tmp_path / Path(name).name).write_bytes(archive.read(name))
     arrays = dict(np.load(io.BytesIO(archive.read(f"{build}/{case['name']}.npz"))))
     text = archive.read(f"{build}/{case['name']}.prototxt").decode()
     net = Net.from_proto(read_net(text), getattr(caffe, case["phase"]))

@@ -1,4 +1,4 @@
-"""The operators: examples on one screen, gradients, schemas, empty input, the original's numbers."""
+"""The operators: examples by hand, gradients, schemas, empty input, the original's numbers."""
 
 from __future__ import annotations
 
@@ -112,8 +112,8 @@ def test_roi_warping_reference_gradient_of_features_is_the_adjoint_inside():
     """Where no bin is left out (here: as many bins as pixels) the two gradients agree."""
     features = torch.randn(1, 2, 9, 9, dtype=torch.float64, requires_grad=True)
     rois = torch.tensor([[0, 1, 2, 6, 7.0]], dtype=torch.float64)
-    gradients = [torch.autograd.grad(ops.roi_warping(features, rois, 5, 5, 1.0, mode).square().sum(),
-                                     features)[0] for mode in (REFERENCE, EXACT)]
+    tops = [ops.roi_warping(features, rois, 5, 5, 1.0, mode) for mode in (REFERENCE, EXACT)]
+    gradients = [torch.autograd.grad(top.square().sum(), features)[0] for top in tops]
     torch.testing.assert_close(*gradients)
 
 
@@ -194,6 +194,7 @@ def test_nms_by_hand():
     dets = torch.tensor([[0, 0, 9, 9, 0.5], [0, 0, 9, 8, 0.9], [20, 20, 29, 29, 0.7]])
     assert ops.nms(dets, 0.5).tolist() == [1, 2]            # IoU of the first two: 0.9
     assert ops.nms(dets, 0.95).tolist() == [1, 2, 0]
+    assert ops.nms(dets, 0.95, limit=2).tolist() == [1, 2]
 
 
 def test_nms_at_the_threshold_and_with_equal_scores():
@@ -262,7 +263,7 @@ def _schema_cases():
         mask = torch.rand(2, 1, 5, 7, dtype=dtype, requires_grad=True)
         yield mask_pooling_forward, (f, mask)
         yield mask_pooling_backward_mask, (f.detach(), f.detach())
-        yield nms_forward, (torch.rand(9, 5, dtype=dtype), 0.5, False)
+        yield nms_forward, (torch.rand(9, 5, dtype=dtype), 0.5, False, 0)
     yield mask_voting_forward, (torch.tensor([[1.0, 1, 4, 4]]), torch.ones(1, 3, 3),
                                 torch.tensor([0]), torch.tensor([1]), torch.ones(1), 6, 7, 0.4)
 

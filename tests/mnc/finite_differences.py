@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 
-def gradient(function: Callable[[np.ndarray], float], at: np.ndarray, step: float = 1e-5) -> np.ndarray:
+def gradient(function: Callable[[np.ndarray], float], at: np.ndarray,
+             step: float = 1e-5) -> np.ndarray:
     """d function / d at, by central differences; `function` takes an array like `at`."""
     result = np.zeros(at.shape)
     for i in np.ndindex(at.shape):

@@ -5,7 +5,8 @@ from golden_mnc import load
 from mnc.sampling.anchor_targets import AnchorSampling, anchor_targets, unmap
 
 # exactly on the first truth; IoU 90/110 with it; IoU 1/3 with the second; far away; outside
-ANCHORS = np.array([[0.0, 0, 9, 9], [1, 0, 10, 9], [25, 0, 34, 9], [60, 20, 69, 29], [95, 0, 104, 9]])
+ANCHORS = np.array([[0.0, 0, 9, 9], [1, 0, 10, 9], [25, 0, 34, 9], [60, 20, 69, 29],
+                    [95, 0, 104, 9]])
 TRUTH = np.array([[0.0, 0, 9, 9, 3], [20, 0, 29, 9, 1]], np.float32)
 SIZE = (40, 100)
 
@@ -15,7 +16,7 @@ def labels(anchors=ANCHORS, truth=TRUTH, border=0, mixed=None, **sampling):
 
 
 def test_labels_by_hand():
-    assert labels().tolist() == [1, 1, 1, 0, -1]              # the third: the best its truth can get
+    assert labels().tolist() == [1, 1, 1, 0, -1]              # the third: its truth's best
     assert labels(positive_overlap=0.9).tolist() == [1, -1, 1, 0, -1]
     assert labels(border=5).tolist() == [1, 1, 1, 0, 0]
     assert labels(negative_overlap=0.5).tolist() == [1, 1, 1, 0, -1]

@@ -74,7 +74,14 @@ def test_pairs_apply():
     assert cfg.RNG_SEED == 7
 
 
+def test_text_may_look_like_a_number():
+    cfg_from_list(["EXP_DIR", "2024"])
+    assert cfg.EXP_DIR == "2024"
+
+
 def test_values_are_never_evaluated():
+    with pytest.raises(ConfigError, match="RNG_SEED must be a whole number"):
+        cfg_from_list(["RNG_SEED", "1 + 1"])
     cfg_from_list(["EXP_DIR", "__import__('os').getcwd()"])
     assert cfg.EXP_DIR == "__import__('os').getcwd()"
 

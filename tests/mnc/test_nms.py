@@ -6,7 +6,8 @@ from mnc.boxes.nms import nms
 
 
 def test_by_hand():
-    dets = np.array([[0, 0, 9, 9, 0.5], [0, 0, 9, 8, 0.9], [20, 20, 29, 29, 0.1], [0, 0, 9, 9, 0.5]])
+    dets = np.array([[0, 0, 9, 9, 0.5], [0, 0, 9, 8, 0.9], [20, 20, 29, 29, 0.1],
+                     [0, 0, 9, 9, 0.5]])
     assert nms(dets, 0.7).tolist() == [1, 2]
     assert nms(dets, 0.95).tolist() == [1, 0, 2]              # of equal scores the lower row
 
@@ -15,14 +16,20 @@ def test_by_hand():
 @pytest.mark.parametrize("thresh", ["0.3", "0.5", "0.7"])
 def test_against_the_public_code(count, thresh):
     golden = load(f"nms_{count}")
-    assert np.array_equal(nms(golden["dets"], float(thresh)), golden[f"gpu_{thresh}"])
-    assert np.array_equal(nms(golden["dets"], float(thresh), inclusive=True), golden[f"cpu_{thresh}"])
+    dets = golden["dets"]
+    assert np.array_equal(nms(dets, float(thresh)), golden[f"gpu_{thresh}"])
+    assert np.array_equal(nms(dets, float(thresh), inclusive=True), golden[f"cpu_{thresh}"])
 
 
 def test_at_the_very_threshold():
     golden = load("nms_exact_threshold")
     assert np.array_equal(nms(golden["dets"], 0.5), golden["gpu_05"])
     assert np.array_equal(nms(golden["dets"], 0.5, inclusive=True), golden["cpu_05"])
+
+
+def test_a_limit_ends_the_search():
+    dets = load("nms_200")["dets"]
+    assert np.array_equal(nms(dets, 0.5, limit=7), nms(dets, 0.5)[:7])
 
 
 def test_none():

@@ -9,7 +9,8 @@ from mnc.sampling.proposal_targets import (GroundTruth, OverlapBin, RoiSampling,
 
 STDS = Normalization(np.zeros(4), np.array([0.1, 0.1, 0.2, 0.2]))
 FORM = TargetForm(num_classes=3, normalization=STDS, mask=MaskForm(size=2))
-SAMPLING = RoiSampling(8, [OverlapBin(0.5, 0.5, 1)], [OverlapBin(0.75, 0.1, 0.5), OverlapBin(0.25, 0, 0.1)])
+SAMPLING = RoiSampling(8, [OverlapBin(0.5, 0.5, 1)],
+                       [OverlapBin(0.75, 0.1, 0.5), OverlapBin(0.25, 0, 0.1)])
 TRUTH = GroundTruth(np.array([[0, 0, 9, 9, 2]], np.float32), np.ones((1, 6, 6), np.float32),
                     np.array([[5, 5]], np.float32), im_scale=2.0)
 # overlaps 9/11, 1/3, 0
@@ -25,7 +26,8 @@ def test_by_hand():
     assert found.bbox_inside_weights.sum(1).tolist() == [4, 4, 0, 0]
     assert np.array_equal(found.bbox_outside_weights, found.bbox_inside_weights)
     assert found.masks.info[:, 0].tolist() == [0, 0, -1, -1]
-    assert found.masks.info[0].tolist() == [0, 5, 5, 2, 0, 0, 5, 4, 0, 0, 4, 4]   # halves go to even
+    halves_go_to_even = [0, 5, 5, 2, 0, 0, 5, 4, 0, 0, 4, 4]
+    assert found.masks.info[0].tolist() == halves_go_to_even
     assert found.masks.targets[1].all() and not found.masks.weight[2:].any()
 
 
@@ -35,7 +37,8 @@ def test_without_masks():
 
 def test_counts_round_half_to_even_and_draws_go_bin_by_bin():
     rois = np.tile(ROIS[1:], (10, 1))                       # ten of 1/3, ten of 0
-    sampling = RoiSampling(4, [OverlapBin(0.25, 0.5, 1)], [OverlapBin(0.5, 0.1, 0.5), OverlapBin(0.5, 0, 0.1)])
+    sampling = RoiSampling(4, [OverlapBin(0.25, 0.5, 1)],
+                           [OverlapBin(0.5, 0.1, 0.5), OverlapBin(0.5, 0, 0.1)])
     np.random.seed(3)
     choose = np.random.choice
     fg = choose([20], 1, replace=False)                     # a draw, although there is no choice

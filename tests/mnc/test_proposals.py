@@ -18,7 +18,7 @@ def boxes_of(limits, deltas=np.zeros((4, 4))):
 def test_by_hand():
     assert boxes_of(ALL) == [1, 2]                 # 3 is too small, 0 is suppressed by 2
     found = propose(SCORES, np.zeros((4, 4)), ANCHORS, SIZE, ALL)
-    assert found.rois.tolist() == [[0, 30, 0, 50, 20], [0, 1, 0, 21, 20]]     # decoding adds a pixel
+    assert found.rois.tolist() == [[0, 30, 0, 50, 20], [0, 1, 0, 21, 20]]    # decoding adds a pixel
     assert found.scores.tolist() == [[0.9], [0.5]]
 
 
@@ -41,7 +41,8 @@ def test_no_proposal_is_no_crash(dtype):
     found = propose(SCORES, np.zeros((4, 4), dtype), ANCHORS, SIZE,
                     ProposalLimits(0, 0, 0.7, min_size=1000))
     assert found.rois.shape == (0, 5) and found.rois.dtype == dtype
-    of_deltas = proposal_gradient(np.zeros((0, 5)), found.anchor_index, np.zeros((4, 4)), ANCHORS, SIZE)
+    of_deltas = proposal_gradient(np.zeros((0, 5)), found.anchor_index, np.zeros((4, 4)), ANCHORS,
+                                  SIZE)
     assert of_deltas.shape == (4, 4) and not of_deltas.any()
 
 
@@ -50,8 +51,8 @@ def test_reference_gradient_by_hand():
     deltas = np.array([[0, 0, 0, np.log(0.5)], [-0.1, 0, 0, 0]])     # the second leaves the image
     diff = np.array([[9.0, 1, 2, 3, 5], [0, 1, 1, 1, 1]])
     rows = proposal_gradient(diff, np.array([0, 1]), deltas, anchors, (60, 80))
-    assert np.allclose(rows, [[(1 + 3) * 10, (2 + 5) * 20, 0.5 * (3 - 1) * 10, 0.5 * (5 - 2) * 0.5 * 20],
-                              [0, 0, 0, 0]])
+    expected = [(1 + 3) * 10, (2 + 5) * 20, 0.5 * (3 - 1) * 10, 0.5 * (5 - 2) * 0.5 * 20]
+    assert np.allclose(rows, [expected, [0, 0, 0, 0]])
 
 
 def test_exact_gradient_is_the_derivative():

@@ -1,4 +1,4 @@
-"""The Python layers inside nets: against the public code's, and where that one would have crashed."""
+"""The Python layers inside nets: against the public code's, and where that would have crashed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ NORMALIZED = {"TRAIN.BBOX_NORMALIZE_TARGETS_PRECOMPUTED": True}
 
 def build(layer, bottoms, tops, param_str="", phase=caffe.TRAIN, dtype="float32"):
     """A net of one Python layer; `bottoms` name -> array."""
-    inputs = "".join(f'input: "{name}"\ninput_shape {{ {" ".join(f"dim: {n}" for n in array.shape)} }}\n'
-                     for name, array in bottoms.items())
+    dims = {name: " ".join(f"dim: {n}" for n in array.shape) for name, array in bottoms.items()}
+    inputs = "".join(f'input: "{name}"\ninput_shape {{ {dims[name]} }}\n' for name in bottoms)
     names = [*(f'bottom: "{name}"' for name in bottoms), *(f'top: "{name}"' for name in tops)]
     net = caffe.Net(f'name: "t"\nforce_backward: true\n{inputs}'
                     f'layer {{ name: "p" type: "Python" {" ".join(names)} python_param {{ '
-                    f'module: "pylayer.{MODULES[layer]}" layer: "{layer}" param_str: "{param_str}" }} }}\n',
+                    f'module: "pylayer.{MODULES[layer]}" layer: "{layer}" '
+                    f'param_str: "{param_str}" }} }}\n',
                     phase, dtype=dtype)
     for name, array in bottoms.items():
         net.blobs[name].data[...] = array
@@ -64,7 +65,7 @@ def test_the_cases_are_all_there():
     assert len(CASES) == 19
 
 
-# --- options -------------------------------------------------------------------------------------------
+# --- options --------------------------------------------------------------------------------
 
 IM_INFO = np.array([[64, 96, 1]], np.float32)
 
@@ -75,8 +76,10 @@ def proposal_bottoms(anchors=9, seed=0):
             "deltas": rng.normal(0, 0.2, (1, 4 * anchors, 8, 12)), "im_info": IM_INFO}
 
 
-@pytest.mark.parametrize("text", ["{'feat_stride': 8}", "'feat_stride': 8", "feat_stride: 8",
-                                  "'feat_stride': 8, 'use_clip': 0", "{'feat_stride': 8, 'gradient_scale': 1}"])
+@pytest.mark.parametrize("text", [
+    "{'feat_stride': 8}", "'feat_stride': 8", "feat_stride: 8", "'feat_stride': 8, 'use_clip': 0",
+    "{'feat_stride': 8, 'gradient_scale': 1}",
+])
 def test_braces_are_optional(text):
     net = build("ProposalLayer", proposal_bottoms(), ["rois"], text)
     assert net.layers[-1].stride == 8
@@ -101,7 +104,7 @@ def test_a_wrong_number_of_anchors_is_named(layer, tops):
         build(layer, proposal_bottoms(anchors=6), [f"t{i}" for i in range(tops)], "feat_stride: 8")
 
 
-# --- other strides and anchors, and what is empty --------------------------------------------------------
+# --- other strides and anchors, and what is empty -------------------------------------------
 
 SMALL = {"ANCHOR_SCALES": [1, 2], "ANCHOR_RATIOS": [1], "TRAIN.RPN_MIN_SIZE": 4}
 GT = np.array([[8, 8, 39, 39, 2], [50, 30, 70, 60, 1]], np.float32)
@@ -113,7 +116,8 @@ def test_stride_8_with_two_anchors():
     with overridden(SMALL | {"TRAIN.RPN_NMS_THRESH": 1.0}):
         net = build("ProposalLayer", bottoms, ["rois", "index"], "feat_stride: 8")
         net.forward()
-        labels = build("AnchorTargetLayer", {"score": bottoms["prob"], "gt": GT, "im_info": IM_INFO},
+        labels = build("AnchorTargetLayer",
+                       {"score": bottoms["prob"], "gt": GT, "im_info": IM_INFO},
                        ["labels", "targets", "inside", "outside"], "feat_stride: 8")
         labels.forward()
     anchors = shifted_anchors(generate_anchors(16, [1], [1, 2]), 8, 12, 8)
@@ -123,7 +127,7 @@ def test_stride_8_with_two_anchors():
     assert np.allclose(net.blobs["rois"].data[:, 1:], decoded)
     assert labels.blobs["labels"].data.shape == (1, 1, 16, 12)
     assert labels.blobs["targets"].data.shape == (1, 8, 8, 12)
-    exact = np.where((anchors == [8, 8, 39, 39]).all(1))[0][0]         # the first truth is an anchor
+    exact = np.where((anchors == [8, 8, 39, 39]).all(1))[0][0]       # the first truth is an anchor
     y, x, a = np.unravel_index(exact, (8, 12, 2))
     assert labels.blobs["labels"].data.reshape(2, 8, 12)[a, y, x] == 1
 
@@ -136,13 +140,15 @@ def test_no_proposal():
     assert not any(diff.any() for diff in backward(net, {}).values())
 
 
+ONE_BACKGROUND_BIN = {"TRAIN.BG_THRESH_LO": [0.0], "TRAIN.BG_THRESH_HI": [0.5],
+                      "TRAIN.BG_FRACTION": [1.0]}
 TARGET_TOPS = ["rois", "labels", "targets", "inside", "outside"]
 MASK_TOPS = [*TARGET_TOPS, "mask_targets", "mask_weight", "info"]
 
 
 def target_bottoms(proposals, truths, masks=True):
-    rois = np.array([[0, 9, 8, 40, 40], [0, 70, 0, 90, 20], [0, 50, 30, 71, 62]], np.float32)[:proposals]
-    bottoms = {"rpn_rois": rois, "gt_boxes": GT[:truths], "im_info": IM_INFO}
+    rois = np.array([[0, 9, 8, 40, 40], [0, 70, 0, 90, 20], [0, 50, 30, 71, 62]], np.float32)
+    bottoms = {"rpn_rois": rois[:proposals], "gt_boxes": GT[:truths], "im_info": IM_INFO}
     if masks:
         bottoms |= {"gt_masks": np.ones((truths, 32, 32), np.float32),
                     "mask_info": np.array([[32, 32], [31, 21]], np.float32)[:truths]}
@@ -152,7 +158,7 @@ def target_bottoms(proposals, truths, masks=True):
 @pytest.mark.parametrize("proposals, truths, rows", [(3, 2, 5), (0, 2, 2), (3, 0, 3), (0, 0, 0)])
 def test_proposal_targets_of_anything(proposals, truths, rows):
     bottoms = target_bottoms(proposals, truths) | {"index": np.arange(proposals)[None]}
-    with overridden({"TRAIN.BG_THRESH_LO": [0.0], "TRAIN.BG_THRESH_HI": [0.5], "TRAIN.BG_FRACTION": [1.0]}):
+    with overridden(ONE_BACKGROUND_BIN):
         net = build("ProposalTargetLayer", bottoms, [*MASK_TOPS, "fg", "bg"], "num_classes: 3")
     net.forward()
     assert [net.blobs[t].data.shape[0] for t in MASK_TOPS] == [rows] * 8
@@ -163,7 +169,7 @@ def test_proposal_targets_of_anything(proposals, truths, rows):
 
 
 def test_only_the_foreground_gets_a_gradient_without_bp_all():
-    with overridden({"TRAIN.BG_THRESH_LO": [0.0], "TRAIN.BG_THRESH_HI": [0.5], "TRAIN.BG_FRACTION": [1.0]}):
+    with overridden(ONE_BACKGROUND_BIN):
         net = build("ProposalTargetLayer", target_bottoms(3, 2, masks=False), TARGET_TOPS,
                     "{'num_classes': 3, 'bp_all': 0}")
     net.forward()
@@ -186,7 +192,7 @@ def test_masks_without_foreground():
     assert not net.blobs["label"].data.any() and not backward(net, {"p": 1})["m"].any()
 
 
-# --- the exact forms ---------------------------------------------------------------------------------------
+# --- the exact forms ------------------------------------------------------------------------
 
 def test_exact_mask_gradient_passes_every_row():
     bottoms = {"m": np.full((2, 441), 0.9), "gt": np.ones((1, 9, 9)), "info": np.full((2, 12), -1)}
@@ -196,8 +202,9 @@ def test_exact_mask_gradient_passes_every_row():
     assert (backward(net, {"p": 1})["m"] == 1).all()
 
 
-@pytest.mark.parametrize("text, limit", [("feat_stride: 8", None),
-                                         ("{'feat_stride': 8, 'use_clip': 1, 'clip_base': 4}", 0.25)])
+@pytest.mark.parametrize("text, limit", [
+    ("feat_stride: 8", None), ("{'feat_stride': 8, 'use_clip': 1, 'clip_base': 4}", 0.25),
+])
 def test_exact_proposal_gradient_is_the_derivative(text, limit):
     bottoms = proposal_bottoms(2)
     with overridden(SMALL | {"COMPAT.PROPOSAL_GRADIENT": "exact", "TRAIN.RPN_POST_NMS_TOP_N": 5}):
@@ -232,7 +239,8 @@ def bridge_bottoms():
 def test_exact_bridge_gradient_is_the_derivative(deltas):
     bottoms = bridge_bottoms()
     tops = [f"t{i}" for i in range(8)]
-    with overridden(NORMALIZED | {"COMPAT.BRIDGE_GRADIENT": "exact", "COMPAT.BRIDGE_DELTAS": deltas}):
+    exact = {"COMPAT.BRIDGE_GRADIENT": "exact", "COMPAT.BRIDGE_DELTAS": deltas}
+    with overridden(NORMALIZED | exact):
         net = build("StageBridgeLayer", bottoms, tops, "num_classes: 3", dtype="float64")
     net.forward()
     weight = np.random.default_rng(1).normal(size=(5, 5))

@@ -78,8 +78,12 @@ def random_case():
 def test_decoding_gradient_is_the_derivative():
     boxes, deltas, weight = random_case()
     of_boxes, of_deltas = decoding_gradient(boxes, deltas, weight)
-    assert np.allclose(of_boxes, gradient(lambda b: (weight * bbox_transform_inv(b, deltas)).sum(), boxes))
-    assert np.allclose(of_deltas, gradient(lambda d: (weight * bbox_transform_inv(boxes, d)).sum(), deltas))
+
+    def value(boxes, deltas):
+        return (weight * bbox_transform_inv(boxes, deltas)).sum()
+
+    assert np.allclose(of_boxes, gradient(lambda b: value(b, deltas), boxes))
+    assert np.allclose(of_deltas, gradient(lambda d: value(boxes, d), deltas))
 
 
 def test_clipped_coordinates_pass_nothing():

@@ -79,5 +79,5 @@ def test_exact_gradient_is_the_derivative():
     moved = move_rois(ROIS, pred, SCORES, SIZE, True, STDS)
     of_rois, of_deltas = bridge_gradient(moved, ROIS, grad, SIZE, exact=True)
     assert np.allclose(of_rois[:, 1:], gradient(lambda r: value(r, pred), ROIS)[:, 1:])
-    numerical = gradient(lambda p: value(ROIS, p), pred).reshape(3, 3, 4)[np.arange(3), moved.classes]
-    assert np.allclose(of_deltas * STDS.stds, numerical)
+    numerical = gradient(lambda p: value(ROIS, p), pred).reshape(3, 3, 4)
+    assert np.allclose(of_deltas * STDS.stds, numerical[np.arange(3), moved.classes])

@@ -14,7 +14,7 @@ def test_resize_agrees_with_the_public_codes_opencv():
 
 
 def test_the_common_part_by_hand():
-    mask = np.ones((4, 4), bool)                                 # at (2, 0, 5, 3); seen from (0, 0, 3, 3)
+    mask = np.ones((4, 4), bool)                       # at (2, 0, 5, 3); seen from (0, 0, 3, 3)
     assert intersect_mask([0, 0, 3, 3], [2, 0, 5, 3], mask, SMALL).tolist() == [[False, True]] * 2
     assert not intersect_mask([0, 0, 3, 3], [4, 0, 7, 3], mask, SMALL).any()
 
@@ -30,8 +30,9 @@ def test_targets_by_hand():
     rois = np.array([[0.4, 0, 3.2, 3], [10, 10, 13, 13]])
     masks = np.zeros((2, 6, 6), np.float32)
     masks[1, :4, :4] = 1                                         # 4 x 4 in a padded array
-    found = mask_targets(rois, np.array([7, 0]), np.array([1]), np.array([[9, 9, 9, 9], [2, 0, 5, 3]]),
-                         masks, np.array([[1, 1], [4, 4]]), SMALL)
+    found = mask_targets(rois, np.array([7, 0]), np.array([1]),
+                         np.array([[9, 9, 9, 9], [2, 0, 5, 3]]), masks,
+                         np.array([[1, 1], [4, 4]]), SMALL)
     assert found.targets[0, 0].tolist() == [[0, 1], [0, 1]] and not found.targets[1].any()
     assert found.weight[:, 0, 0, 0].tolist() == [1, 0]
     assert found.info.tolist() == [[1, 4, 4, 7, 0, 0, 3, 3, 2, 0, 5, 3], [-1] * 12]

@@ -39,14 +39,15 @@ def test_candidates_by_hand():
 def test_only_the_best_of_all_classes_stay():
     boxes, scores = four_boxes()
     found = find_candidates(boxes, scores, 3, 2, nms_thresh=0.3, merge_thresh=0.5)
-    assert found.classes.tolist() == [1, 2] and found.scores.tolist() == np.float32([.9, .8]).tolist()
+    assert found.classes.tolist() == [1, 2]
+    assert found.scores.tolist() == np.float32([.9, .8]).tolist()
 
 
 @FORMS
 def test_a_single_full_mask_keeps_its_box(vote):
     box = np.array([[3, 4, 23, 24]], np.float32)
-    found = vote(box, np.ones((1, 1, 21, 21), np.float32), np.array([[0, 0.7]], np.float32), 2, 100, 40, 30)
-    masks, boxes = found[1]
+    scores = np.array([[0, 0.7]], np.float32)
+    masks, boxes = vote(box, np.ones((1, 1, 21, 21), np.float32), scores, 2, 100, 40, 30)[1]
     assert np.allclose(boxes, [[3, 4, 23, 24, 0.7]]) and np.allclose(masks, 1)
 
 
@@ -59,8 +60,9 @@ def test_masks_below_the_threshold_give_the_middle_of_the_image(vote):
 
 @FORMS
 def test_no_score_no_weight(vote):
-    found = vote(*(a for a in (four_boxes()[0], np.ones((4, 21, 21), np.float32))),
-                 np.zeros((4, 2), np.float32), 2, 100, 40, 30)
+    boxes, _ = four_boxes()
+    masks, scores = np.ones((4, 21, 21), np.float32), np.zeros((4, 2), np.float32)
+    found = vote(boxes, masks, scores, 2, 100, 40, 30)
     assert np.isfinite(found[1][0]).all() and np.isfinite(found[1][1]).all()
 
 

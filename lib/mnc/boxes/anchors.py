@@ -9,7 +9,7 @@ import numpy as np
 
 def generate_anchors(base_size: int = 16, ratios: Sequence[float] = (0.5, 1, 2),
                      scales: Sequence[float] = (8, 16, 32)) -> np.ndarray:
-    """(A, 4) anchors of one cell, ratio-major, about the square (0, 0, base_size - 1, base_size - 1).
+    """(A, 4) anchors of one cell, ratio-major, about a square of base_size pixels at (0, 0).
 
     Each ratio = height / width keeps the square's area and rounds to whole pixels; each scale then
     multiplies both sides.
@@ -24,7 +24,7 @@ def generate_anchors(base_size: int = 16, ratios: Sequence[float] = (0.5, 1, 2),
 
 
 def shifted_anchors(anchors: np.ndarray, height: int, width: int, stride: int) -> np.ndarray:
-    """(height * width * A, 4): the anchors at every cell of the map, rows ordered (y, x, anchor)."""
+    """(height * width * A, 4): the anchors at every cell of the map, by (y, x, anchor)."""
     x, y = np.meshgrid(np.arange(width) * stride, np.arange(height) * stride)
     shifts = np.stack((x, y, x, y), axis=2)                   # (H, W, 4)
     return (shifts[:, :, None, :] + anchors).reshape(-1, 4)

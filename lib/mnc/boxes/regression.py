@@ -15,7 +15,7 @@ class Normalization:
 
 
 def bbox_transform(ex: np.ndarray, gt: np.ndarray) -> np.ndarray:
-    """(N, 4) deltas from boxes `ex` to `gt`: shifts of the centre in sizes of ex, logs of growth."""
+    """(N, 4) deltas from boxes `ex` to `gt`: shift of the centre / size of ex, log of growth."""
     ex_w, ex_h, ex_x, ex_y = _sizes_and_centres(ex)
     gt_w, gt_h, gt_x, gt_y = _sizes_and_centres(gt)
     return np.stack(((gt_x - ex_x) / ex_w, (gt_y - ex_y) / ex_h,

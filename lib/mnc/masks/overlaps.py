@@ -18,7 +18,7 @@ def window_of(mask: np.ndarray, box: np.ndarray, window: np.ndarray) -> np.ndarr
 
 
 def mask_overlap(box1: np.ndarray, box2: np.ndarray, mask1: np.ndarray, mask2: np.ndarray) -> float:
-    """|mask1 and mask2| / |mask1 or mask2| of boolean masks (h, w) at whole-pixel boxes; 0 for 0/0."""
+    """|mask1 and mask2| / |mask1 or mask2| of boolean masks at whole-pixel boxes; 0 for 0/0."""
     box1, box2 = np.asarray(box1), np.asarray(box2)
     window = common_window(box1, box2)
     if window is None:

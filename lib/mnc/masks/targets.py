@@ -33,7 +33,7 @@ def resize(mask: np.ndarray, height: int, width: int) -> np.ndarray:
 
 def intersect_mask(ex: np.ndarray, gt: np.ndarray, gt_mask: np.ndarray,
                    form: MaskForm = MaskForm()) -> np.ndarray:
-    """(S, S) bool: the part of `gt_mask` (at whole-pixel box `gt`) in box `ex`, stretched over it."""
+    """(S, S) bool: the part of `gt_mask` (whole-pixel box `gt`) that lies in box `ex`."""
     ex, gt = np.asarray(ex), np.asarray(gt)
     window = common_window(ex, gt)
     if window is None:

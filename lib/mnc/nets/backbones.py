@@ -14,6 +14,7 @@ class Conv:
     kernel: int = 3
     stride: int = 1
     learn: bool = True        # False: lr_mult 0, for the layers taken over from ImageNet as they are
+    norm: bool = False        # BatchNorm (of this image alone) and Scale before the ReLU
 
 
 @dataclass(frozen=True)
@@ -75,11 +76,11 @@ NETS: dict[str, Sizes] = {
     # covers some ten cells, so it is warped to 20 and pooled to 10.
     "Mini": Sizes(
         backbone=(
-            Rescale("data_scaled", 1 / 64), Conv("1_1", 32, kernel=5, stride=2),
-            Conv("2_1", 48), Pool("2"),
-            Conv("3_1", 80), Conv("3_2", 80), Pool("3"),
-            Conv("4_1", 112), Conv("4_2", 112),
-            Conv("5_3", 64),
+            Rescale("data_scaled", 1 / 64), Conv("1_1", 32, kernel=5, stride=2, norm=True),
+            Conv("2_1", 48, norm=True), Pool("2"),
+            Conv("3_1", 80, norm=True), Conv("3_2", 80, norm=True), Pool("3"),
+            Conv("4_1", 112, norm=True), Conv("4_2", 112, norm=True),
+            Conv("5_3", 64, norm=True),
         ),
         feat_stride=8, rpn=96, mask_hidden=128, fc6=224, fc7=128, classes=6,
         fillers=Fillers(

@@ -62,6 +62,8 @@ def backbone(net: NetText, sizes: Sizes) -> None:
                 "num_output": row.channels, "pad": row.kernel // 2, "kernel_size": row.kernel,
                 "stride": row.stride if row.stride != 1 else None,
                 **_train_filler(net, sizes.fillers.conv)})
+            if row.norm:
+                normalization(net, row.name, top)
             net.layer(f"relu{row.name}", "ReLU", top, top)
         elif isinstance(row, Rescale):
             top = row.name
@@ -70,6 +72,12 @@ def backbone(net: NetText, sizes: Sizes) -> None:
             top = f"pool{row.name}"
             net.layer(top, "Pooling", bottom, top, pooling_param=POOL_2X2)
         bottom = top
+
+
+def normalization(net: NetText, name: str, blob: str) -> None:
+    """Each channel of each image to mean 0 and deviation 1, in training and test alike, then scale and shift."""
+    net.layer(f"bn{name}", "BatchNorm", blob, blob, batch_norm_param={"use_global_stats": False})
+    net.layer(f"scale{name}", "Scale", blob, blob, scale_param={"bias_term": True})
 
 
 def proposals(net: NetText, sizes: Sizes, anchors: int) -> None:

@@ -68,7 +68,7 @@ def _inside(anchors: np.ndarray, image_size: tuple[int, int], border: float) -> 
 
 
 def _labels(overlaps: np.ndarray, sampling: AnchorSampling) -> np.ndarray:
-    """1: the best anchors of some truth (all that tie) and those of a high overlap; 0: of a low one."""
+    """1: all best anchors of some truth and those of a high overlap; 0: those of a low one."""
     labels = np.full(len(overlaps), -1, np.float32)
     best = overlaps.max(axis=1, initial=0)
     negative = best < sampling.negative_overlap

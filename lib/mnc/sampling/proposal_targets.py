@@ -84,7 +84,7 @@ def with_ground_truth(rois: np.ndarray, truth: GroundTruth) -> np.ndarray:
 
 
 def best_overlaps(candidates: np.ndarray, truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
-    """(highest overlap of each candidate with a truth, that one's row); (0, 0) without any truth."""
+    """(highest overlap of each candidate with a truth, that one's row); (0, 0) without truths."""
     overlaps = bbox_overlaps(candidates[:, 1:], truth.boxes)
     if not truth.boxes.size:
         return np.zeros(len(candidates)), np.zeros(len(candidates), int)
@@ -113,7 +113,7 @@ def roi_targets(candidates: np.ndarray, fg: np.ndarray, bg: np.ndarray, truth: G
 
 def spread_over_classes(labels: np.ndarray, deltas: np.ndarray,
                         form: TargetForm) -> tuple[np.ndarray, np.ndarray]:
-    """(targets, inside weights), both (R, 4K): a row's class has its deltas (R, 4), the others 0."""
+    """(targets, inside weights), both (R, 4K): a row's class has its deltas, the others 0."""
     targets, weights = (np.zeros((len(labels), form.num_classes, 4), np.float32) for _ in range(2))
     rows = np.where(labels > 0)[0]
     classes = labels[rows].astype(int)

@@ -41,7 +41,7 @@ def move_rois(rois: np.ndarray, bbox_pred: np.ndarray, scores: np.ndarray,
 
 def bridge_targets(bridge: Bridge, truth: GroundTruth, image_size: tuple[int, int],
                    form: TargetForm, fg_overlap: float = 0.5) -> RoiTargets:
-    """Targets of all moved RoIs and the ground-truth boxes: overlaps >= fg_overlap, then the rest."""
+    """Targets of all moved RoIs and the truths: overlaps >= fg_overlap first, then the rest."""
     candidates = with_ground_truth(bridge.rois, truth)
     candidates[:, 1:], _ = clip_boxes(candidates[:, 1:], image_size)
     best, _ = best_overlaps(candidates, truth)
@@ -52,7 +52,7 @@ def bridge_targets(bridge: Bridge, truth: GroundTruth, image_size: tuple[int, in
 def bridge_gradient(bridge: Bridge, rois: np.ndarray, grad: np.ndarray,
                     image_size: tuple[int, int],
                     exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """Gradients (of rois (R, 5), of the applied deltas (R, 4)), given that of the moved RoIs (R, 5).
+    """Gradients (of the RoIs (R, 5), of the applied deltas (R, 4)), given that of the moved RoIs.
 
     exact:     the derivative of decoding and clipping.
     otherwise: the public code's, which reads grad as that of (centre x, centre y, width, height)

@@ -120,7 +120,7 @@ class Power(Neuron):
     def compute(self, x: Tensor) -> Tensor:
         options = self.param.power_param
         if options.power == 0 or options.scale == 0:
-            return torch.pow(x * 0 + 1, 0) * options.shift ** options.power
+            return x * 0 + options.shift ** options.power       # a constant, with gradient 0
         base = options.shift + options.scale * x
         return base if options.power == 1 else base.pow(options.power)
 

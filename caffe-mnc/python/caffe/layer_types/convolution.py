@@ -32,7 +32,8 @@ class BaseConvolution(TorchLayer):
             raise LayerError(f"{self.title}: 1 to 3 spatial axes after axis {self.axis} are "
                              f"possible, the bottom has shape {shape}")
         self.window = Window.from_param(self, options, self.spatial)
-        self.channels, self.outputs, self.group = shape[self.axis], options.num_output, options.group
+        self.channels, self.outputs = shape[self.axis], options.num_output
+        self.group = options.group
         if self.outputs < 1:
             raise LayerError(f"{self.title}: num_output is missing or 0")
         for what, count in (("bottom has", self.channels), ("num_output has", self.outputs)):

@@ -14,9 +14,10 @@ from caffe.layer_types.axes import canonical
 
 @LAYERS.register("InnerProduct")
 class InnerProduct(TorchLayer):
-    """y = x W^T + b over all axes from `axis` on; W (num_output, K), or (K, num_output) if transpose
+    """y = x W^T + b over all axes from `axis` on; W (num_output, K), b (num_output,)
 
-    bottom: (..., K in any number of axes); top: (..., num_output)
+    bottom: (..., K in any number of axes); top: (..., num_output). With transpose, W is
+    (K, num_output).
     """
 
     num_bottom = exactly(1)

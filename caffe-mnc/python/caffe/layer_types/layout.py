@@ -82,8 +82,8 @@ class Reshape(SharedReshape):
         start = options.axis if options.axis >= 0 else rank + options.axis + 1
         end = rank if options.num_axes == -1 else start + options.num_axes
         if not 0 <= start <= end <= rank:
-            raise LayerError(f"{self.title}: axis {options.axis} and num_axes {options.num_axes} do "
-                             f"not fit a bottom of shape {shape}")
+            raise LayerError(f"{self.title}: axis {options.axis} and num_axes {options.num_axes} "
+                             f"do not fit a bottom of shape {shape}")
         middle = [self._kept(shape, start + i) if dim == 0 else dim
                   for i, dim in enumerate(self.dims)]
         if -1 in middle:
@@ -91,8 +91,8 @@ class Reshape(SharedReshape):
             middle[middle.index(-1)] = math.prod(shape) // known if known else 0
         result = (*shape[:start], *middle, *shape[end:])
         if math.prod(result) != math.prod(shape):
-            raise LayerError(f"{self.title}: cannot make {result} ({math.prod(result)} values) from "
-                             f"a bottom of shape {shape} ({math.prod(shape)} values)")
+            raise LayerError(f"{self.title}: cannot make {result} ({math.prod(result)} values) "
+                             f"from a bottom of shape {shape} ({math.prod(shape)} values)")
         return result
 
     def _kept(self, shape: tuple[int, ...], axis: int) -> int:
@@ -151,8 +151,8 @@ class Slice(TorchLayer):
         self.axis, self.tops = canonical(self, axis, len(bottom[0].shape)), len(top)
         self.points = tuple(options.slice_point)
         if self.points and len(self.points) != self.tops - 1:
-            raise LayerError(f"{self.title}: {self.tops} tops need {self.tops - 1} slice_point, got "
-                             f"{len(self.points)}")
+            raise LayerError(f"{self.title}: {self.tops} tops need {self.tops - 1} slice_point, "
+                             f"got {len(self.points)}")
 
     def check(self, *shapes):
         size = shapes[0][self.axis]
@@ -221,7 +221,7 @@ class Tile(TorchLayer):
 
 @LAYERS.register("Silence")
 class Silence(Layer):
-    """Consumes bottoms that nobody wants, so that they are no outputs of the net; their gradient is 0"""
+    """Consumes bottoms, so that they are no outputs of the net; their gradient is 0"""
 
     num_bottom = at_least(1)
     num_top = exactly(0)

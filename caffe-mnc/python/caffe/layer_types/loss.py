@@ -12,15 +12,16 @@ from torch import Tensor
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, LossLayer, between, exactly
 from caffe.layer_types.axes import canonical, expect_same
+from caffe.proto.caffe_pb2 import LossParameter
 
 
-def normalizer(mode: int, valid: Tensor, outer: int) -> Tensor | float:
+def normalizer(mode: int, valid: Tensor, outer: int) -> Tensor | int:
     """What LossParameter.normalization divides by, at least 1; valid: mask of what counts."""
-    modes = {"FULL": valid.numel(), "BATCH_SIZE": outer, "NONE": 1}
-    name = _mode_name(mode)
-    if name == "VALID":
+    if mode == LossParameter.VALID:
         return valid.sum().clamp(min=1)
-    return max(1, modes[name])
+    fixed = {LossParameter.FULL: valid.numel(), LossParameter.BATCH_SIZE: outer,
+             LossParameter.NONE: 1}
+    return max(1, fixed[mode])
 
 
 def normalization_of(options: Any, default: int) -> int:
@@ -30,11 +31,6 @@ def normalization_of(options: Any, default: int) -> int:
     if options.HasField("normalize"):
         return options.VALID if options.normalize else options.BATCH_SIZE
     return default
-
-
-def _mode_name(mode: int) -> str:
-    from caffe.proto import caffe_pb2
-    return caffe_pb2.LossParameter.NormalizationMode.Name(mode)
 
 
 @LAYERS.register("SoftmaxWithLoss")
@@ -68,11 +64,12 @@ class SoftmaxWithLoss(LossLayer):
 
     def compute(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, ...]:
         outer = math.prod(x.shape[:self.axis])
-        label = label.reshape(outer, -1).long()                     # (outer, inner)
+        inner = math.prod(x.shape[self.axis + 1:])
+        label = label.reshape(outer, inner).long()
         valid = torch.ones_like(label, dtype=torch.bool) if self.ignore is None \
             else label != self.ignore
         scores = F.log_softmax(x, self.axis)
-        flat = scores.reshape(outer, x.shape[self.axis], label.shape[1])
+        flat = scores.reshape(outer, x.shape[self.axis], inner)
         loss = -flat.gather(1, torch.where(valid, label, 0)[:, None])[:, 0]     # (outer, inner)
         floored = loss.clamp(max=-math.log(torch.finfo(torch.float32).tiny))
         loss = loss + (floored - loss).detach()
@@ -115,7 +112,8 @@ class SigmoidCrossEntropyLoss(LossLayer):
         if weight is not None:
             weight = weight.detach().reshape(x.shape)
             total = weight.sum()
-            return torch.where(total > 0, (weight * loss).sum() / torch.where(total > 0, total, 1), 0)
+            mean = (weight * loss).sum() / torch.where(total > 0, total, 1)
+            return torch.where(total > 0, mean, 0)
         valid = torch.ones_like(target, dtype=torch.bool) if self.ignore is None \
             else target.trunc() != self.ignore
         outer = x.shape[0] if x.dim() else 1
@@ -124,8 +122,9 @@ class SigmoidCrossEntropyLoss(LossLayer):
 
 @LAYERS.register("SmoothL1Loss")
 class SmoothL1Loss(LossLayer):
-    """sum of w_out * e(w_in * (x - t)) / N;  e(d) = (sigma d)^2 / 2 if |d| < 1 / sigma^2, else |d| - 1 / (2 sigma^2)
+    """sum of w_out * e(w_in * (x - t)) / N
 
+    e(d) = (sigma d)^2 / 2 if |d| < 1 / sigma^2, else |d| - 1 / (2 sigma^2)
     bottom: x, t, [w_in, w_out], all of one shape; N = shape[0]. Weights get no gradient.
     """
 
@@ -135,7 +134,8 @@ class SmoothL1Loss(LossLayer):
 
     def setup(self, bottom, top):
         if len(bottom) == 3:
-            raise LayerError(f"{self.title}: inside weights need outside weights; give 2 or 4 bottoms")
+            raise LayerError(f"{self.title}: inside weights need outside weights; "
+                             f"give 2 or 4 bottoms")
         self.sigma2 = self.param.smooth_l1_loss_param.sigma ** 2
 
     def check(self, *shapes):

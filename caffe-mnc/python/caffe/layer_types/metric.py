@@ -46,8 +46,9 @@ class Accuracy(TorchLayer):
 
     def compute(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, ...]:
         outer, classes = math.prod(x.shape[:self.axis]), x.shape[self.axis]
-        label = label.reshape(outer, 1, -1).long()                  # (outer, 1, inner)
-        scores = x.detach().reshape(outer, classes, label.shape[2])
+        inner = math.prod(x.shape[self.axis + 1:])
+        label = label.reshape(outer, 1, inner).long()
+        scores = x.detach().reshape(outer, classes, inner)
         valid = torch.ones_like(label, dtype=torch.bool) if self.ignore is None \
             else label != self.ignore
         label = torch.where(valid, label, 0)
@@ -89,12 +90,12 @@ class ArgMax(TorchLayer):
     def check(self, *shapes):
         choices = math.prod(shapes[0][1:]) if self.axis is None else shapes[0][self.axis]
         if not 1 <= self.top_k <= choices:
-            raise LayerError(f"{self.title}: top_k {self.top_k} is not in 1 .. {choices} (bottom of "
-                             f"shape {shapes[0]})")
+            raise LayerError(f"{self.title}: top_k {self.top_k} is not in 1 .. {choices} "
+                             f"(bottom of shape {shapes[0]})")
 
     def compute(self, x: Tensor) -> Tensor:
         axis = 1 if self.axis is None else self.axis
-        items = x.detach().reshape(x.shape[0], -1) if self.axis is None else x.detach()
+        items = x.detach().flatten(1) if self.axis is None else x.detach()
         values, places = items.flip(axis).sort(dim=axis, descending=True, stable=True)
         values = values.narrow(axis, 0, self.top_k)
         places = (items.shape[axis] - 1 - places.narrow(axis, 0, self.top_k)).to(x.dtype)

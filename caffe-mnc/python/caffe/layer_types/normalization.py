@@ -18,8 +18,9 @@ class BatchNorm(TorchLayer):
 
     Parameters: sum of means (C,), sum of variances (C,), their weight (1,); not learned. With
     use_global_stats (default in TEST) mean and var are the sums over the weight; without, they are
-    the batch's, and each forward updates the sums: sum <- f * sum + batch's, weight <- f * weight + 1,
-    f = moving_average_fraction; the variance enters with m / (m - 1), m values a channel.
+    the batch's, and each forward updates the sums, f = moving_average_fraction:
+    sum <- f * sum + batch's, weight <- f * weight + 1; the variance enters with m / (m - 1), m
+    values a channel.
     """
 
     num_bottom = exactly(1)
@@ -56,24 +57,24 @@ class BatchNorm(TorchLayer):
         return [shapes[0]]
 
     def compute(self, x: Tensor, *statistics: Tensor) -> Tensor:
+        if x.numel() == 0:
+            return x.clone()
         image = x if x.dim() > 1 else x[:, None]
-        if not self.stored:
-            axes = [i for i in range(image.dim()) if i != 1]
-            with torch.no_grad():
-                self._batch = torch.var_mean(image, axes, correction=0)
-            mean = var = None
-        else:
+        if self.stored:
             mean_sum, var_sum, weight = (s.detach() for s in statistics)
             factor = torch.where(weight == 0, 0, 1 / weight)
-            mean, var = mean_sum * factor, var_sum * factor
-        y = torch.batch_norm(image, None, None, mean, var, not self.stored, 0.0, self.eps, False)
+            y = F.batch_norm(image, mean_sum * factor, var_sum * factor, eps=self.eps)
+        else:
+            y, mean, deviation = torch.native_batch_norm(image, None, None, None, None, True, 0.0,
+                                                         self.eps)
+            self._batch = deviation.detach() ** -2 - self.eps, mean.detach()
         return y.reshape(x.shape)
 
     def forward(self, bottom, top):
         values = bottom[0].count // max(1, self.blobs[0].count)
         super().forward(bottom, top)
         # A forward that is recorded after one that was not is that one's replay.
-        if not self.stored and not (self._ran_unrecorded and self.recording):
+        if values and not self.stored and not (self._ran_unrecorded and self.recording):
             self._accumulate(values)
         self._ran_unrecorded = not self.recording
 

@@ -18,9 +18,9 @@ class Pooling(TorchLayer):
 
     bottom: (N, C, H, W); top: (N, C, H', W'), and for MAX on request the place h * W + w of each
     maximum, -1 for a window that holds no pixel.
-    H' = ceil((H + 2 pad - kernel) / stride) + 1 (floor with round_mode: FLOOR); with padding, a last
-    window that starts beyond the image and its first padding is dropped. Without padding it stays:
-    MAX gives the lowest float there. AVE counts padding, but not what lies beyond it.
+    H' = ceil((H + 2 pad - kernel) / stride) + 1 (floor with round_mode: FLOOR); with padding, a
+    last window that starts beyond the image and its first padding is dropped. Without padding it
+    stays: MAX gives the lowest float there. AVE counts padding, but not what lies beyond it.
     """
 
     num_bottom = exactly(1)
@@ -42,11 +42,12 @@ class Pooling(TorchLayer):
                              f"{self.window.kernel}")
 
     def _check_global(self, options) -> None:
-        given = [f for f in ("kernel_size", "kernel_h", "kernel_w") if options.HasField(f)]
-        others = Window((1, 1), (options.stride_h or options.stride, options.stride_w or options.stride),
-                        (options.pad_h or options.pad, options.pad_w or options.pad), (1, 1))
-        if given or others.stride != (1, 1) or others.pad != (0, 0):
-            raise LayerError(f"{self.title}: global_pooling takes no kernel, stride or pad")
+        shaping = ("kernel_size", "kernel_h", "kernel_w", "stride", "stride_h", "stride_w", "pad",
+                   "pad_h", "pad_w")
+        neutral = {"stride": 1, "stride_h": 1, "stride_w": 1, "pad": 0, "pad_h": 0, "pad_w": 0}
+        for name in shaping:
+            if options.HasField(name) and getattr(options, name) != neutral.get(name):
+                raise LayerError(f"{self.title}: global_pooling takes no {name}")
 
     def check(self, *shapes):
         expect_rank(self, shapes[0], 4, "the bottom")
@@ -68,7 +69,8 @@ class Pooling(TorchLayer):
         if not self.is_max:
             return _average(x, window, size)
         if not self.with_places and _torch_agrees(x.shape, window, size):
-            return F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=not self.floor)
+            return F.max_pool2d(x, window.kernel, window.stride, window.pad,
+                                ceil_mode=not self.floor)
         return _maximum(x, window, size, self.with_places)
 
     def _window_for(self, shape: tuple[int, ...]) -> Window:
@@ -90,7 +92,7 @@ def _torch_agrees(shape: tuple[int, ...], window: Window, size: tuple[int, int])
 
 
 def _padded(x: Tensor, window: Window, size: tuple[int, int], value: float) -> Tensor:
-    """x with `value` around it, so that exactly `size` whole windows fit (cut where they need less)."""
+    """x with `value` around it (or cut), so that exactly `size` whole windows fit."""
     (top, left), amounts = window.pad, []
     for n, s, k, length, p in zip(size, window.stride, window.kernel, x.shape[2:], window.pad):
         amounts.append((n - 1) * s + k - length - p)

@@ -1,4 +1,4 @@
-"""Regions and masks: RoI pooling and warping, mask resizing and pooling (the arithmetic: caffe.ops)."""
+"""RoI pooling and warping, mask resizing and pooling; the arithmetic is in caffe.ops."""
 
 from __future__ import annotations
 
@@ -59,10 +59,11 @@ class ROIPooling(RegionLayer):
 
 @LAYERS.register("ROIWarping")
 class ROIWarping(RegionLayer):
-    """top[r, c, i, j] = bilinear(features[n_r, c], y1 + i * (y2 - y1) / pooled_h, x1 + j * (x2 - x1) / pooled_w)
+    """top[r, c, i, j] = bilinear(features[n_r, c], y, x),  y = y1 + i * (y2 - y1) / pooled_h
 
-    0 where the sample falls outside the map. Differentiable in the rois too. mode: REFERENCE (rounded
-    corners and the gradients of the MNC code) or EXACT (the paper's equations); see caffe.ops.
+    x likewise; 0 where the sample falls outside the map. Differentiable in the rois too. mode:
+    REFERENCE (rounded corners and the gradients of the MNC code) or EXACT (the paper's equations);
+    see caffe.ops.
     """
 
     def setup(self, bottom, top):
@@ -88,8 +89,8 @@ class MaskResize(TorchLayer):
         options = self.param.mask_resize_param
         self.size, self.mode = (options.output_height, options.output_width), options.mode
         if min(self.size) < 1:
-            raise LayerError(f"{self.title}: output_height and output_width must be at least 1, got "
-                             f"{self.size}")
+            raise LayerError(f"{self.title}: output_height and output_width must be at least 1, "
+                             f"got {self.size}")
 
     def check(self, *shapes):
         expect_rank(self, shapes[0], 4, "the bottom")

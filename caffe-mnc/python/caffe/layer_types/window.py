@@ -43,8 +43,7 @@ def _per_axis(layer: Layer, options: Any, name: str, sides: tuple[str, ...], axe
     if by_side and default is None and len(by_side) < 2:
         raise LayerError(f"{layer.title}: {sides[0]} and {sides[1]} must be given together")
     if by_side:
-        return tuple(getattr(options, side) or (default or 0 if side not in by_side else 0)
-                     for side in sides)
+        return tuple(getattr(options, side) if side in by_side else default for side in sides)
     if not given and default is None and axes:
         raise LayerError(f"{layer.title}: {name} is missing; give it, or {' and '.join(sides)}")
     if len(given) not in (0, 1, axes):
@@ -56,8 +55,8 @@ def _per_axis(layer: Layer, options: Any, name: str, sides: tuple[str, ...], axe
 
 
 def _as_list(options: Any, name: str) -> list[int]:
-    field = options.DESCRIPTOR.fields_by_name[name]
+    """A field that is repeated in one message and single in another."""
     value = getattr(options, name)
-    if hasattr(value, "extend"):
+    if not isinstance(value, int):
         return list(value)
-    return [value] if options.HasField(field.name) else []
+    return [value] if options.HasField(name) else []

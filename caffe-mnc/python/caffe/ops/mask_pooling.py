@@ -1,4 +1,7 @@
-"""Mask pooling: features weighted by a soft mask, top[n, c, h, w] = features[n, c, h, w] * mask[n, 0, h, w]"""
+"""Mask pooling: features weighted by a soft mask.
+
+    top[n, c, h, w] = features[n, c, h, w] * mask[n, 0, h, w]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Greedy non-maximum suppression of boxes (x1, y1, x2, y2), inclusive pixels (width = x2 - x1 + 1)."""
+"""Greedy non-maximum suppression of boxes (x1, y1, x2, y2), inclusive: width = x2 - x1 + 1."""
 
 from __future__ import annotations
 

@@ -7,9 +7,10 @@ One sample a bin, at its first corner. Two modes:
 REFERENCE (0), the public MNC code. Corners are rounded to whole map pixels. The gradients are not
     the adjoint of the forward pass: a pixel takes gradient only inside its rounded RoI and only
     from bins near it, reckoned with a RoI one pixel larger; the coordinates take none from samples
-    outside the map (the public code reads memory before the map there) or in its last row or column.
-EXACT (1), equations 6 to 9 of the paper. Corners are continuous, the map is 0 outside, the gradients
-    are the true derivatives; at the kinks on whole pixels the derivative is taken from the right.
+    outside the map (the public code reads memory before the map there) or in its last row or
+    column.
+EXACT (1), equations 6 to 9 of the paper. Corners are continuous, the map is 0 outside, the
+    gradients are the true derivatives; at the kinks on whole pixels from the right.
 """
 
 from __future__ import annotations
@@ -72,9 +73,10 @@ def roi_warping_backward_features(grad: Tensor, features: Tensor, rois: Tensor,
 @torch.library.custom_op("caffe::roi_warping_backward_rois", mutates_args=())
 def roi_warping_backward_rois(grad: Tensor, features: Tensor, rois: Tensor,
                               spatial_scale: float, mode: int) -> Tensor:
-    """With dF/dx at each sample: d x1 = scale * sum (1 - s) dF/dx grad, d x2 = scale * sum s dF/dx grad
+    """d x1 = scale * sum (1 - s) dF/dx grad,  d x2 = scale * sum s dF/dx grad
 
-    s is the sample's place in the RoI, 0 at x1 and 1 at x2; likewise y. Column 0 gets 0.
+    summed over samples and channels; dF/dx is the slope of the map at the sample, s the sample's
+    place in the RoI, 0 at x1 and 1 at x2. Likewise y. Column 0 gets 0.
     """
     grid = _Grid.of(rois, features.shape, grad.shape[2:], spatial_scale, mode)
     rows = feature_rows(features)

@@ -1,0 +1,323 @@
+"""The cases of every layer type: test_layer_contract.py runs all of them.
+
+A new layer type needs an entry in CASES. `options` is the text inside `layer { }`; the oracle gets
+the bottoms and then the parameters as numpy arrays and returns the top (or a tuple of tops).
+Bottoms hold values that lie apart from each other and from 0, so that no kink is near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import oracles
+
+
+@dataclass(frozen=True)
+class Bottom:
+    """A bottom blob: `draw(shape, generator)` makes its values."""
+
+    shape: tuple[int, ...]
+    draw: Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+    differentiable: bool = True
+
+    def resized(self, first: int) -> Bottom:
+        return Bottom((first, *self.shape[1:]), self.draw, self.differentiable)
+
+
+def x(*shape: int) -> Bottom:
+    """Distinct values of (-2, 2), none near 0."""
+    def draw(shape, random):
+        count = int(np.prod(shape))
+        grid = np.linspace(-2, 2, count + count % 2)[:count]
+        return random.permutation(grid).reshape(shape)
+    return Bottom(shape, draw)
+
+
+def positive(*shape: int) -> Bottom:
+    return Bottom(shape, lambda shape, random: random.uniform(0.2, 3, shape))
+
+
+def fractions(*shape: int) -> Bottom:
+    return Bottom(shape, lambda shape, random: random.uniform(0.05, 0.95, shape), False)
+
+
+def labels(classes: int, *shape: int, least: int = 0) -> Bottom:
+    return Bottom(shape, lambda shape, random: random.integers(least, classes, shape) * 1.0, False)
+
+
+def rois(count: int, images: int, height: int, width: int, whole: bool = False,
+         differentiable: bool = False) -> Bottom:
+    """RoIs of a map of this size, inside it."""
+    def draw(shape, random):
+        corners = random.uniform(0.05, 0.45, (shape[0], 4)) * [width, height, width, height]
+        corners[:, 2:] += np.array([width, height]) / 2
+        if whole:
+            corners = 2 * np.round(corners / 2)     # whole on the map too, at scale 0.5
+        image = random.integers(0, images, (shape[0], 1)) + 0.5     # cut to a whole number
+        return np.hstack((image, corners))
+    return Bottom((count, 5), draw, differentiable)
+
+
+@dataclass(frozen=True)
+class Case:
+    options: str
+    bottoms: tuple[Bottom, ...]
+    oracle: Callable[..., Any] | None = None
+    tops: int = 1
+    phase: str = "TEST"
+    gradient: bool = True               # of bottoms marked differentiable and of the parameters
+    resizable: bool = True              # the first axis of every bottom may change, to 0 as well
+    tolerance: float = 1e-6             # float64 throughout, but options are float32
+
+
+def case(options: str, *bottoms: Bottom, **more: Any) -> Case:
+    return Case(options, bottoms, **more)
+
+
+WEIGHTS = 'weight_filler { type: "gaussian" std: 0.5 } bias_filler { type: "gaussian" std: 0.5 }'
+NOISE = 'filler { type: "gaussian" std: 1 }'
+
+
+def convolution_cases(name: str) -> list[Case]:
+    run = getattr(oracles, name)
+
+    def oracle(stride, pad, dilation, group):
+        return lambda x, w, b=None: run(x, w, b, stride, pad, dilation, group)
+
+    def options(text):
+        return f"convolution_param {{ {WEIGHTS} {text} }}"
+
+    return [
+        case(options("num_output: 3 kernel_size: 3"), x(2, 2, 5, 7),
+             oracle=oracle((1, 1), (0, 0), (1, 1), 1)),
+        case(options("num_output: 3 kernel_h: 2 kernel_w: 3 stride_h: 2 stride_w: 1 "
+                     "pad_h: 0 pad_w: 1"),
+             x(2, 2, 5, 4), oracle=oracle((2, 1), (0, 1), (1, 1), 1)),
+        case(options("num_output: 4 kernel_size: 2 kernel_size: 3 stride: 1 stride: 2 pad: 1 "
+                     "pad: 2 dilation: 2 dilation: 1 group: 2 bias_term: false"), x(1, 2, 5, 4),
+             oracle=oracle((1, 2), (1, 2), (2, 1), 2)),
+        case(options("num_output: 2 kernel_size: 3"), x(2, 3, 5),
+             oracle=oracle((1,), (0,), (1,), 1)),
+        case(options("num_output: 2 kernel_size: 2"), x(1, 2, 3, 2, 4),
+             oracle=oracle((1,) * 3, (0,) * 3, (1,) * 3, 1)),
+        case(options("num_output: 2 kernel_size: 2 axis: 2"), x(2, 3, 2, 3, 4),
+             oracle=lambda x, w, b: np.stack([run(item, w, b, (1, 1), (0, 0), (1, 1), 1)
+                                              for item in x]) if len(x) else x),
+        case(options("num_output: 2 kernel_size: 1"), x(2, 2, 3, 2), x(2, 2, 3, 2), tops=2,
+             oracle=lambda x, y, w, b: tuple(run(v, w, b, (1, 1), (0, 0), (1, 1), 1)
+                                             for v in (x, y))),
+    ]
+
+
+def pooling_cases() -> list[Case]:
+    def pool(text, shape, kernel, stride, pad, **more):
+        average = "AVE" in text
+        return case(f"pooling_param {{ {text} }}", x(*shape), oracle=lambda x: oracles.pooling(
+            x, kernel, stride, pad, "FLOOR" not in text, average)[0], **more)
+
+    def both(text, *rest):
+        return [pool(f"pool: {kind} {text}", *rest) for kind in ("MAX", "AVE")]
+
+    return [
+        *both("kernel_size: 2 stride: 2", (2, 3, 5, 7), (2, 2), (2, 2), (0, 0)),
+        *both("kernel_size: 3 stride: 2 pad: 1", (1, 2, 5, 7), (3, 3), (2, 2), (1, 1)),
+        *both("kernel_size: 3 stride: 3 pad: 2", (1, 2, 5, 7), (3, 3), (3, 3), (2, 2)),
+        *both("kernel_size: 2 stride: 2 pad: 1", (1, 2, 6, 5), (2, 2), (2, 2), (1, 1)),
+        *both("kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 2 pad_h: 0 pad_w: 1", (1, 2, 5, 7),
+              (2, 3), (1, 2), (0, 1)),
+        *both("kernel_size: 2 stride: 2 round_mode: FLOOR", (1, 2, 5, 7), (2, 2), (2, 2), (0, 0)),
+        *both("global_pooling: true", (2, 3, 5, 7), (5, 7), (1, 1), (0, 0)),
+        case("pooling_param { pool: MAX kernel_size: 3 stride: 2 pad: 1 }", x(1, 2, 5, 7), tops=2,
+             oracle=lambda x: oracles.pooling(x, (3, 3), (2, 2), (1, 1))),
+    ]
+
+
+def affine_cases(param: str, combine: Callable) -> list[Case]:
+    def place(small, rank, axis):
+        return small.reshape(*small.shape, *[1] * (rank - axis - small.ndim))
+
+    def oracle(axis):
+        return lambda x, s: combine(x, place(s, x.ndim, axis))
+
+    return [
+        case(f"{param} {{ {NOISE} }}", x(2, 3, 5, 7), oracle=oracle(1)),
+        case(f"{param} {{ axis: -2 num_axes: -1 {NOISE} }}", x(2, 3, 5, 7), oracle=oracle(2)),
+        case(f"{param} {{ axis: 1 num_axes: 2 {NOISE} }}", x(2, 3, 5, 7), oracle=oracle(1)),
+        case(f"{param} {{ num_axes: 0 {NOISE} }}", x(2, 3), oracle=oracle(0)),
+        case(f"{param} {{ axis: 0 }}", x(2, 3, 5), x(2, 3), oracle=oracle(0)),
+    ]
+
+
+def loss_normalisations() -> list[Case]:
+    """SoftmaxWithLoss (2, 3, 5) with classes on axis 1 and label 0 ignored."""
+    divisors = {"normalization: FULL": lambda label: label.size,
+                "normalization: VALID": lambda label: max(1, (label != 0).sum()),
+                "normalization: BATCH_SIZE": len, "normalization: NONE": lambda label: 1,
+                "normalize: true": lambda label: max(1, (label != 0).sum()),
+                "normalize: false": len}
+    return [case(f"loss_param {{ ignore_label: 0 {text} }}", x(2, 3, 5), labels(3, 2, 5),
+                 oracle=lambda x, label, d=divisor: oracles.softmax_loss(x, label, 1, d(label), 0))
+            for text, divisor in divisors.items()]
+
+
+CASES: dict[str, list[Case]] = {
+    # sources
+    "Input": [case("input_param { shape { dim: 2 dim: 3 } }", resizable=False)],
+    "Parameter": [case("parameter_param { shape { dim: 2 dim: 3 } }", oracle=lambda p: p,
+                       resizable=False)],
+    # activations
+    "ReLU": [case("", x(2, 3, 5), oracle=lambda x: np.maximum(x, 0)),
+             case("relu_param { negative_slope: 0.3 }", x(2, 3, 5, 7),
+                  oracle=lambda x: np.where(x > 0, x, x * 0.3))],
+    "PReLU": [case(f"prelu_param {{ {NOISE} }}", x(2, 3, 5), oracle=lambda x, a:
+                   np.where(x > 0, x, x * a[:, None])),
+              case("prelu_param { channel_shared: true }", x(2, 3), oracle=lambda x, a:
+                   np.where(x > 0, x, x * 0.25))],
+    "ELU": [case("elu_param { alpha: 0.5 }", x(2, 3, 5),
+                 oracle=lambda x: np.where(x > 0, x, 0.5 * np.expm1(x)))],
+    "Sigmoid": [case("", x(2, 3, 5), oracle=oracles.sigmoid)],
+    "TanH": [case("", x(2, 3, 5), oracle=np.tanh)],
+    "Swish": [case("swish_param { beta: 1.5 }", x(2, 3),
+                   oracle=lambda x: x * oracles.sigmoid(1.5 * x))],
+    "AbsVal": [case("", x(2, 3, 5), oracle=np.abs)],
+    "BNLL": [case("", x(2, 3, 5), oracle=lambda x: np.log1p(np.exp(x)))],
+    "Power": [case("power_param { power: 3 scale: 0.5 shift: 2 }", x(2, 3, 5),
+                   oracle=lambda x: (2 + 0.5 * x) ** 3),
+              case("power_param { power: 0.5 shift: 4 }", x(2, 3), oracle=lambda x: (4 + x) ** 0.5),
+              case("power_param { power: 0 }", x(2, 3), oracle=np.ones_like),
+              case("power_param { power: 2 scale: 0 shift: 3 }", x(2, 3),
+                   oracle=lambda x: np.full_like(x, 9))],
+    "Exp": [case("exp_param { base: 2 scale: 0.5 shift: 1 }", x(2, 3),
+                 oracle=lambda x: 2 ** (1 + x / 2)),
+            case("exp_param { shift: 0.5 }", x(2, 3), oracle=lambda x: np.exp(0.5 + x))],
+    "Log": [case("log_param { base: 10 scale: 2 shift: 1 }", positive(2, 3),
+                 oracle=lambda x: np.log10(1 + 2 * x)),
+            case("", positive(2, 3), oracle=np.log)],
+    "Threshold": [case("threshold_param { threshold: 0.5 }", x(2, 3), gradient=False,
+                       oracle=lambda x: (x > 0.5) * 1.0)],
+    "Clip": [case("clip_param { min: -1 max: 1.5 }", x(2, 3, 5),
+                  oracle=lambda x: np.clip(x, -1, 1.5))],
+    "Softmax": [case("", x(2, 3, 5), oracle=lambda x: oracles.softmax(x, 1)),
+                case("softmax_param { axis: -1 }", x(2, 3, 5),
+                     oracle=lambda x: oracles.softmax(x, -1))],
+    "Dropout": [case("", x(2, 3, 5), oracle=lambda x: x),
+                case("dropout_param { dropout_ratio: 0.25 scale_train: false }", x(2, 3),
+                     oracle=lambda x: 0.75 * x),
+                case("dropout_param { dropout_ratio: 0.25 }", x(2, 3, 5), phase="TRAIN"),
+                case("dropout_param { scale_train: false }", x(2, 3, 5), phase="TRAIN")],
+    # sums over windows and over everything
+    "Convolution": convolution_cases("convolution"),
+    "Deconvolution": convolution_cases("deconvolution"),
+    "Pooling": pooling_cases(),
+    "InnerProduct": [
+        case(f"inner_product_param {{ num_output: 3 {WEIGHTS} }}", x(2, 5, 7),
+             oracle=lambda x, w, b: x.reshape(len(x), -1) @ w.T + b),
+        case("inner_product_param { num_output: 3 axis: -1 transpose: true bias_term: false "
+             f"{WEIGHTS} }}", x(2, 5, 7), oracle=lambda x, w: x @ w),
+        case(f"inner_product_param {{ num_output: 3 axis: 0 {WEIGHTS} }}", x(2, 5), resizable=False,
+             oracle=lambda x, w, b: w @ x.ravel() + b)],
+    "Embed": [case(f"embed_param {{ num_output: 3 input_dim: 5 {WEIGHTS} }}", labels(5, 2, 7),
+                   oracle=lambda i, w, b: w[i.astype(int)] + b)],
+    "LRN": [case("lrn_param { local_size: 3 alpha: 0.7 beta: 0.6 k: 1.5 }", x(2, 5, 3, 2),
+                 oracle=lambda x: oracles.lrn_across(x, 3, 0.7, 0.6, 1.5)),
+            case("lrn_param { local_size: 3 alpha: 0.5 beta: 0.5 norm_region: WITHIN_CHANNEL }",
+                 x(1, 2, 5, 3), oracle=lambda x: x / np.sqrt(1 + 0.5 * oracles.pooling(
+                     x * x, (3, 3), (1, 1), (1, 1), average=True)[0]))],
+    "BatchNorm": [
+        case("batch_norm_param { eps: 0.125 }", x(3, 2, 5), phase="TRAIN",
+             oracle=lambda x, *_: oracles.batch_norm(x, 0.125)),
+        case("batch_norm_param { use_global_stats: false eps: 0.125 }", x(5, 3),
+             oracle=lambda x, *_: oracles.batch_norm(x, 0.125)),
+        case("batch_norm_param { eps: 0.25 }", x(2, 3, 5), oracle=lambda x, *_: x / 0.5)],
+    "Scale": [*affine_cases("scale_param", np.multiply),
+              case(f"scale_param {{ bias_term: true {NOISE} bias_{NOISE} }}", x(2, 3, 5),
+                   oracle=lambda x, s, b: x * s[:, None] + b[:, None])],
+    "Bias": affine_cases("bias_param", np.add),
+    "Eltwise": [case("", x(2, 3), x(2, 3), x(2, 3), oracle=lambda *v: sum(v)),
+                case("eltwise_param { operation: SUM coeff: 0.5 coeff: -2 }", x(2, 3), x(2, 3),
+                     oracle=lambda a, b: 0.5 * a - 2 * b),
+                case("eltwise_param { operation: PROD }", x(2, 3), x(2, 3), x(2, 3),
+                     oracle=lambda a, b, c: a * b * c),
+                case("eltwise_param { operation: MAX }", x(2, 3), positive(2, 3), positive(2, 3),
+                     oracle=lambda *v: np.max(v, 0))],
+    "Reduction": [case(f"reduction_param {{ operation: {name} axis: 1 coeff: 0.5 }}", x(2, 3, 5),
+                       oracle=lambda x, f=f: 0.5 * f(x.reshape(len(x), -1)).sum(1))
+                  for name, f in (("SUM", lambda x: x), ("ASUM", np.abs), ("SUMSQ", np.square),
+                                  ("MEAN", lambda x: x / 15))]
+                 + [case("", x(2, 3, 5), oracle=lambda x: x.sum())],
+    # arrangements
+    "Split": [case("", x(2, 3, 5), tops=3, oracle=lambda x: (x, x, x))],
+    "Reshape": [case("reshape_param { shape { dim: 0 dim: -1 dim: 5 } }", x(2, 3, 5, 7),
+                     oracle=lambda x: x.reshape(len(x), 21, 5)),
+                case("reshape_param { shape { dim: 5 dim: 3 } axis: 1 num_axes: 2 }", x(2, 3, 5, 7),
+                     oracle=lambda x: x.reshape(len(x), 5, 3, 7))],
+    "Flatten": [case("", x(2, 3, 5), oracle=lambda x: x.reshape(len(x), 15)),
+                case("flatten_param { axis: -3 end_axis: -2 }", x(2, 3, 5, 7),
+                     oracle=lambda x: x.reshape(len(x), 15, 7))],
+    "Concat": [case("", x(2, 3, 5), x(2, 1, 5), oracle=lambda *v: np.concatenate(v, 1)),
+               case("concat_param { axis: -1 }", x(2, 3), x(2, 5), oracle=lambda *v: np.hstack(v)),
+               case("concat_param { concat_dim: 0 }", x(2, 3), x(5, 3),
+                    oracle=lambda *v: np.vstack(v))],
+    "Slice": [case("slice_param { slice_point: 1 slice_point: 3 }", x(2, 7, 5), tops=3,
+                   oracle=lambda x: tuple(np.split(x, (1, 3), 1))),
+              case("slice_param { axis: -1 }", x(2, 3, 6), tops=2,
+                   oracle=lambda x: tuple(np.split(x, 2, -1)))],
+    "Crop": [case("crop_param { axis: 2 offset: 1 offset: 3 }", x(2, 3, 5, 7),
+                  Bottom((2, 1, 2, 3), lambda s, r: np.zeros(s), False),
+                  oracle=lambda x, like: x[:, :, 1:3, 3:6])],
+    "Tile": [case("tile_param { axis: 1 tiles: 3 }", x(2, 3, 5),
+                  oracle=lambda x: np.tile(x, (1, 3, 1)))],
+    "Silence": [case("", x(2, 3), x(2, 5), tops=0, oracle=lambda *v: ())],
+    # losses and metrics
+    "SoftmaxWithLoss": [
+        case("", x(2, 3), labels(3, 2), oracle=lambda x, label:
+             oracles.softmax_loss(x, label, 1, len(x))),
+        case("softmax_param { axis: 2 }", x(2, 5, 3), labels(3, 2, 5), tops=2,
+             oracle=lambda x, label: (oracles.softmax_loss(x, label, 2, label.size),
+                                      oracles.softmax(x, 2))),
+        *loss_normalisations()],
+    "SigmoidCrossEntropyLoss": [
+        case("", x(2, 3, 5), fractions(2, 3, 5), oracle=lambda x, t:
+             oracles.cross_entropy(x, t).sum() / len(x)),
+        case("loss_param { normalization: VALID ignore_label: 1 }", x(2, 7), labels(2, 2, 7),
+
+             oracle=lambda x, t: (oracles.cross_entropy(x, t) * (t != 1)).sum()
+             / max(1, (t != 1).sum())),
+        case("", x(2, 3), fractions(2, 3), fractions(2, 3), oracle=lambda x, t, w:
+             (w * oracles.cross_entropy(x, t)).sum() / w.sum())],
+    "SmoothL1Loss": [
+        case("", x(2, 3, 5), x(2, 3, 5), oracle=lambda x, t: oracles.smooth_l1(x, t, 1, 1, 1)),
+        case("smooth_l1_loss_param { sigma: 2 }", x(2, 3), x(2, 3), fractions(2, 3),
+             fractions(2, 3), oracle=lambda x, t, i, o: oracles.smooth_l1(x, t, i, o, 2))],
+    "EuclideanLoss": [case("", x(2, 3, 5), x(2, 3, 5),
+                           oracle=lambda x, t: ((x - t) ** 2).sum() / (2 * len(x)))],
+    "Accuracy": [case("", x(7, 5), labels(5, 7), gradient=False,
+                      oracle=lambda x, label: oracles.accuracy(x, label, 1)),
+                 case("accuracy_param { top_k: 3 }", x(7, 5), labels(5, 7), gradient=False,
+                      oracle=lambda x, label: oracles.accuracy(x, label, 3))],
+    "ArgMax": [case("", x(3, 5), gradient=False, oracle=lambda x: x.argmax(1)[:, None, None]),
+               case("argmax_param { axis: 1 out_max_val: true }", x(3, 5, 2), gradient=False,
+                    oracle=lambda x: x.max(1, keepdims=True))],
+    # regions
+    "ROIPooling": [case("roi_pooling_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.5 }",
+                        x(2, 3, 7, 11), rois(3, 2, 14, 22, whole=True), resizable=False,
+                        oracle=lambda x, r: oracles.roi_pooling(x, r, (2, 3), 0.5))],
+    "ROIWarping": [
+        case("roi_warping_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.5 }", x(2, 3, 7, 11),
+             rois(5, 2, 14, 22), gradient=False, resizable=False,
+             oracle=lambda x, r: oracles.roi_warping(x, r, (2, 3), 0.5)),
+        case("roi_warping_param { pooled_h: 2 pooled_w: 3 spatial_scale: 0.5 mode: EXACT }",
+             x(2, 3, 7, 11), rois(5, 2, 14, 22, differentiable=True), resizable=False)],
+    "MaskResize": [
+        case("mask_resize_param { output_height: 3 output_width: 2 }", x(2, 1, 7, 5),
+             oracle=lambda x: oracles.mask_resize(x, 3, 2)),
+        case("mask_resize_param { output_height: 7 output_width: 5 mode: EXACT }", x(2, 3, 3, 2),
+             oracle=lambda x: oracles.mask_resize(x, 7, 5))],
+    "MaskPooling": [case("", x(2, 3, 5, 7), positive(2, 1, 5, 7), oracle=np.multiply)],
+}
+
+# Layers whose tests need more than bottoms and numbers, with the file that has them.
+ELSEWHERE = {"Python": "test_python_layer.py"}

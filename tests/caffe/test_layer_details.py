@@ -1,0 +1,135 @@
+"""What layers do beside computing: random numbers, running statistics, ties, errors that help."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import caffe
+from caffe.engine.errors import LayerError
+from caffe.engine.net import Net
+from caffe.engine.prototxt import read_net
+
+
+def net(layer, *shapes, phase=caffe.TEST, force=False):
+    inputs = "".join(f"input: 'b{i}' input_shape {{ {' '.join(f'dim: {n}' for n in shape)} }}\n"
+                     for i, shape in enumerate(shapes))
+    bottoms = " ".join(f"bottom: 'b{i}'" for i in range(len(shapes)))
+    return Net.from_proto(read_net(f"force_backward: {str(force).lower()}\n{inputs}"
+                                   f"layer {{ name: 'l' {bottoms} {layer} }}"), phase)
+
+
+@pytest.mark.parametrize("scale_train, kept", (("true", 2.0), ("false", 1.0)))
+def test_dropout_keeps_its_share_and_backward_uses_the_same_mask(scale_train, kept):
+    caffe.set_random_seed(3)
+    n = net(f"type: 'Dropout' top: 'y' dropout_param {{ scale_train: {scale_train} }}", (100, 100),
+            phase=caffe.TRAIN, force=True)
+    n.blobs["b0"].data[...] = 1
+    y = n.forward()["y"].copy()
+    assert set(np.unique(y)) == {0, kept} and abs((y > 0).mean() - 0.5) < 0.02
+    n.blobs["y"].diff[...] = 3
+    n.backward()
+    np.testing.assert_array_equal(n.blobs["b0"].diff, 3 * y)
+
+
+def test_dropout_repeats_with_the_seed():
+    n = net("type: 'Dropout' top: 'y'", (4, 5), phase=caffe.TRAIN)
+    n.blobs["b0"].data[...] = 1
+    runs = []
+    for seed in (1, 1, 2):
+        caffe.set_random_seed(seed)
+        runs.append(n.forward()["y"].copy())
+    assert (runs[0] == runs[1]).all() and (runs[0] != runs[2]).any()
+
+
+def test_batch_norm_counts_each_forward_once_though_backward_replays_it():
+    n = net("type: 'BatchNorm' top: 'y' batch_norm_param { use_global_stats: false "
+            "moving_average_fraction: 0.5 }", (4, 1), force=True)
+    n.blobs["b0"].data[...] = [[1], [2], [3], [6]]
+    n.forward()
+    n.backward()
+    mean, variance, weight = (p.data[0] for p in n.params["l"])
+    assert (mean, weight) == (3, 1) and variance == pytest.approx(14 / 3)     # 14 / (4 - 1)
+    n.forward()
+    assert [p.data[0] for p in n.params["l"]] == pytest.approx([4.5, 7, 1.5])
+
+
+def test_eltwise_max_gives_a_tie_to_the_second():
+    n = net("type: 'Eltwise' top: 'y' eltwise_param { operation: MAX }", (1, 2), (1, 2), force=True)
+    n.blobs["b0"].data[...], n.blobs["b1"].data[...] = [[1, 5]], [[1, 2]]
+    n.forward()
+    n.backward(y=np.ones((1, 2)))
+    assert n.blobs["b0"].diff.tolist() == [[0, 1]] and n.blobs["b1"].diff.tolist() == [[1, 0]]
+
+
+def test_accuracy_of_ties_and_of_nothing():
+    n = net("type: 'Accuracy' top: 'y' top: 'each' accuracy_param { ignore_label: 2 }", (4, 3), (4,))
+    n.blobs["b0"].data[...] = [[1, 1, 0], [3, 1, 0], [0, 1, 0], [0, 0, 1]]
+    n.blobs["b1"].data[...] = [0, 0, 1, 2]
+    out = n.forward()
+    assert out["y"] == pytest.approx(2 / 3) and out["each"].tolist() == [0.5, 1, 0]
+    n.blobs["b1"].data[...] = 2
+    assert n.forward()["y"] == 0
+
+
+def test_softmax_loss_of_a_hopeless_score_is_finite_and_still_has_a_gradient():
+    n = net("type: 'SoftmaxWithLoss' top: 'y'", (1, 2), (1,), force=True)
+    n.blobs["b0"].data[...], n.blobs["b1"].data[...] = [[0, 1000]], [0]
+    assert n.forward()["y"] == pytest.approx(87.3365, abs=1e-3)
+    n.backward()
+    assert n.blobs["b0"].diff.tolist() == [[-1, 1]]
+
+
+def test_split_tops_are_one_memory():
+    n = net("type: 'Split' top: 's' top: 't'", (2, 3))
+    n.forward()
+    n.blobs["s"].data[...] = 7
+    assert (n.blobs["t"].data == 7).all() and (n.blobs["b0"].data == 7).all()
+
+
+def test_a_window_without_a_pixel():
+    n = net("type: 'Pooling' top: 'y' top: 'i' pooling_param { kernel_size: 1 stride: 4 }",
+            (1, 1, 1, 6))
+    n.blobs["b0"].data[...] = 5
+    out = n.forward()
+    assert out["y"].ravel().tolist() == [5, 5, np.float32(-3.4028235e38)]
+    assert out["i"].ravel().tolist() == [0, 4, -1]
+
+
+@pytest.mark.parametrize("layer, shapes, words", [
+    ("type: 'Convolution' top: 'y' convolution_param { num_output: 4 kernel_size: 3 group: 3 }",
+     [(1, 3, 5, 5)], "num_output has 4 .* not a multiple of group 3"),
+    ("type: 'Convolution' top: 'y' convolution_param { num_output: 4 }", [(1, 3, 5, 5)],
+     "kernel_size is missing"),
+    ("type: 'Convolution' top: 'y' convolution_param { num_output: 4 kernel_size: 3 kernel_h: 2 }",
+     [(1, 3, 5, 5)], "exclude kernel_size"),
+    ("type: 'Convolution' top: 'y' convolution_param { num_output: 4 kernel_size: 7 }",
+     [(1, 3, 5, 5)], "[Kk]ernel size can't be greater"),
+    ("type: 'Pooling' top: 'y' pooling_param { kernel_size: 2 pad: 2 }", [(1, 3, 5, 5)],
+     "pad .* must be smaller than the kernel"),
+    ("type: 'Pooling' top: 'y' pooling_param { kernel_size: 2 }", [(3, 5)], "must have 4 axes"),
+    ("type: 'Pooling' top: 'y' pooling_param { global_pooling: true stride: 2 }", [(1, 3, 5, 5)],
+     "global_pooling takes no stride"),
+    ("type: 'InnerProduct' top: 'y'", [(2, 3)], "num_output is missing"),
+    ("type: 'Softmax' top: 'y' softmax_param { axis: 2 }", [(2, 3)], "axis 2 does not exist"),
+    ("type: 'SoftmaxWithLoss' top: 'y'", [(2, 3), (3,)], "need 2 labels, got 3"),
+    ("type: 'SigmoidCrossEntropyLoss' top: 'y' loss_param { ignore_label: 1 }",
+     [(2, 3)] * 3, "ignore_label cannot be used together with a third bottom"),
+    ("type: 'SmoothL1Loss' top: 'y'", [(2, 3)] * 3, "give 2 or 4 bottoms"),
+    ("type: 'BatchNorm' top: 'y' param { lr_mult: 1 }", [(2, 3)], "write lr_mult: 0"),
+    ("type: 'Reshape' top: 'y' reshape_param { shape { dim: 4 dim: -1 } }", [(2, 3)],
+     r"cannot make .* from a bottom of shape \(2, 3\)"),
+    ("type: 'AbsVal' top: 'b0'", [(2, 3)], "cannot run in place"),
+    ("type: 'Eltwise' top: 'y'", [(2, 3), (3, 2)], "must have one shape"),
+    ("type: 'Slice' top: 'y' top: 'z'", [(2, 3)], "cannot be cut into 2 equal parts"),
+    ("type: 'Concat' top: 'y'", [(2, 3), (3, 3)], "may differ on axis 1 only"),
+    ("type: 'Scale' top: 'y' scale_param { axis: 1 num_axes: 2 }", [(2, 3)], "2 axes from axis 1"),
+    ("type: 'ROIWarping' top: 'y' roi_warping_param { pooled_h: 2 }", [(1, 3, 5, 5), (2, 5)],
+     "pooled_h and pooled_w must be at least 1"),
+    ("type: 'ROIPooling' top: 'y' roi_pooling_param { pooled_h: 2 pooled_w: 2 }",
+     [(1, 3, 5, 5), (2, 4)], r"rois\) must be \(R, 5\)"),
+    ("type: 'MaskPooling' top: 'y'", [(2, 3, 5, 5), (2, 3, 5, 5)], r"must be \(2, 1, 5, 5\)"),
+])
+def test_an_error_names_the_layer_and_the_reason(layer, shapes, words):
+    with pytest.raises(LayerError, match=f'layer "l" .*{words}'):
+        net(layer, *shapes).forward()

@@ -1,0 +1,168 @@
+"""The commands: flags, devices, files written, and one line on stderr for what a user can put right."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import caffe
+import numpy as np
+import pytest
+
+from mnc import cli, demo
+from mnc.config import cfg
+from mnc.data import DataError
+
+ROOT = Path(__file__).resolve().parents[2]
+CFG = str(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
+QUICK = ["--set", "TRAIN.RPN_POST_NMS_TOP_N", "20", "TEST.RPN_POST_NMS_TOP_N", "20"]
+
+
+@pytest.fixture
+def weights(tiny_model, tmp_path) -> Path:
+    caffe.set_random_seed(3)
+    path = tmp_path / "tiny_iter_5.caffemodel.h5"
+    caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN).save_hdf5(str(path))
+    return path
+
+
+@pytest.fixture
+def tester(tiny_model, tiny_scenes, weights, tmp_path):
+    """Arguments of `mnc test` without its last ones."""
+    return ["test", "--cpu", "--def", str(tiny_model / "test.prototxt"), "--net", str(weights),
+            "--imdb", f"sbd:{tiny_scenes}:val", "--cfg", CFG, "--out", str(tmp_path / "test")]
+
+
+def test_train_writes_into_the_place_the_configuration_says(tiny_model, tiny_scenes, tmp_path, capsys):
+    status = cli.main(["train", "--gpu", "cpu", "--solver", str(tiny_model / "solver.prototxt"), "--iters", "1",
+                       "--imdb", f"sbd:{tiny_scenes}:train", "--cfg", CFG, *QUICK, "ROOT_DIR", str(tmp_path)])
+    assert status == 0
+    out = capsys.readouterr().out
+    snapshot, = tmp_path.glob("output/mini_mnc_5stage/sbd_*_tiny_train/mini_mnc_5stage_iter_1.caffemodel.h5")
+    assert f"Wrote snapshot to: {snapshot}\ndone solving\n" in out
+
+
+def test_the_same_seed_gives_the_same_weights(tiny_model, tiny_scenes, tmp_path):
+    for name in ("a", "b"):
+        np.random.rand()
+        assert cli.main(["train", "--cpu", "--solver", str(tiny_model / "solver.prototxt"), "--iters", "2",
+                         "--imdb", f"sbd:{tiny_scenes}:train", "--cfg", CFG, "--out", str(tmp_path / name), *QUICK]) == 0
+    nets = [caffe.Net(str(tiny_model / "train.prototxt"), str(next((tmp_path / name).glob("*.caffemodel.h5"))), caffe.TRAIN)
+            for name in ("a", "b")]
+    for blob, other in zip(*(net.learnable_params for net in nets)):
+        np.testing.assert_array_equal(blob.data, other.data)
+
+
+def test_train_generates_the_net_a_data_set_needs(tiny_scenes, tmp_path):
+    assert cli.main(["train", "--cpu", "--net", "Mini", "--iters", "0", "--imdb", f"sbd:{tiny_scenes}:train",
+                     "--cfg", CFG, "--out", str(tmp_path)]) == 0
+    assert "'num_classes': 6" in (tmp_path / "net/train.prototxt").read_text()
+
+
+def test_test_writes_detections_and_figures(tester, tmp_path, capsys):
+    assert cli.main([*tester, *QUICK]) == 0
+    found = json.loads((tmp_path / "test/metrics_seg.json").read_text())
+    assert found["images"] == 3 and set(found) >= {"mAP^r@0.5", "AP^r@0.7", "weights", "imdb"}
+    assert (tmp_path / "test/detections_seg.npz").exists()
+    assert "AP^r@0.5  AP^r@0.7" in capsys.readouterr().out
+
+
+def test_results_go_under_the_name_of_the_net(tester, tmp_path):
+    del tester[-2:]
+    assert cli.main([*tester, *QUICK, "ROOT_DIR", str(tmp_path)]) == 0
+    assert list(tmp_path.glob("output/mini_mnc_5stage/sbd_*_tiny_val/tiny_iter_5/metrics_seg.json"))
+
+
+@pytest.mark.parametrize("task, figure", [("det", "mAP^b@0.5"), ("vis_seg", "mAP^r@0.5")])
+def test_other_tasks(tester, tmp_path, task, figure):
+    assert cli.main([*tester, "--task", task, *QUICK]) == 0
+    assert figure in json.loads((tmp_path / f"test/metrics_{task}.json").read_text())
+    assert len(list((tmp_path / "test").glob("pictures/*.png"))) == (3 if task == "vis_seg" else 0)
+
+
+def test_demo_draws_files_and_folders(tiny_model, tiny_scenes, weights, tmp_path, capsys):
+    bad = tmp_path / "broken.jpg"
+    bad.write_bytes(b"not an image")
+    status = cli.main(["demo", "--cpu", str(tiny_scenes / "img"), str(bad), "--def", str(tiny_model / "test.prototxt"),
+                       "--net", str(weights), "--cfg", CFG, "--out", str(tmp_path / "out"), *QUICK])
+    printed = capsys.readouterr()
+    assert status == 1 and "broken.jpg: not a decodable image" in printed.err     # and yet the others are drawn
+    assert len(list((tmp_path / "out").glob("*.png"))) == 9
+    assert "broken.jpg" in (tmp_path / "out/index.html").read_text()
+
+
+def test_demo_on_photographs(real_material, tiny_model, weights, tmp_path):
+    photographs = sorted((real_material / "data").glob("*.jpg"))
+    assert cli.main(["demo", "--cpu", *map(str, photographs), "--def", str(tiny_model / "test.prototxt"),
+                     "--net", str(weights), "--cfg", CFG, "--out", str(tmp_path)]) == 0
+    assert len(list(tmp_path.glob("*.png"))) == len(photographs)
+
+
+def test_real_sbd_samples_train_mini_and_are_evaluated(real_material, tmp_path):
+    folder = real_material / "data/sbd"             # its train.txt is empty, both images are in val.txt
+    assert cli.main(["train", "--cpu", "--net", "Mini", "--iters", "20", "--imdb", f"sbd:{folder}:val", "--cfg", CFG,
+                     "--out", str(tmp_path)]) == 0
+    assert cli.main(["test", "--cpu", "--def", str(tmp_path / "net/test.prototxt"), "--net",
+                     str(tmp_path / "mini_mnc_5stage_iter_20.caffemodel.h5"), "--imdb", f"sbd:{folder}:val",
+                     "--cfg", CFG, "--out", str(tmp_path / "test")]) == 0
+    figures = json.loads((tmp_path / "test/metrics_seg.json").read_text())
+    assert 0 <= figures["mAP^r@0.5"] <= 1
+
+
+@pytest.mark.parametrize("arguments, complaint", [
+    (["train", "--cpu", "--imdb", "scenes_trian"], 'did you mean "scenes_train"'),
+    (["train", "--cpu", "--cfg", "no.yml"], "cannot read the configuration file no.yml"),
+    (["train", "--gpu", "one"], "--gpu takes a number or `cpu`, got 'one'"),
+    (["train", "--cpu", "--set", "TRAIN.SCALE", "[1]"], 'unknown key "TRAIN.SCALE"; did you mean TRAIN.SCALES'),
+    (["demo", "--cpu", "no_such.jpg", "--net", "no.h5"], "no.h5: no such weight file"),
+])
+def test_mistakes_end_with_one_line(arguments, complaint, capsys):
+    assert cli.main(arguments) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert complaint in lines[-1] and lines[-1].startswith("error: ")
+
+
+def test_a_net_for_other_classes_stops_with_the_command(tiny_scenes, capsys):
+    assert cli.main(["train", "--cpu", "--solver", str(ROOT / "models/VGG16/mnc_5stage/solver.prototxt"),
+                     "--imdb", f"sbd:{tiny_scenes}:train"]) == 1
+    assert "models/generate.py --net VGG16 --task mnc_5stage --classes 6 --anchors 9" in capsys.readouterr().err
+
+
+def test_a_train_run_needs_a_net(tiny_scenes, capsys):
+    assert cli.main(["train", "--cpu", "--imdb", f"sbd:{tiny_scenes}:train"]) == 1
+    assert "--net VGG16 or Mini" in capsys.readouterr().err
+
+
+def test_gpu_where_there_is_none(monkeypatch, capsys):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert cli.main(["train", "--gpu", "0"]) == 1
+    assert "--cpu" in capsys.readouterr().err
+    assert cfg.GPU_ID == 0
+
+
+def test_class_names(tmp_path):
+    assert demo.class_names(6)[1] == "agate" and demo.class_names(21)[1] == "aeroplane"
+    assert demo.class_names(3) == ("__background__", "class 1", "class 2")
+    (tmp_path / "names.txt").write_text("cat\ndog\n")
+    assert demo.class_names(3, tmp_path / "names.txt") == ("__background__", "cat", "dog")
+    with pytest.raises(DataError, match="2 names, the net has 3 classes"):
+        demo.class_names(4, tmp_path / "names.txt")
+
+
+def test_pictures_of_equal_names_do_not_overwrite_each_other():
+    assert list(demo.unique_names([Path("a/x.jpg"), Path("b/x.png"), Path("b/y.png")])) == ["x", "x_2", "y"]
+
+
+def test_a_folder_without_images(tmp_path):
+    with pytest.raises(DataError, match="no image in"):
+        demo.image_files([str(tmp_path)])
+
+
+@pytest.mark.parametrize("tool", ["train_net", "test_net", "demo"])
+def test_tools_run_from_a_plain_checkout(tool, tmp_path):
+    """No installation needed: tools/_init_paths.py finds the packages; any working directory will do."""
+    done = subprocess.run([sys.executable, str(ROOT / f"tools/{tool}.py"), "--help"], cwd=tmp_path, capture_output=True,
+                          text=True, check=True)
+    assert "--gpu" in done.stdout and "--set" in done.stdout

@@ -1,0 +1,112 @@
+"""Inference: the tiny reference net's test pass, suppression without voting, whole data sets."""
+
+from __future__ import annotations
+
+import json
+
+import caffe
+import numpy as np
+import pytest
+from golden_mnc import GOLDEN, relative_error
+
+from mnc.config import overridden
+from mnc.data import get_dataset
+from mnc.inference import (Instances, Raw, ScoreFloor, best_masks, im_detect, load_net, read_raw, segment_image,
+                           test_dataset as run_test)     # a name pytest does not collect
+
+E2E = GOLDEN / "mnc_e2e"
+
+
+@pytest.fixture
+def net(tiny_model, tmp_path, mini_cfg):
+    caffe.set_random_seed(3)
+    caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN).save_hdf5(str(tmp_path / "tiny_iter_0.caffemodel.h5"))
+    return load_net(tiny_model / "test.prototxt", tmp_path / "tiny_iter_0.caffemodel.h5")
+
+
+@pytest.fixture
+def data(tiny_scenes):
+    return get_dataset(f"sbd:{tiny_scenes}:val")
+
+
+def test_both_passes_of_the_reference_net():
+    """Boxes, masks and scores that enter the voting, as the public code gathers them."""
+    test, train, wanted = (dict(np.load(E2E / f"{name}.npz")) for name in ("test", "train", "test_voting"))
+    with overridden(json.loads((E2E / "index.json").read_text())["config"]):
+        net = caffe.Net(str(E2E / "test.prototxt"), str(E2E / "weights.caffemodel"), caffe.TEST)
+    data, im_info = train["blob:data"], test["blob:im_info"]       # the same image in both
+    net.blobs["data"].reshape(*data.shape)
+    net.forward(data=data, im_info=im_info)
+    raw = read_raw(net, im_info[0, 2], (int(wanted["im_height"]), int(wanted["im_width"])))
+    for name in ("boxes", "masks", "scores"):
+        assert relative_error(getattr(raw, name), wanted[name]) < 1e-5, name
+
+
+def test_the_net_is_named_after_its_weights(net):
+    assert net.name == "tiny_iter_0"
+
+
+def test_missing_weights(tiny_model, tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.h5: no such weight file"):
+        load_net(tiny_model / "test.prototxt", tmp_path / "none.h5")
+
+
+def test_boxes_lie_in_the_image_whatever_its_size(net, data, mini_cfg):
+    for image in (data.image(0), np.zeros((61, 47, 3), np.uint8)):
+        raw = im_detect(net, image, mini_cfg)
+        assert raw.masks.shape[1:] == (1, 21, 21) and raw.scores.shape == (len(raw.boxes), 6)
+        assert (raw.boxes >= 0).all() and (raw.boxes <= np.array(image.shape[1::-1] * 2) - 1).all()
+        np.testing.assert_allclose(raw.scores.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("changes", [{}, {"USE_GPU_MASK_MERGE": False}, {"USE_MASK_MERGE": False}])
+def test_detections_of_an_image(net, data, mini_cfg, changes):
+    mini_cfg.TEST.update(changes)
+    found = segment_image(net, data.image(0), mini_cfg)
+    assert len(found) == 6 and len(found[0][0]) == 0
+    assert sum(len(boxes) for boxes, _ in found) > 0
+    for boxes, masks in found:
+        assert boxes.shape == (len(masks), 5) and masks.shape[1:] == (1, 21, 21)
+        assert (np.diff(boxes[:, 4]) <= 0).all()
+
+
+@pytest.mark.parametrize("task, side", [("seg", 21), ("vis_seg", 21), ("det", 0)])
+def test_detections_of_a_data_set(net, data, mini_cfg, task, side):
+    found = run_test(net, data, mini_cfg, task)
+    assert [len(per_image) for per_image in found] == [len(data)] * 6
+    assert {masks.shape[1:] for per_image in found for _, masks in per_image} == {(1, side, side)}
+
+
+def test_without_merging_a_class_keeps_its_best_of_the_whole_set(net, data, mini_cfg, monkeypatch):
+    monkeypatch.setattr("mnc.inference.MAX_PER_CLASS", 2)
+    mini_cfg.TEST.USE_MASK_MERGE = False
+    found = run_test(net, data, mini_cfg)
+    for per_image in found[1:]:
+        assert 0 < sum(len(boxes) for boxes, _ in per_image) <= 2 * len(data)
+
+
+def test_score_floor_by_hand():
+    floor = ScoreFloor(3)
+    floor.update(np.array([0.5, 0.1, 0.9]))
+    assert floor.value == -np.inf                       # three of three
+    floor.update(np.array([0.3, 0.7]))
+    assert floor.value == 0.3                           # 0.9, 0.7 and 0.5 stay
+
+
+def test_best_masks_leave_the_background_out(monkeypatch):
+    monkeypatch.setattr("mnc.inference.MAX_PER_IMAGE", 2)
+    scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
+    found = best_masks(Raw(np.zeros((3, 4), np.float32), np.arange(3.0).reshape(3, 1, 1, 1), scores))
+    assert len(found[0][0]) == 0
+    np.testing.assert_allclose(found[1][0][:, 4], [0.8, 0.4])
+    assert found[1][1].ravel().tolist() == [1, 2]
+
+
+def test_instances_are_sorted_and_cut():
+    none = np.zeros((0, 5)), np.zeros((0, 1, 2, 2))
+    one = np.array([[0, 0, 1, 1, 0.3], [0, 0, 2, 2, 0.7]]), np.ones((2, 1, 2, 2))
+    two = np.array([[0, 0, 3, 3, 0.9]]), np.zeros((1, 1, 2, 2))
+    found = Instances.from_detections([none, one, two], score=0.5)
+    assert len(found) == 2 and found.labels.tolist() == [2, 1]
+    assert found.boxes[:, 4].tolist() == [0.9, 0.7] and found.masks.shape == (2, 2, 2)
+    assert len(Instances.from_detections([none, none])) == 0
