@@ -37,7 +37,7 @@ def restored_cfg():
 
 @pytest.fixture(scope="session")
 def real_material() -> Path:
-    """Folder with real photographs, annotations and models, where the tester has it beside the checkout."""
+    """Folder with real photographs, annotations and models, if it lies beside the checkout."""
     folder = ROOT.parent / "shared" / "real"
     if not folder.is_dir():
         pytest.skip(f"no real material at {folder}")
@@ -54,12 +54,13 @@ def tiny_scenes(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
-    """A folder with train, test and solver.prototxt: Mini's wiring, a few thousand weights, 6 classes, 9 anchors."""
+    """Folder with train, test and solver.prototxt: Mini's wiring, few weights, 6 classes."""
     from mnc.nets import cascade
     from mnc.nets.backbones import NETS, Conv, Pool
     from mnc.nets.generate import solver
 
-    small = (Conv("1_1", 4, kernel=5, stride=2), Pool("2"), Conv("3_1", 6), Pool("3"), Conv("5_3", 6))
+    small = (Conv("1_1", 4, kernel=5, stride=2), Pool("2"), Conv("3_1", 6), Pool("3"),
+             Conv("5_3", 6))
     sizes = replace(NETS["Mini"], backbone=small, rpn=8, mask_hidden=4, fc6=8, fc7=8)
     folder = tmp_path_factory.mktemp("model") / "mnc_5stage"
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""Puts a plain checkout's packages on sys.path: `caffe`, `mnc` and `pylayer` need no installation then."""
+"""Puts `caffe`, `mnc` and `pylayer` of a plain checkout on sys.path: nothing need be installed."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ NET=$2
 shift 2
 
 case $NET in
-  Mini) defaults=(8000 scenes_train scenes_val none) ;;
+  Mini) defaults=(18000 scenes_train scenes_val none) ;;
   *)    defaults=(25000 voc_2012_seg_train voc_2012_seg_val "data/imagenet_models/$NET.mask.caffemodel") ;;
 esac
 ITERS=${ITERS:-${defaults[0]}}

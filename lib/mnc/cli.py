@@ -1,4 +1,4 @@
-"""The `mnc` command: train, test, demo. tools/train_net.py, test_net.py and demo.py are the same under their old names.
+"""The `mnc` command: train, test, demo. tools/*.py are the same under their old names.
 
 Each command is a function of the parsed arguments that returns the exit status.
 """
@@ -47,11 +47,14 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         sub.set_defaults(run=run)
         add_arguments(sub)
-        sub.add_argument("--gpu", default=None, metavar="ID", help="GPU to use, or `cpu` (default: GPU 0 if there is one)")
+        sub.add_argument("--gpu", default=None, metavar="ID",
+                         help="GPU to use, or `cpu` (default: GPU 0 if there is one)")
         sub.add_argument("--cpu", action="store_true", help="compute on the CPU")
-        sub.add_argument("--cfg", dest="cfg_file", metavar="FILE", help="configuration laid over the defaults")
-        sub.add_argument("--set", dest="set_cfgs", nargs=argparse.REMAINDER, default=[], metavar="KEY VALUE",
-                         help="single configuration keys; everything after --set is read as such pairs")
+        sub.add_argument("--cfg", dest="cfg_file", metavar="FILE",
+                         help="configuration laid over the defaults")
+        sub.add_argument("--set", dest="set_cfgs", nargs=argparse.REMAINDER, default=[],
+                         metavar="KEY VALUE",
+                         help="single configuration keys; all that follows is read as such pairs")
     return top
 
 
@@ -75,7 +78,7 @@ def choose_device(gpu: str | None, cpu: bool) -> None:
     caffe.set_device(cfg.GPU_ID)
 
 
-# --- train --------------------------------------------------------------------------------------------------
+# --- train ---------------------------------------------------------------------------------------
 
 def run_train(args: argparse.Namespace) -> int:
     """train a net"""
@@ -98,16 +101,19 @@ def folder_name(imdb: str) -> str:
 def _generated(net: str | None, task: str, dataset, output: Path) -> Path:
     """The solver of a net made for this data set, in the output folder."""
     if net is None:
-        raise TrainingError(f"name a solver file (--solver), or a net to generate (--net {' or '.join(NETS)})")
+        raise TrainingError("name a solver file (--solver), or a net to generate "
+                            f"(--net {' or '.join(NETS)})")
     anchors = len(cfg.ANCHOR_SCALES) * len(cfg.ANCHOR_RATIOS)
     return generate(net, task, output / "net", classes=len(dataset.classes), anchors=anchors)[-1]
 
 
 def _train_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--solver", metavar="FILE", help="solver.prototxt")
-    p.add_argument("--net", choices=NETS, help="instead of --solver: generate this net for the data set")
+    p.add_argument("--net", choices=NETS,
+                   help="instead of --solver: generate this net for the data set")
     p.add_argument("--task", default="mnc_5stage", help="with --net (default %(default)s)")
-    p.add_argument("--iters", type=int, default=40000, help="iterations in all (default %(default)s)")
+    p.add_argument("--iters", type=int, default=40000,
+                   help="iterations in all (default %(default)s)")
     p.add_argument("--weights", metavar="FILE", help="initial weights (.caffemodel or .h5)")
     p.add_argument("--resume", metavar="FILE", help="go on from this .solverstate.h5")
     p.add_argument("--imdb", default="voc_2012_seg_train", help="data set (default %(default)s)")
@@ -115,7 +121,7 @@ def _train_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB")
 
 
-# --- test ---------------------------------------------------------------------------------------------------
+# --- test ----------------------------------------------------------------------------------------
 
 def run_test(args: argparse.Namespace) -> int:
     """test a net on a data set"""
@@ -129,8 +135,9 @@ def run_test(args: argparse.Namespace) -> int:
     if args.task == "vis_seg":
         draw_dataset(output / "pictures", dataset, detections)
     metrics = results.measure(dataset, detections, args.task, cfg.BINARIZE_THRESH)
-    results.save_metrics(output / f"metrics_{args.task}.json", metrics, weights=str(args.caffemodel),
-                         imdb=args.imdb, images=len(dataset), task=args.task)
+    results.save_metrics(output / f"metrics_{args.task}.json", metrics,
+                         weights=str(args.caffemodel), imdb=args.imdb, images=len(dataset),
+                         task=args.task)
     print(results.table(metrics))
     print(f"Results saved to {output}", flush=True)
     return 0
@@ -144,10 +151,12 @@ def wait_for(path: str) -> str:
     return path
 
 
-def draw_dataset(folder: Path, dataset, detections: results.SetDetections, score: float = 0.5) -> None:
+def draw_dataset(folder: Path, dataset, detections: results.SetDetections,
+                 score: float = 0.5) -> None:
     for i, name in enumerate(dataset.names):
         found = Instances.from_detections([per_image[i] for per_image in detections], score)
-        picture = visualisation.draw_instances(dataset.image(i), found, dataset.classes, cfg.BINARIZE_THRESH)
+        picture = visualisation.draw_instances(dataset.image(i), found, dataset.classes,
+                                               cfg.BINARIZE_THRESH)
         visualisation.write_image(folder / f"{name}.png", picture)
 
 
@@ -156,13 +165,15 @@ def _test_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--net", dest="caffemodel", required=True, metavar="FILE", help="weights")
     p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
     p.add_argument("--task", choices=TASKS, default="seg",
-                   help="seg: instances; det: boxes; vis_seg: instances, and pictures of them (default %(default)s)")
+                   help="seg: instances; det: boxes; vis_seg: instances, with pictures of them "
+                        "(default %(default)s)")
     p.add_argument("--wait", action="store_true", help="wait until the weight file exists")
-    p.add_argument("--comp", action="store_true", help="competition mode: no effect here, results are always kept")
+    p.add_argument("--comp", action="store_true",
+                   help="competition mode: no effect here, results are always kept")
     p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB/NET")
 
 
-# --- demo ---------------------------------------------------------------------------------------------------
+# --- demo ----------------------------------------------------------------------------------------
 
 def run_demo(args: argparse.Namespace) -> int:
     """draw the instances in images; with --scenes, the whole job on generated scenes"""
@@ -172,8 +183,9 @@ def run_demo(args: argparse.Namespace) -> int:
     model = demos.default_model()
     if args.caffemodel is None and args.cfg_file is None:
         cfg_from_file(model.configuration)
-        configure(args)                                     # --set goes over the model's own settings
-    net = load_net(args.prototxt or model.path("test.prototxt"), args.caffemodel or model.weight_file)
+        configure(args)                 # --set goes over the model's own settings
+    net = load_net(args.prototxt or model.path("test.prototxt"),
+                   args.caffemodel or model.weight_file)
     classes = demos.class_names(net.blobs["cls_prob"].shape[1], args.classes)
     paths = demos.image_files(args.image or [default_images()])
     wrong = demos.draw_files(net, paths, Path(args.out), classes, args.score)
@@ -190,19 +202,29 @@ def default_images() -> str:
 
 
 def _demo_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("image", nargs="*", metavar="IMG", help="image files or folders (default: data/demo)")
-    p.add_argument("--out", default="output/demo", metavar="DIR", help="for pictures and index.html (default %(default)s)")
+    p.add_argument("image", nargs="*", metavar="IMG",
+                   help="image files or folders (default: data/demo)")
+    p.add_argument("--out", default="output/demo", metavar="DIR",
+                   help="for pictures and index.html (default %(default)s)")
     p.add_argument("--def", dest="prototxt", metavar="FILE",
-                   help="test.prototxt (default: of VGG16 if data/mnc_model has its weights, else of Mini)")
+                   help="test.prototxt (default: VGG16's if data/mnc_model has its weights, "
+                        "else Mini's)")
     p.add_argument("--net", dest="caffemodel", metavar="FILE", help="weights (default: likewise)")
-    p.add_argument("--classes", metavar="FILE", help="names of the classes, one a line, without the background")
-    p.add_argument("--score", type=float, default=0.5, help="least score drawn (default %(default)s)")
-    p.add_argument("--scenes", action="store_true", help="draw scenes, train Mini on them a little, test it, draw the results")
-    p.add_argument("--iters", type=int, default=100, help="with --scenes: training iterations (default %(default)s)")
-    p.add_argument("--images", type=int, default=100, help="with --scenes: images to test on (default %(default)s)")
+    p.add_argument("--classes", metavar="FILE",
+                   help="names of the classes, one a line, without the background")
+    p.add_argument("--score", type=float, default=0.5,
+                   help="least score drawn (default %(default)s)")
+    p.add_argument("--scenes", action="store_true",
+                   help="draw scenes, train Mini on them a little, test it, draw the results")
+    p.add_argument("--iters", type=int, default=100,
+                   help="with --scenes: training iterations (default %(default)s)")
+    p.add_argument("--images", type=int, default=100,
+                   help="with --scenes: images to test on (default %(default)s)")
 
 
-COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], Callable[[argparse.ArgumentParser], None]]] = {
+Run = Callable[[argparse.Namespace], int]
+AddArguments = Callable[[argparse.ArgumentParser], None]
+COMMANDS: dict[str, tuple[Run, AddArguments]] = {
     "train": (run_train, _train_arguments),
     "test": (run_test, _test_arguments),
     "demo": (run_demo, _demo_arguments),

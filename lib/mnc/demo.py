@@ -27,7 +27,7 @@ from mnc.visualisation import draw_instances, write_image, write_report
 log = logging.getLogger("mnc")
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
-FINE_TUNING_RATE = 0.1               # of the solver's base_lr, when training goes on from trained weights
+FINE_TUNING_RATE = 0.1               # times base_lr, when training starts from trained weights
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,15 @@ VGG16 = Model("VGG16", "data/mnc_model/mnc_model.caffemodel.h5")
 
 
 def default_model() -> Model:
-    """The published VGG16 weights where the user has them, else the small net that comes with the project."""
+    """VGG16 where the user has its published weights, else the small net of the project."""
     return VGG16 if VGG16.weight_file.exists() else MINI
 
 
-# --- any images -----------------------------------------------------------------------------------------------
+# --- any images ----------------------------------------------------------------------------------
 
-def draw_files(net, paths: Sequence[Path], out: Path, classes: Sequence[str], score: float = 0.5) -> list[str]:
-    """Write OUT/NAME.png for each image and OUT/index.html; returns what was wrong with those left out."""
+def draw_files(net, paths: Sequence[Path], out: Path, classes: Sequence[str],
+               score: float = 0.5) -> list[str]:
+    """Write OUT/NAME.png for each image and OUT/index.html; returns what was left out, and why."""
     pictures, wrong = [], []
     for path, name in tqdm(list(zip(paths, unique_names(paths))), unit="image", disable=None):
         try:
@@ -74,7 +75,8 @@ def draw_files(net, paths: Sequence[Path], out: Path, classes: Sequence[str], sc
         write_image(out / f"{name}.png", picture)
         pictures.append((f"{path.name}: {count(found, classes)}", picture))
         log.info("%s: %s", path, count(found, classes))
-    write_report(out / "index.html", "Instances", pictures, notes=[f"Scores of {score:g} and more.", *wrong])
+    write_report(out / "index.html", "Instances", pictures,
+                 notes=[f"Scores of {score:g} and more.", *wrong])
     return wrong
 
 
@@ -82,10 +84,15 @@ def image_files(given: Sequence[str]) -> list[Path]:
     """The files named, and the images in the folders named."""
     paths: list[Path] = []
     for each in map(Path, given):
-        paths += sorted(p for p in each.iterdir() if p.suffix.lower() in SUFFIXES) if each.is_dir() else [each]
+        paths += images_in(each) if each.is_dir() else [each]
     if not paths:
-        raise DataError(f"no image in {', '.join(given)} (endings looked for: {' '.join(sorted(SUFFIXES))})")
+        raise DataError(f"no image in {', '.join(given)}; endings looked for: "
+                        f"{' '.join(sorted(SUFFIXES))}")
     return paths
+
+
+def images_in(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
 
 
 def unique_names(paths: Sequence[Path]) -> Iterator[str]:
@@ -103,26 +110,28 @@ def count(found: Instances, classes: Sequence[str]) -> str:
 
 
 def class_names(number: int, given: str | None = None) -> tuple[str, ...]:
-    """Names for a net of so many classes: those in a file, a name a line, else the data set of that size."""
+    """Names for a net of so many classes: from a file, else those of the data set of that size."""
     if given:
         names = ("__background__", *Path(given).read_text().split())
         if len(names) != number:
-            raise DataError(f"{given}: {len(names) - 1} names, the net has {number - 1} classes besides the background")
+            raise DataError(f"{given}: {len(names) - 1} names, the net has {number - 1} classes "
+                            "besides the background")
         return names
     known = {len(names): tuple(names) for names in (SCENE_CLASSES, VOC_CLASSES)}
     return known.get(number, ("__background__", *(f"class {c}" for c in range(1, number))))
 
 
-# --- the whole job --------------------------------------------------------------------------------------------
+# --- the whole job -------------------------------------------------------------------------------
 
 def scenes_demo(out: Path, iters: int, images: int, pictures: int = 12) -> dict[str, object]:
-    """Draw scenes, train Mini on them from its bundled weights, test it, write pictures and a report."""
+    """Draw scenes, train Mini on them from its bundled weights, test it, write a report."""
     cfg_from_file(MINI.configuration)
     np.random.seed(cfg.RNG_SEED)
     caffe.set_random_seed(cfg.RNG_SEED)
     clock = Clock()
     data, validation = get_dataset("scenes_train"), get_dataset("scenes_val")
-    clock.say(f"{len(data)} scenes to train on, {len(validation)} to test on, in {Path(cfg.DATA_DIR, 'scenes')}")
+    clock.say(f"{len(data)} scenes to train on, {len(validation)} to test on, in "
+              f"{Path(cfg.DATA_DIR, 'scenes')}")
     snapshot = fine_tune(data, out / "training", iters)
     clock.say(f"trained {iters} iterations: {snapshot}")
     held_out = Subset(validation, range(min(images, len(validation))))
@@ -132,15 +141,17 @@ def scenes_demo(out: Path, iters: int, images: int, pictures: int = 12) -> dict[
     clock.say(f"tested on {len(held_out)} scenes")
     print(results.table(metrics))
     drawn = draw_detections(held_out, detections, out, pictures)
-    notes = [f"Mini, {iters} iterations from {'the bundled weights' if MINI.weight_file.exists() else 'random weights'}, "
-             f"tested on {len(held_out)} scenes that it was not trained on. Scores of 0.5 and more are drawn."]
-    write_report(out / "index.html", "Multi-task Network Cascades on generated scenes", drawn, metrics=metrics, notes=notes)
+    start = "the bundled weights" if MINI.weight_file.exists() else "random weights"
+    notes = [f"Mini, {iters} iterations from {start}, tested on {len(held_out)} scenes that it was "
+             "not trained on. Scores of 0.5 and more are drawn."]
+    write_report(out / "index.html", "Multi-task Network Cascades on generated scenes", drawn,
+                 metrics=metrics, notes=notes)
     clock.say(f"pictures and report: {out / 'index.html'}")
     return metrics
 
 
 def fine_tune(dataset, output: Path, iters: int) -> Path:
-    """Train Mini, from its bundled weights at a small learning rate where they are there; the snapshot."""
+    """Train Mini, at a small rate from its bundled weights if they are there; the snapshot."""
     solver = read_solver(str(MINI.path("solver.prototxt")))
     solver.train_net = str(MINI.path("train.prototxt"))
     weights = MINI.weight_file

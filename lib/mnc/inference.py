@@ -1,7 +1,8 @@
 """From an image to instances: the test net's two passes, joined by mask voting or by NMS.
 
-Alphabet: N results of both passes, K classes (0 = background), S mask side. `Detections` are a list over the K
-classes of (boxes (n, 5) = x1 y1 x2 y2 score, masks (n, 1, S, S)) in pixels of the original image.
+Alphabet: N results of both passes, K classes (0 = background), S mask side. `Detections` are a
+list over the K classes of (boxes (n, 5) = x1 y1 x2 y2 score, masks (n, 1, S, S)) in pixels of the
+original image.
 """
 
 from __future__ import annotations
@@ -86,25 +87,27 @@ def im_detect(net, image: np.ndarray, cfg) -> Raw:
 
 def read_raw(net, scale: float, image_size: tuple[int, int]) -> Raw:
     """What the last forward left in the blobs; image_size is (height, width) before scaling."""
-    boxes, masks, scores = (np.concatenate([net.blobs[f"{name}{suffix}"].data for suffix in ("", "_ext")])
-                            for name in ("rois", "mask_proposal", "seg_cls_prob"))
+    boxes, masks, scores = (
+        np.concatenate([net.blobs[f"{name}{suffix}"].data for suffix in ("", "_ext")])
+        for name in ("rois", "mask_proposal", "seg_cls_prob"))
     return Raw(clip_boxes(boxes[:, 1:5] / np.float32(scale), image_size)[0], masks, scores)
 
 
 def segment_image(net, image: np.ndarray, cfg) -> Detections:
-    """Instances of one image per class: mask voting, or NMS alone where cfg.TEST.USE_MASK_MERGE is off."""
+    """Instances of one image: by mask voting, or by NMS where cfg.TEST.USE_MASK_MERGE is off."""
     raw = im_detect(net, image, cfg)
     if not cfg.TEST.USE_MASK_MERGE:
         return suppress(best_masks(raw), cfg)
     vote = vote_masks if cfg.TEST.USE_GPU_MASK_MERGE else vote_masks_cpu
-    voted = vote(raw.boxes, raw.masks, raw.scores, raw.scores.shape[1], MAX_PER_IMAGE, image.shape[1],
-                 image.shape[0], cfg.TEST.MASK_MERGE_NMS_THRESH, cfg.TEST.MASK_MERGE_IOU_THRESH,
+    voted = vote(raw.boxes, raw.masks, raw.scores, raw.scores.shape[1], MAX_PER_IMAGE,
+                 image.shape[1], image.shape[0], cfg.TEST.MASK_MERGE_NMS_THRESH,
+                 cfg.TEST.MASK_MERGE_IOU_THRESH,
                  cfg.BINARIZE_THRESH, inclusive_nms=not cfg.USE_GPU_NMS)
     return [(boxes, masks) for masks, boxes in voted]
 
 
 def detect_boxes(net, image: np.ndarray, cfg) -> Detections:
-    """The boxes that stage 3 regresses, scored at box level, best first, before suppression; masks are empty."""
+    """Boxes as stage 3 regresses and scores them, best first, before NMS; masks are empty."""
     scale = run_net(net, image, cfg)
     rois = net.blobs["rois"].data[:, 1:5] / np.float32(scale)                       # (R, 4)
     boxes, _ = clip_boxes(bbox_transform_inv(rois, net.blobs["bbox_pred"].data), image.shape[:2])
@@ -113,15 +116,17 @@ def detect_boxes(net, image: np.ndarray, cfg) -> Detections:
             for label, scores in enumerate(net.blobs["cls_prob"].data.T)]
 
 
-# --- results without voting -----------------------------------------------------------------------------------
+# --- results without voting ----------------------------------------------------------------------
 
 def best_masks(raw: Raw) -> Detections:
     """Per class the MAX_PER_IMAGE results of the highest scores."""
     return [_best(raw.boxes, raw.masks, scores, label) for label, scores in enumerate(raw.scores.T)]
 
 
-def _best(boxes: np.ndarray, masks: np.ndarray, scores: np.ndarray, label: int) -> tuple[np.ndarray, np.ndarray]:
-    order = np.argsort(-scores, kind="stable")[:MAX_PER_IMAGE if label else 0]      # background: nothing
+def _best(boxes: np.ndarray, masks: np.ndarray, scores: np.ndarray,
+          label: int) -> tuple[np.ndarray, np.ndarray]:
+    limit = MAX_PER_IMAGE if label else 0                       # none of the background
+    order = np.argsort(-scores, kind="stable")[:limit]
     return np.hstack((boxes[order], scores[order, None])), masks[order]
 
 
@@ -132,7 +137,7 @@ def suppress(found: Detections, cfg) -> Detections:
 
 
 class ScoreFloor:
-    """The score a detection of a class must exceed to be among the best `limit` of all images so far."""
+    """The score to exceed for a place among the best `limit` of a class, over all images so far."""
 
     def __init__(self, limit: int):
         self.limit = limit
@@ -146,13 +151,13 @@ class ScoreFloor:
             self.value = heapq.heappop(self._best)
 
 
-# --- whole data sets ----------------------------------------------------------------------------------------
+# --- whole data sets -----------------------------------------------------------------------------
 
 TASKS = ("seg", "det", "vis_seg")
 
 
 def test_dataset(net, dataset, cfg, task: str = "seg") -> list[list[tuple[np.ndarray, np.ndarray]]]:
-    """detections[c][i] = (boxes (n, 5), masks (n, 1, S, S)) of class c in image i; task 'det' has empty masks."""
+    """detections[c][i] = (boxes (n, 5), masks (n, 1, S, S)); with task 'det' masks are empty."""
     if task != "det" and cfg.TEST.USE_MASK_MERGE:
         found = [segment_image(net, image, cfg) for image in _images(dataset)]
     else:
@@ -165,7 +170,7 @@ def _unsuppressed(net, image: np.ndarray, cfg) -> Detections:
 
 
 def _capped(net, dataset, cfg, detect: Callable[..., Detections]) -> list[Detections]:
-    """Of each class the best MAX_PER_CLASS x images detections of the whole set, then NMS image by image."""
+    """The best MAX_PER_CLASS x images detections of each class, then NMS image by image."""
     floors = [ScoreFloor(MAX_PER_CLASS * len(dataset)) for _ in dataset.classes]
     found = []
     for image in _images(dataset):
@@ -182,5 +187,6 @@ def _above(found: Detections, floors: list[ScoreFloor]) -> Detections:
 
 def _images(dataset) -> Iterator[np.ndarray]:
     hidden = not sys.stderr.isatty()
-    for i in tqdm(range(len(dataset)), desc=f"testing on {dataset.name}", unit="image", disable=hidden):
+    for i in tqdm(range(len(dataset)), desc=f"testing on {dataset.name}", unit="image",
+                  disable=hidden):
         yield dataset.image(i)

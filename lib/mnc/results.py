@@ -13,12 +13,16 @@ import numpy as np
 from caffe.engine.atomic_file import atomic_path
 from mnc.evaluation import average_precision, box_curve, evaluate, of_class
 
-SetDetections = list[list[tuple[np.ndarray, np.ndarray]]]     # [c][i] = boxes (n, 5), masks (n, 1, S, S)
+# [c][i] = boxes (n, 5), masks (n, 1, S, S)
+SetDetections = list[list[tuple[np.ndarray, np.ndarray]]]
 
 
 def save_detections(path: Path, dataset, detections: SetDetections) -> None:
-    """One compressed .npz: `boxes` (n, 5), `masks` (n, S, S) and, row by row, `labels` and `images` (an index
-    into `names`); `classes` are the names of the labels. numpy.load reads it without pickle."""
+    """One compressed .npz, which numpy.load reads without pickle.
+
+    Row by row `boxes` (n, 5), `masks` (n, S, S), `labels` (indices into `classes`), `images`
+    (indices into `names`).
+    """
     rows = [(boxes, masks[:, 0], np.full(len(boxes), c), np.full(len(boxes), i))
             for c, per_image in enumerate(detections) for i, (boxes, masks) in enumerate(per_image)]
     boxes, masks, labels, images = (np.concatenate(column) for column in zip(*rows))
@@ -53,10 +57,12 @@ def measure_boxes(dataset, detections: SetDetections, threshold: float = 0.5) ->
         if not sum(map(len, boxes)):
             by_class[name] = math.nan
             continue
-        curve = box_curve([(b, np.zeros(len(b), bool)) for b in boxes], [b for b, _ in detections[c]], threshold)
+        curve = box_curve([(b, np.zeros(len(b), bool)) for b in boxes],
+                          [b for b, _ in detections[c]], threshold)
         by_class[name] = average_precision(curve.recall, curve.precision, eleven_point=True)
     known = [ap for ap in by_class.values() if not math.isnan(ap)]
-    return {f"mAP^b@{threshold:g}": float(np.mean(known)) if known else math.nan, f"AP^b@{threshold:g}": by_class}
+    return {f"mAP^b@{threshold:g}": float(np.mean(known)) if known else math.nan,
+            f"AP^b@{threshold:g}": by_class}
 
 
 def save_metrics(path: Path, metrics: Mapping[str, object], **about: object) -> None:
@@ -80,7 +86,8 @@ def table(metrics: Mapping[str, object]) -> str:
     width = max(len(name) for name in [*classes, "mean"])
     lines = [" " * width + "".join(f"{name:>10}" for name in columns)]
     for label in classes:
-        lines.append(f"{label:<{width}}" + "".join(f"{_percent(c[label]):>10}" for c in columns.values()))
+        cells = "".join(f"{_percent(column[label]):>10}" for column in columns.values())
+        lines.append(f"{label:<{width}}{cells}")
     lines.append(f"{'mean':<{width}}" + "".join(f"{_percent(value):>10}" for value in means))
     return "\n".join(lines)
 

@@ -1,6 +1,6 @@
 """The training loop around a Caffe solver: data bases in, snapshots fit for testing out.
 
-    train("models/Mini/mnc_5stage/solver.prototxt", get_dataset("scenes_train"), "output/x", max_iters=100)
+    train("models/Mini/mnc_5stage/solver.prototxt", get_dataset("scenes_train"), "output/mini")
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ def train(solver, dataset, output_dir: str | Path, weights: str | Path | None = 
           max_iters: int = 40000, *, resume: str | Path | None = None) -> list[Path]:
     """Train on every image of `dataset`; returns the weight files written, the last one last.
 
-    solver: a solver file or a SolverParameter. weights: initial weights by layer name. resume: a .solverstate.h5 that an earlier run wrote.
+    solver: a solver file or a SolverParameter. weights: initial weights, by layer name.
+    resume: a .solverstate.h5 that an earlier run wrote.
     """
     check_net(train_net_path(solver), dataset.classes)
     roidb, maskdb = prepare(dataset, cfg.TRAIN.USE_FLIPPED)
@@ -52,7 +53,7 @@ def train(solver, dataset, output_dir: str | Path, weights: str | Path | None = 
 
 
 class SolverWrapper:
-    """A solver whose net reads our data bases and whose snapshots hold bbox_pred ready for testing."""
+    """A solver whose net reads our data bases and whose snapshots are ready for testing."""
 
     def __init__(self, solver, roidb: list[Entry], maskdb: list[Entry], output_dir: str | Path,
                  weights: str | Path | None = None):
@@ -60,7 +61,7 @@ class SolverWrapper:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self.solver = caffe.get_solver(solver)
         if weights:
-            self.solver.net.copy_from(str(weights))
+            load_for_training(self.solver.net, weights)
         param = self.solver.param
         infix = cfg.TRAIN.SNAPSHOT_INFIX
         self.prefix = Path(param.snapshot_prefix).name + (f"_{infix}" if infix else "")
@@ -83,7 +84,7 @@ class SolverWrapper:
         return path
 
     def train_model(self, max_iters: int) -> list[Path]:
-        """Train to iteration max_iters; a snapshot every cfg.TRAIN.SNAPSHOT_ITERS and at the end."""
+        """Train to iteration max_iters; a snapshot every TRAIN.SNAPSHOT_ITERS and at the end."""
         written: list[Path] = []
         solver = self.solver
         with interrupt_stops(solver), progress(solver, max_iters), self._loss_file():
@@ -104,17 +105,15 @@ class SolverWrapper:
 
 @contextmanager
 def bbox_pred_for_testing(net) -> Iterator[Sequence[str]]:
-    """bbox_pred as a test needs it: w' = w * std, b' = b * std + mean, row by row; afterwards as it was.
+    """bbox_pred as a test needs it, row by row w' = w * std, b' = b * std + mean; then as before.
 
-    Training predicts (delta - mean) / std. Yields the names of the layers that are changed meanwhile.
+    Training predicts (delta - mean) / std. Yields the names of the layers changed meanwhile.
     """
-    normalized = cfg.TRAIN.BBOX_NORMALIZE_TARGETS and cfg.TRAIN.BBOX_NORMALIZE_TARGETS_PRECOMPUTED
-    if not (normalized and cfg.TRAIN.BBOX_REG and "bbox_pred" in net.params):
+    if not predicts_normalized(net):
         yield ()
         return
     weight, bias = (blob.tensor for blob in net.params["bbox_pred"])               # (4K, D), (4K,)
-    means, stds = (torch.as_tensor(values, dtype=bias.dtype, device=bias.device).repeat(len(bias) // 4)
-                   for values in (cfg.TRAIN.BBOX_NORMALIZE_MEANS, cfg.TRAIN.BBOX_NORMALIZE_STDS))
+    means, stds = normalization(bias)
     before = weight.clone(), bias.clone()
     weight.mul_(stds[:, None])
     bias.mul_(stds).add_(means)
@@ -125,7 +124,34 @@ def bbox_pred_for_testing(net) -> Iterator[Sequence[str]]:
         bias.copy_(before[1])
 
 
-# --- watching ------------------------------------------------------------------------------------------------
+def load_for_training(net, weights: str | Path) -> None:
+    """Copy weights by layer name; bbox_pred, which files hold for testing, is normalised again."""
+    layer = net.params.get("bbox_pred", [])
+    before = [blob.tensor.clone() for blob in layer]
+    net.copy_from(str(weights))
+    if not predicts_normalized(net) or all(map(torch.equal, before, (b.tensor for b in layer))):
+        return
+    weight, bias = (blob.tensor for blob in layer)
+    means, stds = normalization(bias)
+    weight.div_(stds[:, None])
+    bias.sub_(means).div_(stds)
+
+
+def predicts_normalized(net) -> bool:
+    """Whether bbox_pred is trained on normalised targets."""
+    train = cfg.TRAIN
+    return (train.BBOX_REG and train.BBOX_NORMALIZE_TARGETS
+            and train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED and "bbox_pred" in net.params)
+
+
+def normalization(bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(means, stds), one of each for every output of bbox_pred: (4K,)"""
+    means, stds = (bias.new_tensor(values).repeat(len(bias) // 4)
+                   for values in (cfg.TRAIN.BBOX_NORMALIZE_MEANS, cfg.TRAIN.BBOX_NORMALIZE_STDS))
+    return means, stds
+
+
+# --- watching ------------------------------------------------------------------------------------
 
 class LossFile:
     """CSV with the mean of every scalar output over `display` iterations: `iteration,NAME,NAME…`.
@@ -157,7 +183,8 @@ class LossFile:
         self._sums += [float(net.blobs[name].tensor) for name in self.names]
         self._count += 1
         if (self.solver.iter + 1) % self.every == 0:
-            self._csv.writerow([self.solver.iter + 1, *(f"{v:.6g}" for v in self._sums / self._count)])
+            self._csv.writerow([self.solver.iter + 1,
+                                *(f"{v:.6g}" for v in self._sums / self._count)])
             self._file.flush()
             self._sums, self._count = np.zeros(len(self.names)), 0
 
@@ -180,7 +207,7 @@ def progress(solver, max_iters: int) -> Iterator[None]:
 
 @contextmanager
 def interrupt_stops(solver) -> Iterator[None]:
-    """Ctrl-C ends training after the present iteration, with a snapshot; a second one ends it at once."""
+    """Ctrl-C ends training after this iteration, with a snapshot; a second one ends it at once."""
     def stop(number, frame) -> None:
         signal.signal(signal.SIGINT, before)
         solver.stop_requested = True
@@ -199,10 +226,10 @@ def _nothing() -> None:
     pass
 
 
-# --- does the net fit? -------------------------------------------------------------------------------------
+# --- does the net fit? ---------------------------------------------------------------------------
 
 def train_net_path(solver) -> Path:
-    """The train net of a solver file or message: from the working directory, else beside the solver file."""
+    """The train net a solver names: from the working directory, else beside the solver file."""
     from_file = isinstance(solver, (str, os.PathLike))
     param = read_solver(str(solver)) if from_file else solver
     path = Path(param.train_net or param.net)
@@ -212,7 +239,7 @@ def train_net_path(solver) -> Path:
 
 
 def check_net(path: str | Path, classes: Sequence[str]) -> None:
-    """TrainingError unless the net has an output for each class and a score for each configured anchor."""
+    """TrainingError unless the net has an output for each class and each configured anchor."""
     net = read_net(str(path))
     anchors = len(cfg.ANCHOR_SCALES) * len(cfg.ANCHOR_RATIOS)
     found = {layer.name: layer for layer in net.layer}
@@ -221,15 +248,18 @@ def check_net(path: str | Path, classes: Sequence[str]) -> None:
         have_anchors = found["rpn_cls_score"].convolution_param.num_output // 2
     wrong = []
     if have_classes not in (None, len(classes)):
-        wrong.append(f"it is for {have_classes} classes, the data set has {len(classes)} ({', '.join(classes)})")
+        wrong.append(f"it is for {have_classes} classes, the data set has {len(classes)} "
+                     f"({', '.join(classes)})")
     if have_anchors != anchors:
-        wrong.append(f"it has {have_anchors} anchors per cell, the configuration {anchors} (ANCHOR_SCALES x ANCHOR_RATIOS)")
+        wrong.append(f"it has {have_anchors} anchors per cell, the configuration {anchors} "
+                     "(ANCHOR_SCALES x ANCHOR_RATIOS)")
     if wrong:
-        raise TrainingError(f"{path}: this net does not fit: {'; '.join(wrong)}. {_remedy(net.name, path, classes, anchors)}")
+        raise TrainingError(f"{path}: this net does not fit: {'; '.join(wrong)}. "
+                            f"{_remedy(net.name, path, classes, anchors)}")
 
 
 def _num_classes(layers: dict) -> int | None:
-    """From the data layer of a train net, or the class scores of a test net; None if the net has neither."""
+    """From the data layer of a train net, else from the class scores; None if it has neither."""
     if "input-data" in layers:
         options = yaml.safe_load(layers["input-data"].python_param.param_str) or {}
         if "num_classes" in options:

@@ -19,7 +19,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 def paint(boxes: np.ndarray, masks: np.ndarray, labels: np.ndarray, width: int, height: int,
           threshold: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
-    """(instance map, class map), (height, width) each: later instances lie on top, instances count from 1.
+    """(instance map, class map), (height, width) each; instances count from 1, later on top.
 
     boxes (N, 4 or more), masks (N, S, S). The class map shows the edges of the boxes as BOX_EDGE.
     """
@@ -44,7 +44,7 @@ def clipped_corners(box: np.ndarray, width: int, height: int) -> tuple[int, int,
 
 
 def color_map(number: int = 256) -> np.ndarray:
-    """(number, 3) uint8 R, G, B: PASCAL VOC's colours, the bits of the index dealt to the channels in turn."""
+    """(number, 3) uint8 R, G, B: PASCAL VOC's, the bits of the index dealt to the channels."""
     index = np.arange(number)
     bits = (index[:, None] >> np.arange(24)) & 1                                    # (number, 24)
     channels = [(bits[:, c::3][:, :8] << np.arange(7, -1, -1)).sum(1) for c in range(3)]
@@ -58,18 +58,20 @@ def instance_colors(number: int) -> np.ndarray:
     return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2BGR)[0] if number else np.zeros((0, 3), np.uint8)
 
 
-def draw_instances(image: np.ndarray, instances: Instances, classes: Sequence[str], threshold: float = 0.4,
-                   short_side: int = 480) -> np.ndarray:
-    """The BGR image (H, W, 3), enlarged if small, with mask, contour, box, class and score of each instance."""
+def draw_instances(image: np.ndarray, instances: Instances, classes: Sequence[str],
+                   threshold: float = 0.4, short_side: int = 480) -> np.ndarray:
+    """The BGR image (H, W, 3), enlarged if small, with each mask, contour, box, class and score."""
     zoom = max(1, round(short_side / min(image.shape[:2])))
     picture = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
     colors = instance_colors(len(instances)).tolist()
-    order = range(len(instances) - 1, -1, -1)                   # the best score is drawn last: on top
+    order = range(len(instances) - 1, -1, -1)  # the best score is drawn last: on top
     for n in order:
-        _draw_mask(picture, _zoomed(instances.boxes[n], zoom), instances.masks[n], colors[n], threshold)
+        _draw_mask(picture, _zoomed(instances.boxes[n], zoom), instances.masks[n], colors[n],
+                   threshold)
     for n in order:
         name = classes[instances.labels[n]]
-        _draw_label(picture, _zoomed(instances.boxes[n], zoom), f"{name} {instances.boxes[n, 4]:.2f}", colors[n])
+        _draw_label(picture, _zoomed(instances.boxes[n], zoom),
+                    f"{name} {instances.boxes[n, 4]:.2f}", colors[n])
     return picture
 
 
@@ -77,12 +79,14 @@ def _zoomed(box: np.ndarray, zoom: int) -> np.ndarray:
     return box[:4] * zoom + [0, 0, zoom - 1, zoom - 1]          # inclusive pixels
 
 
-def _draw_mask(picture: np.ndarray, box: np.ndarray, mask: np.ndarray, color: list[int], threshold: float) -> None:
+def _draw_mask(picture: np.ndarray, box: np.ndarray, mask: np.ndarray, color: list[int],
+               threshold: float) -> None:
     height, width = picture.shape[:2]
     inside, _ = paint(box[None], mask[None], [1], width, height, threshold)
     inside = inside > 0
     picture[inside] = (picture[inside] * (1 - TINT) + np.array(color) * TINT).astype(np.uint8)
-    contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL,
+                                   cv2.CHAIN_APPROX_NONE)
     cv2.drawContours(picture, contours, -1, color, 2)
 
 
@@ -92,7 +96,7 @@ def _draw_label(picture: np.ndarray, box: np.ndarray, text: str, color: list[int
     cv2.rectangle(picture, (x1, y1), (x2, y2), color, 1)
     (w, h), below = cv2.getTextSize(text, FONT, 0.45, 1)
     x = max(min(x1, width - w), 0)
-    y = max(y1, h + below)                                      # baseline of the text: above the box, or at the top
+    y = max(y1, h + below)  # baseline of the text: above the box, or at the top
     cv2.rectangle(picture, (x, y - h - below), (x + w, y), color, cv2.FILLED)
     cv2.putText(picture, text, (x, y - below // 2 - 1), FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
 
@@ -103,13 +107,13 @@ def write_image(path: Path, image: np.ndarray) -> None:
         raise OSError(f"{path}: the picture could not be written")
 
 
-# --- report ------------------------------------------------------------------------------------------------
+# --- report --------------------------------------------------------------------------------------
 
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>{title}</title>
 <style>
  body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; }}
- table {{ border-collapse: collapse; }} td, th {{ border: 1px solid #bbb; padding: .2em .7em; text-align: left; }}
+ table {{ border-collapse: collapse; }} td {{ border: 1px solid #bbb; padding: .2em .7em; }}
  figure {{ display: inline-block; margin: .5em; vertical-align: top; }} img {{ max-width: 36em; }}
  figcaption {{ color: #555; font-size: 90%; max-width: 36em; }}
 </style>
@@ -121,7 +125,7 @@ PAGE = """<!doctype html>
 
 def write_report(path: Path, title: str, pictures: Sequence[tuple[str, np.ndarray]], *,
                  metrics: Mapping[str, object] | None = None, notes: Sequence[str] = ()) -> None:
-    """One HTML file with everything in it: notes, a table of metrics, and (caption, BGR image) pictures."""
+    """One HTML file with all in it: notes, a table of metrics, (caption, BGR image) pictures."""
     parts = [f"<p>{html.escape(note)}</p>" for note in notes]
     if metrics:
         parts.append(_table(metrics))
@@ -135,7 +139,8 @@ def _table(metrics: Mapping[str, object]) -> str:
     rows = []
     for name, value in metrics.items():
         group = value.items() if isinstance(value, Mapping) else [("", value)]
-        rows += [f"<tr><td>{html.escape(f'{name} {key}')}</td><td>{_number(v)}</td></tr>" for key, v in group]
+        rows += [f"<tr><td>{html.escape(f'{name} {key}'.strip())}</td><td>{_number(v)}</td></tr>"
+                 for key, v in group]
     return "<table>\n" + "\n".join(rows) + "\n</table>"
 
 

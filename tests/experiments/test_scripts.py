@@ -21,9 +21,11 @@ def run(tiny_model, tiny_scenes, tmp_path):
     """The script with everything that is large made small; its results go to tmp_path."""
     def run(*arguments):
         environment = {**os.environ, "ITERS": "2", "TRAIN_IMDB": f"sbd:{tiny_scenes}:train",
-                       "TEST_IMDB": f"sbd:{tiny_scenes}:val", "MODEL": str(tiny_model), "PYTHON": sys.executable,
+                       "TEST_IMDB": f"sbd:{tiny_scenes}:val", "MODEL": str(tiny_model),
+                       "PYTHON": sys.executable,
                        "LOGS": str(tmp_path / "logs"), "OMP_NUM_THREADS": "1"}
-        return subprocess.run([str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, cwd=tmp_path)
+        return subprocess.run([str(SCRIPT), *arguments], env=environment, capture_output=True,
+                              text=True, cwd=tmp_path)
     return run
 
 
@@ -33,7 +35,8 @@ def test_train_find_the_snapshot_test(run, tmp_path):
     log, = (tmp_path / "logs").iterdir()
     assert log.name.startswith("mnc_5stage_Mini_--set_ROOT_DIR")
     snapshot, = tmp_path.glob("output/mini_mnc_5stage/*/*_iter_2.caffemodel.h5")
-    found = subprocess.run(["bash", "-c", LEGACY_SEARCH.format(log=log)], capture_output=True, text=True, check=True)
+    found = subprocess.run(["bash", "-c", LEGACY_SEARCH.format(log=log)], capture_output=True,
+                           text=True, check=True)
     assert found.stdout == f"{snapshot}\n"
     assert list(tmp_path.glob("output/mini_mnc_5stage/*/mini_mnc_5stage_iter_2/metrics_seg.json"))
     assert "AP^r@0.5" in done.stdout and "AP^r@0.5" in log.read_text()
@@ -51,5 +54,6 @@ def test_usage(run):
 
 
 def test_scripts_are_executable():
-    scripts = [*ROOT.glob("experiments/scripts/*.sh"), *ROOT.glob("tools/[!_]*.py"), ROOT / ".ci/run"]
+    scripts = [*ROOT.glob("experiments/scripts/*.sh"), *ROOT.glob("tools/[!_]*.py"),
+               ROOT / ".ci/run"]
     assert [str(path) for path in scripts if not os.access(path, os.X_OK)] == []

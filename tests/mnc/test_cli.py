@@ -1,8 +1,9 @@
-"""The commands: flags, devices, files written, and one line on stderr for what a user can put right."""
+"""The commands: flags, devices, files written, one line on stderr for a user's mistake."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from mnc import cli, demo
 from mnc.config import cfg
-from mnc.data import DataError
+from mnc.data import DataError, get_dataset
 
 ROOT = Path(__file__).resolve().parents[2]
 CFG = str(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
@@ -35,28 +36,35 @@ def tester(tiny_model, tiny_scenes, weights, tmp_path):
             "--imdb", f"sbd:{tiny_scenes}:val", "--cfg", CFG, "--out", str(tmp_path / "test")]
 
 
-def test_train_writes_into_the_place_the_configuration_says(tiny_model, tiny_scenes, tmp_path, capsys):
-    status = cli.main(["train", "--gpu", "cpu", "--solver", str(tiny_model / "solver.prototxt"), "--iters", "1",
-                       "--imdb", f"sbd:{tiny_scenes}:train", "--cfg", CFG, *QUICK, "ROOT_DIR", str(tmp_path)])
+def test_train_writes_into_the_place_the_configuration_says(tiny_model, tiny_scenes, tmp_path,
+                                                            capsys):
+    status = cli.main(["train", "--gpu", "cpu", "--solver", str(tiny_model / "solver.prototxt"),
+                       "--iters", "1",
+                       "--imdb", f"sbd:{tiny_scenes}:train", "--cfg", CFG, *QUICK, "ROOT_DIR",
+                       str(tmp_path)])
     assert status == 0
     out = capsys.readouterr().out
-    snapshot, = tmp_path.glob("output/mini_mnc_5stage/sbd_*_tiny_train/mini_mnc_5stage_iter_1.caffemodel.h5")
+    snapshot, = tmp_path.glob("output/mini_mnc_5stage/sbd_*_tiny_train/*_iter_1.caffemodel.h5")
     assert f"Wrote snapshot to: {snapshot}\ndone solving\n" in out
 
 
 def test_the_same_seed_gives_the_same_weights(tiny_model, tiny_scenes, tmp_path):
     for name in ("a", "b"):
         np.random.rand()
-        assert cli.main(["train", "--cpu", "--solver", str(tiny_model / "solver.prototxt"), "--iters", "2",
-                         "--imdb", f"sbd:{tiny_scenes}:train", "--cfg", CFG, "--out", str(tmp_path / name), *QUICK]) == 0
-    nets = [caffe.Net(str(tiny_model / "train.prototxt"), str(next((tmp_path / name).glob("*.caffemodel.h5"))), caffe.TRAIN)
+        assert cli.main(["train", "--cpu", "--solver", str(tiny_model / "solver.prototxt"),
+                         "--iters", "2",
+                         "--imdb", f"sbd:{tiny_scenes}:train", "--cfg", CFG,
+                         "--out", str(tmp_path / name), *QUICK]) == 0
+    nets = [caffe.Net(str(tiny_model / "train.prototxt"),
+                      str(next((tmp_path / name).glob("*.caffemodel.h5"))), caffe.TRAIN)
             for name in ("a", "b")]
     for blob, other in zip(*(net.learnable_params for net in nets)):
         np.testing.assert_array_equal(blob.data, other.data)
 
 
 def test_train_generates_the_net_a_data_set_needs(tiny_scenes, tmp_path):
-    assert cli.main(["train", "--cpu", "--net", "Mini", "--iters", "0", "--imdb", f"sbd:{tiny_scenes}:train",
+    assert cli.main(["train", "--cpu", "--net", "Mini", "--iters", "0", "--imdb",
+                     f"sbd:{tiny_scenes}:train",
                      "--cfg", CFG, "--out", str(tmp_path)]) == 0
     assert "'num_classes': 6" in (tmp_path / "net/train.prototxt").read_text()
 
@@ -85,27 +93,31 @@ def test_other_tasks(tester, tmp_path, task, figure):
 def test_demo_draws_files_and_folders(tiny_model, tiny_scenes, weights, tmp_path, capsys):
     bad = tmp_path / "broken.jpg"
     bad.write_bytes(b"not an image")
-    status = cli.main(["demo", "--cpu", str(tiny_scenes / "img"), str(bad), "--def", str(tiny_model / "test.prototxt"),
+    status = cli.main(["demo", "--cpu", str(tiny_scenes / "img"), str(bad), "--def",
+                       str(tiny_model / "test.prototxt"),
                        "--net", str(weights), "--cfg", CFG, "--out", str(tmp_path / "out"), *QUICK])
     printed = capsys.readouterr()
-    assert status == 1 and "broken.jpg: not a decodable image" in printed.err     # and yet the others are drawn
-    assert len(list((tmp_path / "out").glob("*.png"))) == 9
+    assert status == 1 and "broken.jpg: not a decodable image" in printed.err
+    assert len(list((tmp_path / "out").glob("*.png"))) == 9         # the others are drawn
     assert "broken.jpg" in (tmp_path / "out/index.html").read_text()
 
 
 def test_demo_on_photographs(real_material, tiny_model, weights, tmp_path):
     photographs = sorted((real_material / "data").glob("*.jpg"))
-    assert cli.main(["demo", "--cpu", *map(str, photographs), "--def", str(tiny_model / "test.prototxt"),
+    assert cli.main(["demo", "--cpu", *map(str, photographs), "--def",
+                     str(tiny_model / "test.prototxt"),
                      "--net", str(weights), "--cfg", CFG, "--out", str(tmp_path)]) == 0
     assert len(list(tmp_path.glob("*.png"))) == len(photographs)
 
 
 def test_real_sbd_samples_train_mini_and_are_evaluated(real_material, tmp_path):
-    folder = real_material / "data/sbd"             # its train.txt is empty, both images are in val.txt
-    assert cli.main(["train", "--cpu", "--net", "Mini", "--iters", "20", "--imdb", f"sbd:{folder}:val", "--cfg", CFG,
+    folder = real_material / "data/sbd"  # its train.txt is empty, both images are in val.txt
+    assert cli.main(["train", "--cpu", "--net", "Mini", "--iters", "20", "--imdb",
+                     f"sbd:{folder}:val", "--cfg", CFG,
                      "--out", str(tmp_path)]) == 0
     assert cli.main(["test", "--cpu", "--def", str(tmp_path / "net/test.prototxt"), "--net",
-                     str(tmp_path / "mini_mnc_5stage_iter_20.caffemodel.h5"), "--imdb", f"sbd:{folder}:val",
+                     str(tmp_path / "mini_mnc_5stage_iter_20.caffemodel.h5"),
+                     "--imdb", f"sbd:{folder}:val",
                      "--cfg", CFG, "--out", str(tmp_path / "test")]) == 0
     figures = json.loads((tmp_path / "test/metrics_seg.json").read_text())
     assert 0 <= figures["mAP^r@0.5"] <= 1
@@ -115,7 +127,8 @@ def test_real_sbd_samples_train_mini_and_are_evaluated(real_material, tmp_path):
     (["train", "--cpu", "--imdb", "scenes_trian"], 'did you mean "scenes_train"'),
     (["train", "--cpu", "--cfg", "no.yml"], "cannot read the configuration file no.yml"),
     (["train", "--gpu", "one"], "--gpu takes a number or `cpu`, got 'one'"),
-    (["train", "--cpu", "--set", "TRAIN.SCALE", "[1]"], 'unknown key "TRAIN.SCALE"; did you mean TRAIN.SCALES'),
+    (["train", "--cpu", "--set", "TRAIN.SCALE", "[1]"],
+     'unknown key "TRAIN.SCALE"; did you mean TRAIN.SCALES'),
     (["demo", "--cpu", "no_such.jpg", "--net", "no.h5"], "no.h5: no such weight file"),
 ])
 def test_mistakes_end_with_one_line(arguments, complaint, capsys):
@@ -125,9 +138,11 @@ def test_mistakes_end_with_one_line(arguments, complaint, capsys):
 
 
 def test_a_net_for_other_classes_stops_with_the_command(tiny_scenes, capsys):
-    assert cli.main(["train", "--cpu", "--solver", str(ROOT / "models/VGG16/mnc_5stage/solver.prototxt"),
+    assert cli.main(["train", "--cpu", "--solver",
+                     str(ROOT / "models/VGG16/mnc_5stage/solver.prototxt"),
                      "--imdb", f"sbd:{tiny_scenes}:train"]) == 1
-    assert "models/generate.py --net VGG16 --task mnc_5stage --classes 6 --anchors 9" in capsys.readouterr().err
+    command = "models/generate.py --net VGG16 --task mnc_5stage --classes 6 --anchors 9"
+    assert command in capsys.readouterr().err
 
 
 def test_a_train_run_needs_a_net(tiny_scenes, capsys):
@@ -152,7 +167,9 @@ def test_class_names(tmp_path):
 
 
 def test_pictures_of_equal_names_do_not_overwrite_each_other():
-    assert list(demo.unique_names([Path("a/x.jpg"), Path("b/x.png"), Path("b/y.png")])) == ["x", "x_2", "y"]
+    assert list(demo.unique_names([Path("a/x.jpg"), Path("b/x.png"), Path("b/y.png")])) == ["x",
+                                                                                            "x_2",
+                                                                                            "y"]
 
 
 def test_a_folder_without_images(tmp_path):
@@ -162,7 +179,40 @@ def test_a_folder_without_images(tmp_path):
 
 @pytest.mark.parametrize("tool", ["train_net", "test_net", "demo"])
 def test_tools_run_from_a_plain_checkout(tool, tmp_path):
-    """No installation needed: tools/_init_paths.py finds the packages; any working directory will do."""
-    done = subprocess.run([sys.executable, str(ROOT / f"tools/{tool}.py"), "--help"], cwd=tmp_path, capture_output=True,
+    """tools/_init_paths.py finds the packages, from any working directory."""
+    done = subprocess.run([sys.executable, str(ROOT / f"tools/{tool}.py"), "--help"], cwd=tmp_path,
+                          capture_output=True,
                           text=True, check=True)
     assert "--gpu" in done.stdout and "--set" in done.stdout
+
+
+@pytest.fixture
+def small_checkout(tiny_model, tiny_scenes, tmp_path, monkeypatch) -> Path:
+    """A ROOT_DIR where Mini is the tiny net and the scenes are few."""
+    model = tmp_path / "models/Mini/mnc_5stage"
+    shutil.copytree(tiny_model, model)
+    (tmp_path / "experiments/cfgs/Mini").mkdir(parents=True)
+    shutil.copy(CFG, tmp_path / "experiments/cfgs/Mini/mnc_5stage.yml")
+    monkeypatch.setattr(cfg, "ROOT_DIR", str(tmp_path))
+    monkeypatch.setattr(demo, "get_dataset",
+                        lambda name: get_dataset(f"sbd:{tiny_scenes}:{name.rpartition('_')[2]}"))
+    return tmp_path
+
+
+def test_the_whole_job_on_scenes(small_checkout, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert cli.main(["demo", "--cpu", "--scenes", "--iters", "2", "--images", "2",
+                     "--out", str(out)]) == 0
+    figures = json.loads((out / "metrics.json").read_text())
+    assert figures["images"] == 2 and "mAP^r@0.7" in figures
+    assert len(list(out.glob("*.png"))) == 2
+    assert "random weights" in (out / "index.html").read_text()
+    assert "mAP" not in capsys.readouterr().err
+
+
+def test_the_whole_job_starts_from_bundled_weights(small_checkout, weights, tmp_path):
+    shutil.copy(weights, small_checkout / demo.MINI.weights)
+    out = tmp_path / "out"
+    assert cli.main(["demo", "--cpu", "--scenes", "--iters", "1", "--images", "1",
+                     "--out", str(out)]) == 0
+    assert "the bundled weights" in (out / "index.html").read_text()

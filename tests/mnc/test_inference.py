@@ -11,7 +11,8 @@ from golden_mnc import GOLDEN, relative_error
 
 from mnc.config import overridden
 from mnc.data import get_dataset
-from mnc.inference import (Instances, Raw, ScoreFloor, best_masks, im_detect, load_net, read_raw, segment_image,
+from mnc.inference import (Instances, Raw, ScoreFloor, best_masks, im_detect, load_net, read_raw,
+                           segment_image,
                            test_dataset as run_test)     # a name pytest does not collect
 
 E2E = GOLDEN / "mnc_e2e"
@@ -20,7 +21,8 @@ E2E = GOLDEN / "mnc_e2e"
 @pytest.fixture
 def net(tiny_model, tmp_path, mini_cfg):
     caffe.set_random_seed(3)
-    caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN).save_hdf5(str(tmp_path / "tiny_iter_0.caffemodel.h5"))
+    caffe.Net(str(tiny_model / "train.prototxt"),
+              caffe.TRAIN).save_hdf5(str(tmp_path / "tiny_iter_0.caffemodel.h5"))
     return load_net(tiny_model / "test.prototxt", tmp_path / "tiny_iter_0.caffemodel.h5")
 
 
@@ -31,7 +33,8 @@ def data(tiny_scenes):
 
 def test_both_passes_of_the_reference_net():
     """Boxes, masks and scores that enter the voting, as the public code gathers them."""
-    test, train, wanted = (dict(np.load(E2E / f"{name}.npz")) for name in ("test", "train", "test_voting"))
+    test, train, wanted = (dict(np.load(E2E / f"{name}.npz"))
+                           for name in ("test", "train", "test_voting"))
     with overridden(json.loads((E2E / "index.json").read_text())["config"]):
         net = caffe.Net(str(E2E / "test.prototxt"), str(E2E / "weights.caffemodel"), caffe.TEST)
     data, im_info = train["blob:data"], test["blob:im_info"]       # the same image in both
@@ -96,7 +99,8 @@ def test_score_floor_by_hand():
 def test_best_masks_leave_the_background_out(monkeypatch):
     monkeypatch.setattr("mnc.inference.MAX_PER_IMAGE", 2)
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
-    found = best_masks(Raw(np.zeros((3, 4), np.float32), np.arange(3.0).reshape(3, 1, 1, 1), scores))
+    found = best_masks(Raw(np.zeros((3, 4), np.float32), np.arange(3.0).reshape(3, 1, 1, 1),
+                           scores))
     assert len(found[0][0]) == 0
     np.testing.assert_allclose(found[1][0][:, 4], [0.8, 0.4])
     assert found[1][1].ravel().tolist() == [1, 2]

@@ -1,4 +1,4 @@
-"""The generated nets: equal to the contract where there is one, and equal to the files in models/."""
+"""The generated nets: equal to the contract where there is one, and to the files in models/."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def settings(layer) -> caffe_pb2.LayerParameter:
 def test_vgg16_equals_the_contract_field_by_field(phase):
     net = read_net(str(ROOT / f"models/VGG16/mnc_5stage/{phase}.prototxt"))
     wanted = [row for row in rows(phase) if row["#"] != "in"]
-    layers = [layer for layer in net.layer if layer.type != "Input"]      # `input:` is read as a layer
+    layers = [layer for layer in net.layer if layer.type != "Input"]  # `input:` is read as a layer
     assert [layer.name for layer in layers] == [row["name"] for row in wanted]
     for layer, row in zip(layers, wanted):
         assert described(layer) == {key: row[key] for key in described(layer)}
@@ -64,7 +64,8 @@ def test_vgg16_equals_the_contract_field_by_field(phase):
 def test_inputs_of_the_test_net_are_those_of_the_contract():
     net = read_net(str(ROOT / "models/VGG16/mnc_5stage/test.prototxt"))
     shapes = [f"shape {'x'.join(map(str, shape.dim))}" for shape in net.layer[0].input_param.shape]
-    assert list(zip(net.layer[0].top, shapes)) == [(row["name"], row["settings"]) for row in rows("test") if row["#"] == "in"]
+    assert list(zip(net.layer[0].top, shapes)) == [(row["name"], row["settings"])
+                                                   for row in rows("test") if row["#"] == "in"]
 
 
 def test_the_files_in_models_are_what_the_generator_writes(tmp_path, monkeypatch):
@@ -78,7 +79,8 @@ def test_the_files_in_models_are_what_the_generator_writes(tmp_path, monkeypatch
 @pytest.mark.parametrize("phase", ["train", "test"])
 def test_mini_has_the_wiring_of_the_contract(phase):
     """Behind the backbone: the same layers, blobs, parameter names and flags."""
-    mini, vgg16 = (read_net(str(ROOT / f"models/{net}/mnc_5stage/{phase}.prototxt")) for net in ("Mini", "VGG16"))
+    mini, vgg16 = (read_net(str(ROOT / f"models/{net}/mnc_5stage/{phase}.prototxt"))
+                   for net in ("Mini", "VGG16"))
     start = "rpn_conv_3x3"
     heads = []
     for net in (mini, vgg16):
@@ -133,4 +135,5 @@ def test_the_command_is_in_the_file(tmp_path):
 def test_text_of_a_message():
     fields = {"name": "a\"b", "dim": [1, -1], "pool": Enum("MAX"), "flag": True, "none": None,
               "inner": {"x": 0.5}}
-    assert message(fields) == ['name: "a\\"b"', "dim: 1", "dim: -1", "pool: MAX", "flag: true", "inner { x: 0.5 }"]
+    assert message(fields) == ['name: "a\\"b"', "dim: 1", "dim: -1", "pool: MAX", "flag: true",
+                               "inner { x: 0.5 }"]

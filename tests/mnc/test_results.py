@@ -21,7 +21,8 @@ def perfect(dataset):
     """The ground truth as detections; masks are solid."""
     return [[(np.hstack((a.boxes[a.labels == c], np.ones((np.sum(a.labels == c), 1)))),
               np.ones((np.sum(a.labels == c), 1, 21, 21), np.float32))
-             for a in map(dataset.annotation, range(len(dataset)))] for c in range(len(dataset.classes))]
+             for a in map(dataset.annotation,
+                          range(len(dataset)))] for c in range(len(dataset.classes))]
 
 
 def test_detections_come_back(data, tmp_path):
@@ -57,7 +58,8 @@ def test_mask_ap_of_solid_boxes_is_not(data):
 
 def test_metrics_file_has_null_for_what_is_not_known(tmp_path):
     results.save_metrics(tmp_path / "m.json", {"mAP": 0.5, "AP": {"cat": math.nan}}, weights="w.h5")
-    assert json.loads((tmp_path / "m.json").read_text()) == {"weights": "w.h5", "mAP": 0.5, "AP": {"cat": None}}
+    assert json.loads((tmp_path / "m.json").read_text()) == {"weights": "w.h5", "mAP": 0.5,
+                                                             "AP": {"cat": None}}
 
 
 def test_table():

@@ -1,4 +1,4 @@
-"""The training loop: files, printed lines, un-normalised snapshots, resuming, nets that do not fit."""
+"""The training loop: files, printed lines, snapshots, resuming, nets that do not fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import pytest
 
 from mnc.data import get_dataset
 from mnc.nets import generate
-from mnc.training import SolverWrapper, TrainingError, bbox_pred_for_testing, check_net, train
+from mnc.training import (SolverWrapper, TrainingError, bbox_pred_for_testing, check_net,
+                          load_for_training, train)
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def run(tiny_model, data, tmp_path, mini_cfg):
     def run(name, iters, **options):
         np.random.seed(3)
         caffe.set_random_seed(3)
-        return train(str(tiny_model / "solver.prototxt"), data, tmp_path / name, max_iters=iters, **options)
+        return train(str(tiny_model / "solver.prototxt"), data, tmp_path / name, max_iters=iters,
+                     **options)
     return run
 
 
@@ -35,14 +37,16 @@ def stored(path):
     """Every data set of an HDF5 file."""
     found = {}
     with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]}) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(lambda name, item: found.update({name: item[()]})
+                        if isinstance(item, h5py.Dataset) else None)
     return found
 
 
 def test_snapshots_and_the_lines_that_scripts_look_for(run, mini_cfg, tmp_path, capsys):
     mini_cfg.TRAIN.SNAPSHOT_ITERS = 2
     written = run("out", 3)
-    assert [path.name for path in written] == [f"mini_mnc_5stage_iter_{n}.caffemodel.h5" for n in (2, 3)]
+    assert [path.name for path in written] == [f"mini_mnc_5stage_iter_{n}.caffemodel.h5"
+                                               for n in (2, 3)]
     assert all(path.exists() for path in written)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == [f"Wrote snapshot to: {written[-1]}", "done solving"]
@@ -62,7 +66,8 @@ def test_losses_are_kept_for_plots(run, tiny_model, tmp_path):
     assert all(np.isfinite(float(value)) for value in rows[0].values())
 
 
-def test_weights_change_and_the_snapshot_has_bbox_pred_for_testing(tiny_model, data, tmp_path, mini_cfg):
+def test_weights_change_and_the_snapshot_has_bbox_pred_for_testing(tiny_model, data, tmp_path,
+                                                                   mini_cfg):
     from mnc.data.roidb import prepare
 
     wrapper = SolverWrapper(str(tiny_model / "solver.prototxt"), *prepare(data), tmp_path)
@@ -74,7 +79,8 @@ def test_weights_change_and_the_snapshot_has_bbox_pred_for_testing(tiny_model, d
     with h5py.File(tmp_path / "mini_mnc_5stage_iter_2.caffemodel.h5") as file:
         np.testing.assert_allclose(file["data/bbox_pred/0"][()], weight * stds[:, None], rtol=1e-6)
         np.testing.assert_allclose(file["data/bbox_pred/1"][()], bias * stds, rtol=1e-6)
-        np.testing.assert_array_equal(file["data/bbox_pred/0"][()], file["data/bbox_pred_ext/0"][()])
+        np.testing.assert_array_equal(file["data/bbox_pred/0"][()],
+                                      file["data/bbox_pred_ext/0"][()])
 
 
 def test_bbox_pred_by_hand(tiny_model, mini_cfg):
@@ -106,7 +112,8 @@ def test_resuming_is_exact(run, mini_cfg, tmp_path):
     np.random.seed(99)                               # what happens in between must not matter
     run("second", 4, resume=tmp_path / "first/mini_mnc_5stage_iter_2.solverstate.h5")
     for kind in ("caffemodel", "solverstate"):
-        whole, resumed = (stored(tmp_path / name / f"mini_mnc_5stage_iter_4.{kind}.h5") for name in ("whole", "second"))
+        whole, resumed = (stored(tmp_path / name / f"mini_mnc_5stage_iter_4.{kind}.h5")
+                          for name in ("whole", "second"))
         assert set(whole) == set(resumed)
         for name in set(whole) - {"learned_net"}:
             np.testing.assert_array_equal(whole[name], resumed[name], err_msg=name)
@@ -126,13 +133,26 @@ def test_initial_weights(run, tmp_path):
     assert not np.array_equal(stored(first)["data/conv1_1/0"], stored(third)["data/conv1_1/0"])
 
 
+def test_training_goes_on_from_a_snapshot_with_bbox_pred_normalised_again(run, tiny_model, mini_cfg,
+                                                                          tmp_path):
+    mini_cfg.TRAIN.BBOX_NORMALIZE_MEANS = (0.1, 0.2, 0.3, 0.4)
+    snapshot = run("out", 2)[-1]
+    raw = stored(tmp_path / "out/mini_mnc_5stage_iter_2.solverstate.h5")
+    net = caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN)
+    load_for_training(net, snapshot)
+    for i, blob in enumerate(net.params["bbox_pred"]):
+        np.testing.assert_allclose(blob.data, raw[f"extra/param/{i}/bbox_pred"], atol=1e-6)
+
+
 def test_interrupt_takes_a_snapshot(tiny_model, data, tmp_path, mini_cfg):
     from mnc.data.roidb import prepare
 
     wrapper = SolverWrapper(str(tiny_model / "solver.prototxt"), *prepare(data), tmp_path)
-    wrapper.solver.add_callback(lambda: wrapper.solver.iter == 1 and os.kill(os.getpid(), signal.SIGINT), lambda: None)
+    wrapper.solver.add_callback(lambda: wrapper.solver.iter == 1
+                                and os.kill(os.getpid(), signal.SIGINT), lambda: None)
     before = signal.getsignal(signal.SIGINT)
-    assert [path.name for path in wrapper.train_model(50)] == ["mini_mnc_5stage_iter_2.caffemodel.h5"]
+    assert [path.name
+            for path in wrapper.train_model(50)] == ["mini_mnc_5stage_iter_2.caffemodel.h5"]
     assert signal.getsignal(signal.SIGINT) is before
 
 

@@ -16,13 +16,15 @@ from mnc.visualisation import color_map, draw_instances, paint, write_image, wri
 
 def instances(*boxes, side=21):
     count = len(boxes)
-    return Instances(np.array(boxes, float).reshape(count, 5), np.ones((count, side, side), np.float32),
+    return Instances(np.array(boxes, float).reshape(count, 5),
+                     np.ones((count, side, side), np.float32),
                      np.arange(1, count + 1))
 
 
 def test_painting_equals_the_public_code():
     golden = np.load(GOLDEN / "vis_image.npz")
-    found = paint(golden["boxes"], golden["masks"], golden["classes"], int(golden["img_width"]), int(golden["img_height"]))
+    found = paint(golden["boxes"], golden["masks"], golden["classes"], int(golden["img_width"]),
+                  int(golden["img_height"]))
     np.testing.assert_array_equal(found[0], golden["inst_img"])
     np.testing.assert_array_equal(found[1], golden["cls_img"])
     np.testing.assert_array_equal(color_map(), golden["color_map"])
@@ -45,7 +47,8 @@ def test_a_box_that_leaves_the_image_is_cut():
 
 def test_small_images_are_enlarged_and_only_the_instance_is_tinted():
     image = np.full((100, 120, 3), 50, np.uint8)
-    picture = draw_instances(image, instances([10, 40, 49, 79, 0.9]), ("background", "cat"), short_side=300)
+    picture = draw_instances(image, instances([10, 40, 49, 79, 0.9]), ("background", "cat"),
+                             short_side=300)
     assert picture.shape == (300, 360, 3)
     assert (image == 50).all()
     assert (picture[290, 350] == 50).all() and not (picture[180, 90] == 50).all()
@@ -53,19 +56,22 @@ def test_small_images_are_enlarged_and_only_the_instance_is_tinted():
 
 def test_large_images_keep_their_size():
     image = np.zeros((70, 90, 3), np.uint8)
-    picture = draw_instances(image, instances([0, 0, 89, 69, 1]), ("background", "cat"), short_side=50)
+    picture = draw_instances(image, instances([0, 0, 89, 69, 1]), ("background", "cat"),
+                             short_side=50)
     assert picture.shape == image.shape
 
 
 def test_nothing_found_changes_nothing():
     image = np.random.randint(0, 255, (50, 60, 3), np.uint8)
-    np.testing.assert_array_equal(draw_instances(image, instances(), ("background",), short_side=50), image)
+    np.testing.assert_array_equal(draw_instances(image, instances(), ("background",),
+                                                 short_side=50), image)
 
 
 def test_the_report_is_one_file(tmp_path):
     image = np.full((20, 30, 3), 200, np.uint8)
     path = tmp_path / "new" / "index.html"
-    write_report(path, "A < B", [("one & two", image)], metrics={"mAP": 0.5, "AP": {"cat": 0.25}}, notes=["<note>"])
+    write_report(path, "A < B", [("one & two", image)], metrics={"mAP": 0.5, "AP": {"cat": 0.25}},
+                 notes=["<note>"])
     text = path.read_text()
     assert "A &lt; B" in text and "one &amp; two" in text and "&lt;note&gt;" in text
     assert "<td>AP cat</td><td>0.250</td>" in text

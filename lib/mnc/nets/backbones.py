@@ -13,7 +13,7 @@ class Conv:
     channels: int
     kernel: int = 3
     stride: int = 1
-    learn: bool = True        # False: lr_mult 0, for the layers taken over from ImageNet as they are
+    learn: bool = True  # False: lr_mult 0, for the layers taken over from ImageNet as they are
     norm: bool = False        # BatchNorm (of this image alone) and Scale before the ReLU
 
 
@@ -98,5 +98,7 @@ SOLVER_DEFAULTS: dict[str, object] = {
 }
 SOLVERS: dict[tuple[str, str], dict[str, object]] = {
     ("VGG16", "mnc_5stage"): {"iter_size": 8},
-    ("Mini", "mnc_5stage"): {"base_lr": 0.005, "stepsize": 6000, "display": 20, "iter_size": 1},
+    # From random initialisation Adam gets in 500 iterations where SGD with 0.01 gets in 900.
+    ("Mini", "mnc_5stage"): {"type": "Adam", "base_lr": 0.0007, "momentum2": 0.999,
+                             "stepsize": 13000},
 }

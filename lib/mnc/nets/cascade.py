@@ -1,7 +1,7 @@
 """The five-stage cascade as prototxt: train and test net share every line that is the same in both.
 
-Stages: 1 proposals (RPN), 2 masks, 3 classes and boxes; 4 and 5 are 2 and 3 once more, on the boxes that
-stage 3 regressed, with shared weights and the suffix `_ext` on every name.
+Stages: 1 proposals (RPN), 2 masks, 3 classes and boxes; 4 and 5 are 2 and 3 once more, on the
+boxes that stage 3 regressed, with shared weights and the suffix `_ext` on every name.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from mnc.nets.backbones import Conv, Rescale, Sizes, filler
 from mnc.nets.prototxt import Enum, NetText
 
-CLIP_BASE = 512                       # gradients at proposals and bridge are clipped to 1 / CLIP_BASE
+CLIP_BASE = 512  # gradients at proposals and bridge are clipped to 1 / CLIP_BASE
 VALID_LABELS = {"ignore_label": -1, "normalize": True}
 POOL_2X2 = {"pool": Enum("MAX"), "kernel_size": 2, "stride": 2}
 ZERO = filler("constant", value=0.0)
@@ -48,7 +48,7 @@ def _body(net: NetText, sizes: Sizes, anchors: int) -> None:
             stage_bridge(net, sizes)
 
 
-# --- parts ------------------------------------------------------------------------------------------------
+# --- parts ---------------------------------------------------------------------------------------
 
 def backbone(net: NetText, sizes: Sizes) -> None:
     bottom = "data"
@@ -217,7 +217,7 @@ def stage_bridge(net: NetText, sizes: Sizes) -> None:
               python_param=python("stage_bridge_layer", "StageBridgeLayer", options))
 
 
-# --- single layers ----------------------------------------------------------------------------------------
+# --- single layers -------------------------------------------------------------------------------
 
 def convolution(net: NetText, name: str, bottom: str, top: str, learn: bool = True,
                 **fields: object) -> None:

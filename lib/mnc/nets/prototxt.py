@@ -22,7 +22,7 @@ def scalar(value: object) -> str:
 
 
 def message(fields: Mapping[str, object], indent: int = 0) -> list[str]:
-    """Lines of a message: a mapping is a sub-message, a list repeats its field, None is left out."""
+    """Lines of a message: a mapping is a sub-message, a list repeats its field, None is nothing."""
     lines = []
     for name, value in fields.items():
         for item in _items(value):

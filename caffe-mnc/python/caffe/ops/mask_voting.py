@@ -40,11 +40,13 @@ def mask_voting_forward(boxes: Tensor, masks: Tensor, candidate_inds: Tensor,
     results, side = candidate_ends.shape[0], masks.shape[-1]
     out_masks = masks.new_zeros(results, side, side)
     out_boxes = torch.empty(results, 4, dtype=torch.int32, device=boxes.device)
+    drawn = [_draw(box, mask, height, width) for box, mask in zip(boxes, masks)]
     start = 0
     for k, end in enumerate(candidate_ends.tolist()):
         votes = masks.new_zeros(height, width)
         for member, weight in zip(candidate_inds[start:end].tolist(), candidate_weights[start:end]):
-            _draw(votes, boxes[member], masks[member], weight)
+            window, values = drawn[member]
+            votes[window] += weight * values
         out_boxes[k] = _tight_box(votes > threshold)
         out_masks[k] = _resample(votes, out_boxes[k], side)
         start = end
@@ -58,18 +60,19 @@ def _(boxes, masks, candidate_inds, candidate_ends, candidate_weights, height, w
             boxes.new_empty((results, 4), dtype=torch.int32))
 
 
-def _draw(votes: Tensor, box: Tensor, mask: Tensor, weight: Tensor) -> None:
-    """Add weight * mask to the pixels with x1 <= x <= x2, y1 <= y <= y2."""
+def _draw(box: Tensor, mask: Tensor, height: int, width: int) -> tuple[tuple[slice, ...], Tensor]:
+    """The window of the pixels with x1 <= x <= x2, y1 <= y <= y2, and the mask's values there."""
     side = mask.shape[0]
     x1, y1, x2, y2 = box
-    columns = _covered(x1, x2, votes.shape[1])
-    rows = _covered(y1, y2, votes.shape[0])
-    if not columns.numel() or not rows.numel():
-        return
+    columns, rows = _covered(x1, x2, width), _covered(y1, y2, height)
     y = (rows - y1) * side / (y2 - y1 + 1)
     x = (columns - x1) * side / (x2 - x1 + 1)
-    top, left = int(rows[0]), int(columns[0])
-    votes[top:top + len(rows), left:left + len(columns)] += weight * _sample(mask, y, x)
+    return (_span(rows), _span(columns)), _sample(mask, y, x)
+
+
+def _span(pixels: Tensor) -> slice:
+    first = int(pixels[0]) if pixels.numel() else 0
+    return slice(first, first + pixels.numel())
 
 
 def _covered(first: Tensor, last: Tensor, size: int) -> Tensor:

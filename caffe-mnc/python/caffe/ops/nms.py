@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+BLOCK = 256      # boxes compared with each other at a time
+
 
 def nms(dets: Tensor, thresh: float, inclusive: bool = False, limit: int = 0) -> Tensor:
     """Rows of dets (N, 5) = (x1, y1, x2, y2, score) that survive, int64, best score first.
@@ -22,14 +24,19 @@ def nms(dets: Tensor, thresh: float, inclusive: bool = False, limit: int = 0) ->
 def nms_forward(dets: Tensor, thresh: float, inclusive: bool, limit: int) -> Tensor:
     order = dets[:, 4].sort(descending=True, stable=True).indices
     suppresses = torch.ge if inclusive else torch.gt
-    boxes = dets[order, :4].T.contiguous()          # (4, N), best first
-    kept = []
-    while order.numel() and not 0 < limit <= len(kept):
-        kept.append(order[0])
-        left = ~suppresses(_iou_with_first(boxes), thresh)
-        left[0] = False
-        order, boxes = order[left], boxes[:, left]
-    return torch.stack(kept) if kept else order.clone()
+    boxes = dets[order, :4]                         # best first
+    kept: list[int] = []
+    for start in range(0, len(boxes), BLOCK):
+        block = boxes[start:start + BLOCK]
+        alive = ~suppresses(_iou(block, boxes[kept]), thresh).any(1).cpu().numpy()
+        overlaps = suppresses(_iou(block, block), thresh).cpu().numpy()
+        for i in range(len(block)):
+            if alive[i]:
+                kept.append(start + i)
+                if len(kept) == limit:
+                    return order[kept]
+                alive[overlaps[i]] = False
+    return order[kept]
 
 
 @nms_forward.register_fake
@@ -38,11 +45,13 @@ def _(dets, thresh, inclusive, limit):
     return dets.new_empty(count, dtype=torch.int64)
 
 
-def _iou_with_first(boxes: Tensor) -> Tensor:
-    """(4, N) -> (N,) intersection over union of each box with the first."""
-    x1, y1, x2, y2 = boxes
-    width = (torch.minimum(x2, x2[0]) - torch.maximum(x1, x1[0]) + 1).clamp(min=0)
-    height = (torch.minimum(y2, y2[0]) - torch.maximum(y1, y1[0]) + 1).clamp(min=0)
-    inter = width * height
-    area = (x2 - x1 + 1) * (y2 - y1 + 1)
-    return inter / (area[0] + area - inter)
+def _iou(a: Tensor, b: Tensor) -> Tensor:
+    """(N, 4), (K, 4) -> (N, K) intersection over union"""
+    x1, y1 = (torch.maximum(a[:, None, i], b[None, :, i]) for i in (0, 1))
+    x2, y2 = (torch.minimum(a[:, None, i], b[None, :, i]) for i in (2, 3))
+    inter = (x2 - x1 + 1).clamp_(min=0) * (y2 - y1 + 1).clamp_(min=0)
+    return inter / (_area(a)[:, None] + _area(b) - inter)
+
+
+def _area(boxes: Tensor) -> Tensor:
+    return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)

@@ -1,0 +1,55 @@
+"""The `caffe` command: `caffe train|test|time|device_query FLAGS`, and every tool by its name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import caffe
+from caffe.commands.flags import Flag, help_text, parse
+from caffe.commands.registration import ACTIONS, TOOLS, UsageError, entry
+
+FLAGS = (
+    Flag("gpu", str, "", "GPUs to compute on: numbers separated by commas, or all; without it, the "
+                         "CPU (train: what the solver file says)"),
+    Flag("cpu", bool, False, "train: compute on the CPU, whatever the solver file says"),
+    Flag("solver", str, "", "train: the solver file"),
+    Flag("model", str, "", "test, time: the file of the net"),
+    Flag("phase", str, "", "time: TRAIN or TEST (default TRAIN)"),
+    Flag("level", int, 0, "level of the net, for include and exclude rules"),
+    Flag("stage", str, "", "stages of the net, for include and exclude rules, separated by commas"),
+    Flag("snapshot", str, "", "train: solver state to go on from"),
+    Flag("weights", str, "", "train: weights to start from, test: weights; several files separated "
+                             "by commas"),
+    Flag("iterations", int, 50, "test, time: number of passes"),
+    Flag("sigint_effect", str, "stop", "train: what SIGINT (Ctrl-C) does: snapshot, stop or none"),
+    Flag("sighup_effect", str, "snapshot", "train: what SIGHUP does: snapshot, stop or none"),
+)
+
+
+@entry("caffe")
+def main(argv: Sequence[str]) -> int:
+    """Run `caffe COMMAND FLAGS`; returns the exit status."""
+    if argv and argv[0] in TOOLS:
+        return TOOLS.get(argv[0])(argv[1:])
+    flags, words = parse(argv, FLAGS, usage(), f"caffe version {caffe.__version__}")
+    if not words:
+        print(help_text(FLAGS, usage()), file=sys.stderr)
+        return 1
+    action = ACTIONS.get(words[0])
+    if len(words) > 1:
+        raise UsageError(f"{words[0]} takes flags only; what is {words[1]!r}?")
+    return action(flags)
+
+
+def usage() -> str:
+    actions = "".join(f"\n  {name:16}{ACTIONS.get(name).__doc__}" for name in
+                      ("train", "test", "time", "device_query"))
+    tools = "".join(f"\n  {name:28}{TOOLS.get(name).__doc__.splitlines()[0]}"
+                    for name in TOOLS.names())
+    return (f"usage: caffe COMMAND FLAGS\n\ncommands:{actions}\n\n"
+            f"tools, also commands of their own; --help after the name tells more:{tools}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

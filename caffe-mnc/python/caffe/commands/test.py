@@ -1,0 +1,49 @@
+"""caffe test: the mean of a net's outputs over some batches."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from caffe.commands import devices
+from caffe.commands.registration import ACTIONS, UsageError
+from caffe.engine import log
+from caffe.engine.layer import TEST
+from caffe.engine.net import Net
+from caffe.engine.progress import output_values, run_forward
+
+
+@ACTIONS.register("test")
+def run(flags: SimpleNamespace) -> int:
+    """score a model"""
+    if not flags.model or not flags.weights:
+        raise UsageError("test needs --model FILE and --weights FILE")
+    if flags.iterations < 1:
+        raise UsageError(f"--iterations must be at least 1, got {flags.iterations}")
+    devices.use_one(flags.gpu)
+    net = Net(flags.model, TEST, level=flags.level,
+              stages=list(filter(None, flags.stage.split(","))))
+    for name in flags.weights.split(","):
+        net.copy_from(name)
+    log.info("Running for %d iterations.", flags.iterations)
+    loss, outputs = averages(net, flags.iterations)
+    log.info("Loss: %g", loss)
+    for name, values in outputs.items():
+        weight = net.blob_loss_weights[name]
+        for value in values:
+            log.info("%s = %g%s", name, value,
+                     log.WEIGHTED % (weight, weight * value) if weight else "")
+    return 0
+
+
+def averages(net: Net, batches: int) -> tuple[float, dict[str, np.ndarray]]:
+    """The mean loss, and the mean of each value of each output, over that many forward passes."""
+    loss, sums = 0.0, {}
+    for batch in range(batches):
+        loss += run_forward(net)
+        for name, values in output_values(net).items():
+            sums[name] = sums.get(name, 0) + values
+            for value in values:
+                log.info("Batch %d, %s = %g", batch, name, value)
+    return loss / batches, {name: total / batches for name, total in sums.items()}
