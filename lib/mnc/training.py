@@ -23,6 +23,7 @@ import caffe
 from caffe.engine.prototxt import read_net, read_solver
 from mnc.config import cfg
 from mnc.data.roidb import Entry, prepare
+from mnc.loss_curve import draw_losses
 from mnc.nets import NETS, generate_command
 
 # The lines that shell scripts look for: the snapshot to test is named just before DONE.
@@ -84,14 +85,20 @@ class SolverWrapper:
         return path
 
     def train_model(self, max_iters: int) -> list[Path]:
-        """Train to iteration max_iters; a snapshot every TRAIN.SNAPSHOT_ITERS and at the end."""
+        """Train to iteration max_iters; a snapshot every TRAIN.SNAPSHOT_ITERS and at the end.
+
+        Where an error ends training, an image that does not decode say, a snapshot is taken first.
+        """
         written: list[Path] = []
         solver = self.solver
         with interrupt_stops(solver), progress(solver, max_iters), self._loss_file():
             while solver.iter < max_iters and not solver.stop_requested:
-                due = cfg.TRAIN.SNAPSHOT_ITERS
-                solver.step(min(due - solver.iter % due, max_iters - solver.iter))
-                written.append(self.snapshot())
+                due, start = cfg.TRAIN.SNAPSHOT_ITERS, solver.iter
+                try:
+                    solver.step(min(due - solver.iter % due, max_iters - solver.iter))
+                finally:
+                    if solver.iter > start:
+                        written.append(self.snapshot())
         print(DONE, flush=True)
         return written
 
@@ -101,6 +108,7 @@ class SolverWrapper:
         with LossFile(path, self.solver) as losses:
             self.solver.add_callback(_nothing, losses.record)
             yield
+        draw_losses(path, path.with_suffix(".png"))
 
 
 @contextmanager

@@ -11,7 +11,8 @@ import h5py
 import numpy as np
 import pytest
 
-from mnc.data import get_dataset
+from mnc.data import DataError, get_dataset
+from mnc.data.images import read_image
 from mnc.nets import generate
 from mnc.training import (SolverWrapper, TrainingError, bbox_pred_for_testing, check_net,
                           load_for_training, train)
@@ -177,3 +178,19 @@ def test_solver_without_a_net(tmp_path, data):
     (tmp_path / "solver.prototxt").write_text("base_lr: 0.1")
     with pytest.raises(TrainingError, match="solver.prototxt: it names no train_net"):
         train(str(tmp_path / "solver.prototxt"), data, tmp_path)
+
+
+def test_an_error_in_the_middle_costs_nothing_that_was_trained(run, data, monkeypatch, tmp_path):
+    reads = []
+
+    def read(path):
+        reads.append(path)
+        if len(reads) == 3:
+            raise DataError(f"{path}: not a decodable image")
+        return read_image(path)
+
+    monkeypatch.setattr("mnc.data.minibatch.read_image", read)
+    with pytest.raises(DataError, match="not a decodable image"):
+        run("out", 5)
+    assert (tmp_path / "out/mini_mnc_5stage_iter_2.caffemodel.h5").exists()
+    assert (tmp_path / "out/mini_mnc_5stage_iter_2.solverstate.h5").exists()

@@ -1,6 +1,6 @@
 """Where a pixel of one top lies in another, and the Crop that aligns them.
 
-A map (axis, scale, shift) sends coordinate i along `axis` and those after it to scale * i + shift;
+A map (axis, scale, shift) sends a coordinate i of the axes behind `axis` to scale * i + shift;
 axis None is a layer that leaves coordinates alone. Scale and shift are arrays, one value for all
 spatial axes or one each.
 """
@@ -53,7 +53,7 @@ def crop_params(fn: Function) -> tuple[int, np.ndarray]:
 
 
 def coord_map(fn: Function) -> CoordMap:
-    """The map from coordinates of the layer's top to those of its bottom, as (axis, a, b).
+    """The map from coordinates of the layer's bottom to those of its top, as (axis, a, b).
 
     Raises UndefinedMapException for layers that have none.
     """
@@ -98,7 +98,7 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> CoordMap:
 
 
 def _maps_to_ancestors(top: Top):
-    """(ancestor, map from `top` to it), `top` itself first."""
+    """(ancestor, map from it to `top`), `top` itself first."""
     maps, waiting = {top: _IDENTITY}, [top]
     while waiting:
         each = waiting.pop()

@@ -45,7 +45,6 @@ def assign_proto(proto: Message, name: str, val: Any) -> None:
             else:
                 field.append(item)
     elif isinstance(val, dict):
-        field.SetInParent()
         _assign_all(field, val)
     elif isinstance(val, Message):
         field.CopyFrom(val)
@@ -165,8 +164,9 @@ class NetSpec:
         self.tops[name] = value
 
     def __getattr__(self, name: str) -> Any:
-        if name not in self.tops:
-            raise AttributeError(f"the NetSpec has no top {name!r};{nearest(name, self.tops)}")
+        if name == "tops" or name not in self.tops:     # "tops": a copy that has no content yet
+            raise AttributeError(f"the NetSpec has no top {name!r};"
+                                 f"{nearest(name, self.__dict__.get('tops', ()))}")
         return self.tops[name]
 
     def __delattr__(self, name: str) -> None:
@@ -182,10 +182,6 @@ class NetSpec:
 
     def __delitem__(self, key: str) -> None:
         del self.tops[key]
-
-    def update(self, name: str, params: dict[str, Any]) -> None:
-        """Give the layer of top `name` other options."""
-        self.tops[name]._update(params)
 
     def to_proto(self) -> Any:
         """The NetParameter of all named tops and what they depend on, in the order of naming."""

@@ -100,5 +100,5 @@ SOLVERS: dict[tuple[str, str], dict[str, object]] = {
     ("VGG16", "mnc_5stage"): {"iter_size": 8},
     # From random initialisation Adam gets in 500 iterations where SGD with 0.01 gets in 900.
     ("Mini", "mnc_5stage"): {"type": "Adam", "base_lr": 0.0007, "momentum2": 0.999,
-                             "stepsize": 13000},
+                             "stepsize": 13000, "display": 20},
 }

@@ -29,7 +29,7 @@ PROPERTIES = {
 @ACTIONS.register("device_query")
 def run(flags: SimpleNamespace) -> int:
     """show GPU diagnostic information"""
-    log.info("Querying GPUs %s", flags.gpu)
+    log.info("Querying GPUs %s", flags.gpu or "(none; name them with --gpu 0,1 or --gpu all)")
     for gpu in devices.listed(flags.gpu):
         log.info("Device id:                     %d", gpu)
         properties = torch.cuda.get_device_properties(gpu)

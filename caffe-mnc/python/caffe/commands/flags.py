@@ -41,17 +41,18 @@ class Flag:
 
 _KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
 
-_NO_EFFECT = "accepted; has no effect here"
 GLOG = (
     Flag("logtostderr", bool, None, "log to stderr only, whatever log_dir says"),
     Flag("log_dir", str, None, "write a log file in this folder, too"),
     Flag("minloglevel", int, None, "drop lines below: 0 info, 1 warning, 2 error, 3 fatal"),
-    *(Flag(name, bool, None, _NO_EFFECT) for name in (
+)
+WITHOUT_EFFECT = (
+    *(Flag(name, bool, None, "") for name in (
         "alsologtostderr", "colorlogtostderr", "drop_log_memory", "log_prefix",
         "stop_logging_if_full_disk", "symbolize_stacktrace")),
-    *(Flag(name, int, None, _NO_EFFECT) for name in (
+    *(Flag(name, int, None, "") for name in (
         "logbuflevel", "logbufsecs", "logemaillevel", "max_log_size", "stderrthreshold", "v")),
-    *(Flag(name, str, None, _NO_EFFECT) for name in (
+    *(Flag(name, str, None, "") for name in (
         "alsologtoemail", "log_backtrace_at", "log_link", "logmailer", "vmodule")),
 )
 
@@ -62,7 +63,7 @@ def parse(argv: Sequence[str], flags: Sequence[Flag], usage: str,
 
     --help and --version print and leave by SystemExit. The log is set up as glog's flags say.
     """
-    known = {flag.name: flag for flag in (*flags, *GLOG)}
+    known = {flag.name: flag for flag in (*flags, *GLOG, *WITHOUT_EFFECT)}
     values = {name: flag.default for name, flag in known.items()}
     others: list[str] = []
     waiting = list(argv)
@@ -109,16 +110,17 @@ def _leave(name: str, flags: Sequence[Flag], usage: str, version: str) -> None:
 
 def help_text(flags: Sequence[Flag], usage: str) -> str:
     """Usage, then every flag with its default; glog's at the end."""
-    return "\n\n".join([usage, "flags:\n" + _table(flags), "flags of the log:\n" + _table(GLOG)])
+    own = ["flags:\n" + _table(flags)] if flags else []
+    rest = "The other flags of glog are accepted and have no effect."
+    return "\n\n".join([usage, *own, f"flags of the log:\n{_table(GLOG)}\n\n{rest}"])
 
 
 def _table(flags: Sequence[Flag]) -> str:
     lines = []
     for flag in flags:
         default = "" if flag.default in (None, "", False) else f" (default {flag.default})"
-        head = f"  --{flag.name}"
-        lines.append(textwrap.fill(f"{head:22}{' ' if len(head) > 21 else ''}{flag.help}{default}",
-                                   width=100, subsequent_indent=" " * 22))
+        lines.append(textwrap.fill(f"  --{flag.name:17}{flag.help}{default}", width=100,
+                                   subsequent_indent=" " * 21))
     return "\n".join(lines)
 
 

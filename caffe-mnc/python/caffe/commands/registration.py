@@ -41,7 +41,7 @@ def entry(name: str) -> Callable[[Callable[[Sequence[str]], int]], Main]:
             except BrokenPipeError:                     # `caffe ... | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 return 1
-            except (CaffeError, OSError) as error:
+            except (CaffeError, OSError, ImportError) as error:
                 print(f"{name}: error: {error}", file=sys.stderr)
             except KeyboardInterrupt:
                 print(f"{name}: interrupted", file=sys.stderr)

@@ -1,11 +1,20 @@
-"""Tops without bottoms: Input and Parameter."""
+"""Tops without bottoms, filled by the user or by themselves: Input, Parameter, DummyData, MemoryData."""
 
 from __future__ import annotations
 
+import json
+import math
+
+import numpy as np
+import torch
 from torch import Tensor
 
+from caffe.engine import log
 from caffe.engine.errors import LayerError
+from caffe.engine.fillers import fill
 from caffe.engine.layer import LAYERS, Layer, TorchLayer, at_least, exactly
+from caffe.layer_types.batches import naming, reshape_tops
+from caffe.proto import caffe_pb2
 
 
 @LAYERS.register("Input")
@@ -42,3 +51,106 @@ class Parameter(TorchLayer):
 
     def compute(self, value: Tensor) -> Tensor:
         return value
+
+
+@LAYERS.register("DummyData")
+class DummyData(Layer):
+    """Tops filled by data_filler: constants once, anything else anew in each forward
+
+    shape and data_filler: one for all tops, or one a top; no filler means 0. The old form of shape
+    is num, channels, height, width.
+    """
+
+    num_bottom = exactly(0)
+    num_top = at_least(1)
+
+    def setup(self, bottom, top):
+        options = self.param.dummy_data_param
+        old = [list(sizes) for sizes in (options.num, options.channels, options.height,
+                                         options.width)]
+        shapes = [tuple(s.dim) for s in options.shape] or list(zip(*old))
+        if options.shape and any(old) or len({len(sizes) for sizes in old}) > 1:
+            raise LayerError(f"{self.title}: give shape, or num, channels, height and width")
+        fillers = list(options.data_filler) or [caffe_pb2.FillerParameter(type="constant")]
+        for what, given in (("shape", shapes), ("data_filler", fillers)):
+            if len(given) not in (1, len(top)):
+                raise LayerError(f"{self.title}: {len(top)} tops, but {len(given)} {what}; give "
+                                 f"one, or one a top")
+        self.fillers = fillers * (len(top) // len(fillers))
+        reshape_tops(self, top, *shapes * (len(top) // len(shapes)))
+        for blob, filler in zip(top, self.fillers):
+            self._fill(blob, filler)
+
+    def _fill(self, blob, filler):
+        values = torch.empty(blob.shape, dtype=self.dtype, device=self.device)
+        with naming(self):
+            fill(values, filler)
+        blob.tensor = values
+
+    def forward(self, bottom, top):
+        for blob, filler in zip(top, self.fillers):
+            if filler.type != "constant":
+                self._fill(blob, filler)
+
+    def backward(self, top, propagate_down, bottom):
+        pass
+
+
+@LAYERS.register("MemoryData")
+class MemoryData(Layer):
+    """top: batches of the user's array (N, C, H, W) and its labels (N,), round and round
+
+    `reset(data, labels)` gives the arrays, which are read, not copied. Nothing is transformed.
+    """
+
+    num_bottom = exactly(0)
+    num_top = exactly(2)
+
+    def setup(self, bottom, top):
+        options = self.param.memory_data_param
+        self.batch_size = options.batch_size
+        self.item_shape = (options.channels, options.height, options.width)
+        reshape_tops(self, top, (self.batch_size, *self.item_shape), (self.batch_size,))
+        self._data = self._labels = None
+        self._position = 0
+
+    def reset(self, data: np.ndarray, labels: np.ndarray) -> None:
+        """Serve `data` (n, C, H, W) with `labels` (n values in any shape) from the start.
+
+        n must be a multiple of the batch size.
+        """
+        if data.shape[1:] != self.item_shape:
+            raise LayerError(f"{self.title}: data must be (n, {', '.join(map(str, self.item_shape))})"
+                             f", got {data.shape}")
+        if not len(data) or len(data) % self.batch_size:
+            raise LayerError(f"{self.title}: the number of items must be a multiple of batch_size "
+                             f"{self.batch_size}, got {len(data)}")
+        if math.prod(labels.shape) != len(data):
+            raise LayerError(f"{self.title}: {len(data)} items need as many labels, got shape "
+                             f"{labels.shape}")
+        if self.param.HasField("transform_param"):
+            log.warning("%s does not transform arrays: transform_param is ignored", self.title)
+        self._data, self._labels = data, labels.reshape(-1)
+        self._position = 0
+
+    def forward(self, bottom, top):
+        if self._data is None:
+            raise LayerError(f"{self.title}: has no data yet; call net.set_input_arrays(data, "
+                             f"labels) before forward()")
+        part = slice(self._position, self._position + self.batch_size)
+        for blob, values in zip(top, (self._data, self._labels)):
+            blob.tensor = torch.tensor(values[part], dtype=self.dtype, device=self.device)
+        self._position = part.stop % len(self._data)
+
+    def backward(self, top, propagate_down, bottom):
+        pass
+
+    def snapshot_state(self) -> bytes:
+        """What a solver state keeps of this layer: the place in the user's arrays."""
+        return json.dumps(self._position).encode()
+
+    def restore_state(self, state: bytes) -> None:
+        """Go on from that place; the arrays are given by `reset` as before, but before this."""
+        position = json.loads(state)
+        if self._data is not None and 0 <= position < len(self._data):
+            self._position = position

@@ -1,0 +1,60 @@
+"""classify: the class probabilities of pictures."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import caffe
+from caffe.commands import pictures
+from caffe.commands.registration import UsageError, tool
+
+
+@tool("classify")
+def main(argv: Sequence[str]) -> int:
+    """predict the classes of pictures"""
+    args = parser().parse_args(argv)
+    pictures.choose_device(args.gpu)
+    classifier = caffe.Classifier(
+        args.model_def, args.pretrained_model,
+        image_dims=pictures.numbers(args.images_dim, "images_dim"),
+        mean=pictures.read_mean(args.mean_file), **pictures.preprocessing(args))
+    inputs = load(Path(args.input_file).expanduser(), args.ext)
+    print(f"Classifying {len(inputs)} inputs.")
+    start = time.perf_counter()
+    predictions = classifier.predict(inputs, not args.center_only)
+    print(f"Done in {time.perf_counter() - start:.2f} s.")
+    print(f"Saving results into {args.output_file}")
+    np.save(args.output_file, predictions)
+    return 0
+
+
+def load(path: Path, ending: str) -> list[np.ndarray] | np.ndarray:
+    """The pictures of a folder, an .npy file or an image file, as (H, W, 3) in 0 .. 1."""
+    print(f"Loading {'folder' if path.is_dir() else 'file'}: {path}")
+    if path.is_dir():
+        files = sorted(path.glob(f"*.{ending}"))
+        if not files:
+            raise UsageError(f"{path}: no file ends in .{ending}; --ext names another ending")
+        return [caffe.io.load_image(str(file)) for file in files]
+    return np.load(path, allow_pickle=False) if path.suffix == ".npy" \
+        else [caffe.io.load_image(str(path))]
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(prog="classify", description="Write the class probabilities of "
+                                "pictures as an array.")
+    p.add_argument("input_file", help="image, folder of images, or .npy")
+    p.add_argument("output_file", help=".npy to write")
+    pictures.add_options(p, "models/bvlc_reference_caffenet", "bvlc_reference_caffenet.caffemodel")
+    p.add_argument("--center_only", action="store_true",
+                   help="look at the centre alone, not at ten crops")
+    p.add_argument("--images_dim", default="256,256",
+                   help="height,width the pictures are resized to (default %(default)s)")
+    p.add_argument("--ext", default="jpg",
+                   help="ending of the images in a folder (default %(default)s)")
+    return p

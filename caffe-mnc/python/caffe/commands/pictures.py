@@ -1,0 +1,64 @@
+"""What classify and detect have in common: the options that say how a picture becomes an input."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+import caffe
+from caffe.commands.registration import UsageError
+
+MEAN_FILE = str(Path(caffe.__file__).parent / "imagenet/ilsvrc_2012_mean.npy")
+
+
+def add_options(p: argparse.ArgumentParser, folder: str, weights: str) -> None:
+    """Options on the model in `folder` and on preprocessing, with Caffe's defaults."""
+    p.add_argument("--model_def", default=f"{folder}/deploy.prototxt",
+                   help="file of the net (default %(default)s)")
+    p.add_argument("--pretrained_model", default=f"{folder}/{weights}",
+                   help="weights (default %(default)s)")
+    p.add_argument("--gpu", action="store_true", help="compute on the GPU")
+    p.add_argument("--mean_file", default=MEAN_FILE,
+                   help="mean image, .npy of (channels, height, width); '' for none "
+                        "(default: ImageNet's)")
+    p.add_argument("--input_scale", type=float, help="factor after the mean was subtracted")
+    p.add_argument("--raw_scale", type=float, default=255.0,
+                   help="factor before the mean is subtracted (default %(default)s)")
+    p.add_argument("--channel_swap", default="2,1,0",
+                   help="order of the channels; the default makes BGR of RGB")
+
+
+def numbers(text: str, name: str) -> list[int]:
+    """'2,1,0' -> [2, 1, 0]"""
+    try:
+        return [int(each) for each in text.split(",")]
+    except ValueError:
+        raise UsageError(f"--{name} takes numbers and commas, got {text!r}") from None
+
+
+def read_mean(path: str) -> np.ndarray | None:
+    """The mean image of --mean_file."""
+    if not path:
+        return None
+    if not Path(path).is_file():
+        raise UsageError(f"--mean_file {path}: no such file; give another, or '' for no mean")
+    try:
+        return np.load(path, allow_pickle=False)
+    except ValueError as error:
+        raise UsageError(f"--mean_file {path}: not an .npy file of numbers: {error}") from None
+
+
+def preprocessing(args: argparse.Namespace) -> dict[str, object]:
+    """The arguments of caffe.Classifier and caffe.Detector, but for the mean."""
+    swap = numbers(args.channel_swap, "channel_swap") if args.channel_swap else None
+    return {"input_scale": args.input_scale, "raw_scale": args.raw_scale, "channel_swap": swap}
+
+
+def choose_device(gpu: bool) -> None:
+    print("GPU mode" if gpu else "CPU mode")
+    if gpu:
+        caffe.set_mode_gpu()
+    else:
+        caffe.set_mode_cpu()

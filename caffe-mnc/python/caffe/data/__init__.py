@@ -1,0 +1,1 @@
+"""Where data layers get their batches: databases, image lists, transformations, a thread."""

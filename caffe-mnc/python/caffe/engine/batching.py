@@ -1,0 +1,94 @@
+"""A net over more items than its batch: the arrays are cut into batches, the results joined."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from caffe.engine.errors import CaffeError
+
+Arrays = dict[str, np.ndarray]
+
+
+def batches(net: Any, blobs: Arrays) -> Iterator[Arrays]:
+    """Slices of `blobs` of the net's batch size; the last is filled up with zeros."""
+    if not blobs:
+        return
+    first = next(iter(blobs))
+    total, size = len(blobs[first]), net.blobs[first].shape[0]
+    for start in range(0, total, size):
+        yield {name: _filled(np.asarray(values[start:start + size]), size)
+               for name, values in blobs.items()}
+
+
+def _filled(values: np.ndarray, size: int) -> np.ndarray:
+    missing = size - len(values)
+    if not missing:
+        return values
+    return np.concatenate([values, np.zeros((missing, *values.shape[1:]), values.dtype)])
+
+
+def forward_all(net: Any, blobs: list[str] | None, inputs: Arrays) -> Arrays:
+    """Outputs, and `blobs`, for all items of `inputs`."""
+    if not inputs:
+        raise ValueError(f"forward_all needs an array for each input: {', '.join(net.inputs)}")
+    found = [_copies(net.forward(blobs, **batch)) for batch in batches(net, inputs)]
+    return _joined(found, len(next(iter(inputs.values()))))
+
+
+def forward_backward_all(net: Any, blobs: list[str] | None, diffs: list[str] | None,
+                         given: Arrays) -> tuple[Arrays, Arrays]:
+    """Outputs (and `blobs`) and diffs of inputs (and `diffs`) for all items.
+
+    `given` has data for inputs and diffs for outputs.
+    """
+    unknown = set(given) - {*net.inputs, *net.outputs}
+    if unknown:
+        raise ValueError(f"neither inputs nor outputs of the net: {', '.join(sorted(unknown))}")
+    chosen = [{n: given[n] for n in names if n in given} for names in (net.inputs, net.outputs)]
+    all_outs, all_diffs = [], []
+    for inputs, outputs in zip_longest(*(batches(net, each) for each in chosen), fillvalue={}):
+        all_outs.append(_copies(net.forward(blobs, **inputs)))
+        all_diffs.append(_copies(net.backward(diffs, **outputs)))
+    total = len(next(iter(given.values()))) if given else None
+    return _joined(all_outs, total), _joined(all_diffs, total)
+
+
+def _copies(arrays: Arrays) -> Arrays:
+    return {name: values.copy() for name, values in arrays.items()}
+
+
+def _joined(parts: list[Arrays], total: int | None) -> Arrays:
+    """One array a name, of `total` items: what came of the filling is cut off."""
+    names = parts[0] if parts else {}
+    return {name: np.concatenate([np.atleast_1d(part[name]) for part in parts])[:total]
+            for name in names}
+
+
+def set_input_arrays(net: Any, data: np.ndarray, labels: np.ndarray) -> None:
+    """Let the MemoryData layer at the start of `net` read from these arrays, without a copy."""
+    layer = net.layers[0] if net.layers else None
+    if layer is None or layer.type != "MemoryData":
+        raise CaffeError("set_input_arrays: the first layer of the net must be a MemoryData layer, "
+                         f"it is {layer.title if layer else 'missing'}")
+    options = layer.param.memory_data_param
+    _check("data", data, (options.channels, options.height, options.width))
+    _check("labels", labels, (1, 1, 1))
+    if len(data) != len(labels):
+        raise CaffeError(f"set_input_arrays: {len(data)} items but {len(labels)} labels")
+    if len(data) % options.batch_size:
+        raise CaffeError(f"set_input_arrays: {len(data)} items are not a multiple of the batch size "
+                         f"{options.batch_size}")
+    layer.reset(data, labels)
+
+
+def _check(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
+    wanted = f"set_input_arrays: {name} must be (N, {', '.join(map(str, shape))})"
+    if array.ndim != 4 or array.shape[1:] != shape:
+        raise CaffeError(f"{wanted}, got {array.shape}")
+    if array.dtype != np.float32 or not array.flags.c_contiguous:
+        raise CaffeError(f"{wanted}, float32 and C-contiguous, got {array.dtype}; "
+                         f"np.ascontiguousarray({name}, np.float32) makes it so")

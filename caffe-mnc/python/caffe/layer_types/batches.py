@@ -1,0 +1,97 @@
+"""What data layers share: tops filled with batches that a thread makes ahead."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from caffe.data.batches import Batches, Place
+from caffe.data.images import MOST_VALUES
+from caffe.data.prefetch import Prefetch
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import Layer, exactly
+from caffe.engine.random import generator
+
+
+@contextmanager
+def naming(layer: Layer) -> Iterator[None]:
+    """What files and their contents do wrong becomes a LayerError with the layer's name."""
+    try:
+        yield
+    except LayerError:
+        raise
+    except (ValueError, OSError, ImportError, KeyError, RuntimeError) as error:
+        raise LayerError(f"{layer.title}: {error}") from error
+
+
+def reshape_tops(layer: Layer, top: list, *shapes: tuple[int, ...]) -> None:
+    """Give the tops their shapes; LayerError before memory is taken if one is beyond Caffe's."""
+    for blob, shape in zip(top, shapes):
+        if min(shape) < 1 or math.prod(shape) > MOST_VALUES:
+            raise LayerError(f"{layer.title}: a top cannot have the shape {shape}; check the batch "
+                             f"size and the source")
+        blob.reshape(*shape)
+
+
+class BatchLayer(Layer):
+    """Tops filled with batches from `self.batches`, made in a thread up to `prefetch` ahead.
+
+    The thread starts with the first forward. What is drawn (order, crops, mirroring) comes from a
+    seed of the layer's own, taken from the engine's generator at setup, so that the thread's
+    timing changes nothing. Solver states hold that seed and the place reached.
+    """
+
+    num_bottom = exactly(0)
+    batches: Batches
+
+    def setup(self, bottom, top):
+        self.seed = int(torch.randint(2**62, (), generator=generator("cpu")))
+        self._place, self._prefetch = Place(), None
+        with naming(self):
+            self.open(top)
+
+    def open(self, top: list) -> None:
+        """Make `self.batches` and give the tops their shapes."""
+        raise NotImplementedError
+
+    def positive(self, value: int, option: str) -> int:
+        if value < 1:
+            raise LayerError(f"{self.title}: {option} is missing or 0")
+        return value
+
+    def skip(self, items: int) -> None:
+        """Begin `items` items later than the source does."""
+        self._place = Place(item=items)
+
+    def forward(self, bottom, top):
+        if self._prefetch is None:
+            depth = max(1, self.param.data_param.prefetch)
+            self._prefetch = Prefetch(self.batches.run(self._place), depth, self.name)
+        with naming(self):
+            arrays, self._place = self._prefetch.next()
+        for blob, values in zip(top, arrays):
+            blob.tensor = torch.from_numpy(values).to(self.device, self.dtype)
+
+    def backward(self, top, propagate_down, bottom):
+        pass
+
+    def close(self) -> None:
+        """End the thread; the next forward starts it again where this layer stands."""
+        if self._prefetch is not None:
+            self._prefetch.close()
+            self._prefetch = None
+
+    def snapshot_state(self) -> bytes:
+        """What a solver state keeps of this layer."""
+        return self._place.to_json(self.seed)
+
+    def restore_state(self, state: bytes) -> None:
+        """Go on from where `snapshot_state` was taken."""
+        with naming(self):
+            place, seed = Place.from_json(state)
+        self.close()
+        self._place, self.seed = place, seed
+        self.batches.seed = seed
