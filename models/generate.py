@@ -22,25 +22,34 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--classes", type=int, help="number of classes, the background included")
     p.add_argument("--anchors", type=int, default=ANCHORS,
                    help="anchors per cell: len(ANCHOR_SCALES) * len(ANCHOR_RATIOS)")
-    p.add_argument("--out", help="folder (default: models/NET/TASK)")
+    p.add_argument("--context", action="store_true",
+                   help="add a feature of the whole image to those of each RoI (needs --net)")
+    p.add_argument("--out", help="folder (default: models/NET/TASK, with _context if that is "
+                                 "given; without --net: models)")
     return p
 
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    if args.net is None or args.out is None:
+    if args.out is None:
         os.chdir(ROOT)                 # solver.prototxt names its net relative to the checkout
     try:
-        if args.net is None:
-            paths = generate_all("models")
-        else:
-            paths = generate(args.net, args.task, args.out or f"models/{args.net}/{args.task}",
-                             classes=args.classes, anchors=args.anchors)
+        paths = _write(args)
     except NetError as error:
         print(error, file=sys.stderr)
         return 2
     print("\n".join(map(str, paths)))
     return 0
+
+
+def _write(args: argparse.Namespace) -> list[Path]:
+    sizes = {"classes": args.classes, "anchors": args.anchors}
+    if args.net:
+        folder = f"models/{args.net}/{args.task}" + ("_context" if args.context else "")
+        return generate(args.net, args.task, args.out or folder, context=args.context, **sizes)
+    if args.context:
+        raise NetError("--context needs --net")
+    return generate_all(args.out or "models", **sizes)
 
 
 if __name__ == "__main__":

@@ -52,22 +52,35 @@ def tiny_scenes(tmp_path_factory) -> Path:
     return Path(scenes.draw(tmp_path_factory.mktemp("scenes") / "tiny", seed=5, train=6, val=3))
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory) -> Path:
-    """Folder with train, test and solver.prototxt: Mini's wiring, few weights, 6 classes."""
-    from mnc.nets import cascade
+def tiny_sizes():
+    """Mini's wiring, few weights, 6 classes."""
     from mnc.nets.backbones import NETS, Conv, Pool
-    from mnc.nets.generate import solver
 
     small = (Conv("1_1", 4, kernel=5, stride=2), Pool("2"), Conv("3_1", 6), Pool("3"),
              Conv("5_3", 6))
-    sizes = replace(NETS["Mini"], backbone=small, rpn=8, mask_hidden=4, fc6=8, fc7=8)
-    folder = tmp_path_factory.mktemp("model") / "mnc_5stage"
-    folder.mkdir()
-    (folder / "train.prototxt").write_text(cascade.train_net("Mini", sizes, 9))
-    (folder / "test.prototxt").write_text(cascade.test_net("Mini", sizes, 9))
-    (folder / "solver.prototxt").write_text(solver("Mini", "mnc_5stage", folder))
-    return folder
+    return replace(NETS["Mini"], backbone=small, rpn=8, mask_hidden=4, fc6=8, fc7=8)
+
+
+@pytest.fixture(scope="session")
+def tiny_net(tmp_path_factory):
+    """task -> folder with train, test and solver.prototxt of the tiny net."""
+    from mnc.nets.generate import net_texts
+    from mnc.nets.solvers import solver
+
+    def write(task: str) -> Path:
+        folder = tmp_path_factory.mktemp("model") / task
+        folder.mkdir()
+        texts = net_texts("Mini", task, tiny_sizes())
+        for name, text in {**texts, "solver": solver("Mini", task, folder)}.items():
+            (folder / f"{name}.prototxt").write_text(text)
+        return folder
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tiny_net) -> Path:
+    """The folder of the tiny five-stage cascade."""
+    return tiny_net("mnc_5stage")
 
 
 @pytest.fixture

@@ -23,7 +23,10 @@ def imported(path: Path) -> set[str]:
 @pytest.mark.parametrize("folder, forbidden", [
     (CAFFE, ("mnc", "pylayer")),
     (CAFFE / "ops", ("caffe.engine", "caffe.layer_types", "caffe.proto")),
-    (CAFFE / "engine", ("caffe.layer_types",)),
+    (CAFFE / "engine", ("caffe.layer_types", "caffe.data")),
+    (CAFFE / "data", ("caffe.layer_types", "caffe.engine.layer", "caffe.engine.net")),
+    (CAFFE / "engine", ("caffe.commands", "caffe.cli")),
+    (CAFFE / "layer_types", ("caffe.commands", "caffe.cli")),
     (CAFFE / "layer_types", ("caffe.engine.net", "caffe.engine.solver")),
     (LIB / "mnc", ("pylayer",)),
     (LIB / "mnc/boxes", ("mnc.config", "caffe.engine", "mnc.data")),

@@ -1,4 +1,4 @@
-"""The `mnc` command: train, test, demo. tools/*.py are the same under their old names.
+"""The `mnc` command: train, test, evaluate, demo. tools/*.py are the same under their old names.
 
 Each command is a function of the parsed arguments that returns the exit status.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import argparse
 import logging
-import re
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,14 +16,18 @@ import torch
 
 import caffe
 from mnc import demo as demos
-from mnc import results, visualisation
+from mnc.coco_results import MissingPackage
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list, get_output_dir
 from mnc.data import DataError, get_dataset
-from mnc.inference import TASKS, Instances, load_net, test_dataset
+from mnc.inference import load_net
 from mnc.nets import NETS, NetError, generate
-from mnc.training import TrainingError, check_net, train
+from mnc.raw import InferenceError
+from mnc.test_commands import (add_evaluate_arguments, add_test_arguments, folder_name,
+                               run_evaluate, run_test)
+from mnc.training import TrainingError, train
 
-USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, NetError, TrainingError, OSError)
+USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, InferenceError, NetError, TrainingError,
+               MissingPackage, OSError)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -93,11 +95,6 @@ def run_train(args: argparse.Namespace) -> int:
     return 0
 
 
-def folder_name(imdb: str) -> str:
-    """The name of a data set as a folder: sbd:data/mine:train is sbd_data_mine_train."""
-    return re.sub(r"[^\w.+-]+", "_", imdb)
-
-
 def _generated(net: str | None, task: str, dataset, output: Path) -> Path:
     """The solver of a net made for this data set, in the output folder."""
     if net is None:
@@ -119,58 +116,6 @@ def _train_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--imdb", default="voc_2012_seg_train", help="data set (default %(default)s)")
     p.add_argument("--rand", action="store_true", help="seed from the clock, not from cfg.RNG_SEED")
     p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB")
-
-
-# --- test ----------------------------------------------------------------------------------------
-
-def run_test(args: argparse.Namespace) -> int:
-    """test a net on a data set"""
-    dataset = get_dataset(args.imdb)
-    check_net(args.prototxt, dataset.classes)
-    net = load_net(args.prototxt, wait_for(args.caffemodel) if args.wait else args.caffemodel)
-    output = Path(args.out or get_output_dir(folder_name(args.imdb), net.name))
-    output.mkdir(parents=True, exist_ok=True)
-    detections = test_dataset(net, dataset, cfg, args.task)
-    results.save_detections(output / f"detections_{args.task}.npz", dataset, detections)
-    if args.task == "vis_seg":
-        draw_dataset(output / "pictures", dataset, detections)
-    metrics = results.measure(dataset, detections, args.task, cfg.BINARIZE_THRESH)
-    results.save_metrics(output / f"metrics_{args.task}.json", metrics,
-                         weights=str(args.caffemodel), imdb=args.imdb, images=len(dataset),
-                         task=args.task)
-    print(results.table(metrics))
-    print(f"Results saved to {output}", flush=True)
-    return 0
-
-
-def wait_for(path: str) -> str:
-    """Return once the file exists."""
-    while not Path(path).exists():
-        print(f"Waiting for {path} to exist...", flush=True)
-        time.sleep(10)
-    return path
-
-
-def draw_dataset(folder: Path, dataset, detections: results.SetDetections,
-                 score: float = 0.5) -> None:
-    for i, name in enumerate(dataset.names):
-        found = Instances.from_detections([per_image[i] for per_image in detections], score)
-        picture = visualisation.draw_instances(dataset.image(i), found, dataset.classes,
-                                               cfg.BINARIZE_THRESH)
-        visualisation.write_image(folder / f"{name}.png", picture)
-
-
-def _test_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--def", dest="prototxt", required=True, metavar="FILE", help="test.prototxt")
-    p.add_argument("--net", dest="caffemodel", required=True, metavar="FILE", help="weights")
-    p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
-    p.add_argument("--task", choices=TASKS, default="seg",
-                   help="seg: instances; det: boxes; vis_seg: instances, with pictures of them "
-                        "(default %(default)s)")
-    p.add_argument("--wait", action="store_true", help="wait until the weight file exists")
-    p.add_argument("--comp", action="store_true",
-                   help="competition mode: no effect here, results are always kept")
-    p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB/NET")
 
 
 # --- demo ----------------------------------------------------------------------------------------
@@ -226,7 +171,8 @@ Run = Callable[[argparse.Namespace], int]
 AddArguments = Callable[[argparse.ArgumentParser], None]
 COMMANDS: dict[str, tuple[Run, AddArguments]] = {
     "train": (run_train, _train_arguments),
-    "test": (run_test, _test_arguments),
+    "test": (run_test, add_test_arguments),
+    "evaluate": (run_evaluate, add_evaluate_arguments),
     "demo": (run_demo, _demo_arguments),
 }
 

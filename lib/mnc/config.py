@@ -111,6 +111,8 @@ cfg.TEST = EasyDict(
     MASK_MERGE_NMS_THRESH=0.3,
     USE_MASK_MERGE=True,
     USE_GPU_MASK_MERGE=True,      # which form of mask voting, not which device
+    USE_FLIPPED=False,            # look at the mirrored image, too
+    DET_STAGE5=False,             # task det: add the boxes that stage 5 regresses to stage 3's
     CFM_INPUT_MASK_SIZE=14,
     MAX_ROIS_GPU=[2000],
     GROUP_SCALE=1,
@@ -132,6 +134,11 @@ _CHOICES["COMPAT.BRIDGE_TEST_CLASS"] = ("all", "foreground")
 
 def cfg_from_file(filename: str | os.PathLike) -> None:
     """Lay a YAML file over `cfg`. Nothing is changed if any of its keys is wrong."""
+    _apply(changes_in_file(filename), str(filename))
+
+
+def changes_in_file(filename: str | os.PathLike) -> dict[str, Any]:
+    """What a YAML file says, by dotted keys; the keys are not checked here."""
     try:
         text = Path(filename).read_text()
         changes = yaml.safe_load(text)
@@ -140,10 +147,10 @@ def cfg_from_file(filename: str | os.PathLike) -> None:
     except yaml.YAMLError as e:
         raise ConfigError(f"{filename}: not valid YAML: {e}") from e
     if changes is None:
-        return
+        return {}
     if not isinstance(changes, Mapping):
         raise ConfigError(f"{filename}: expected `KEY: value` lines, got {type(changes).__name__}")
-    _apply(dict(_flatten(changes)), str(filename))
+    return dict(_flatten(changes))
 
 
 def cfg_from_list(pairs: Sequence[Any]) -> None:

@@ -1,15 +1,19 @@
-"""From an image to instances: the test net's two passes, joined by mask voting or by NMS.
+"""From an image to instances: what the test nets say, joined by mask voting or by NMS.
 
-Alphabet: N results of both passes, K classes (0 = background), S mask side. `Detections` are a
-list over the K classes of (boxes (n, 5) = x1 y1 x2 y2 score, masks (n, 1, S, S)) in pixels of the
-original image.
+Alphabet: N results, K classes (0 = background), S mask side. `Detections` are a list over the K
+classes of (boxes (n, 5) = x1 y1 x2 y2 score, masks (n, 1, S, S)) in pixels of the original image.
+
+A net sees each image once for every entry of TEST.SCALES, and mirrored as well with
+TEST.USE_FLIPPED; where a function takes `net`, it takes several, too. The results of all these
+views, and of both passes of a five-stage net, go into one pool that voting or NMS then thins.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +23,10 @@ from tqdm import tqdm
 import caffe
 from mnc.boxes.nms import nms
 from mnc.boxes.regression import bbox_transform_inv, clip_boxes
+from mnc.cfm import cfm_detect
 from mnc.data.images import prepare_image
 from mnc.masks.voting import vote_masks, vote_masks_cpu
+from mnc.raw import Raw, as_list, blob_of, joined
 
 MAX_PER_IMAGE = 100          # results of an image, over all classes
 MAX_PER_CLASS = 40           # detections of a class, times the number of images, without voting
@@ -50,15 +56,6 @@ class Instances:
         return cls(boxes[order], masks[order, 0], labels[order])
 
 
-@dataclass(frozen=True)
-class Raw:
-    """The net's output before any suppression, pass one before pass two."""
-
-    boxes: np.ndarray        # (N, 4), inside the image
-    masks: np.ndarray        # (N, 1, S, S)
-    scores: np.ndarray       # (N, K)
-
-
 def load_net(prototxt: str | Path, weights: str | Path):
     """The test net with its weights, named after the weight file."""
     weights = Path(weights)
@@ -69,35 +66,71 @@ def load_net(prototxt: str | Path, weights: str | Path):
     return net
 
 
-def run_net(net, image: np.ndarray, cfg) -> float:
-    """Forward of one BGR image (H, W, 3) at the test scale; returns the scale."""
-    scaled, scale = prepare_image(image, cfg.PIXEL_MEANS, cfg.TEST.SCALES[0], cfg.TEST.MAX_SIZE)
+# --- an image through a net ----------------------------------------------------------------------
+
+def run_net(net, image: np.ndarray, cfg, short_side: int | None = None) -> float:
+    """Forward of one BGR image (H, W, 3) at a scale (the first of TEST.SCALES); the factor."""
+    scaled, scale = prepare_image(image, cfg.PIXEL_MEANS, short_side or cfg.TEST.SCALES[0],
+                                  cfg.TEST.MAX_SIZE)
     data = np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], np.float32)        # (1, 3, h, w)
     im_info = np.array([[*data.shape[2:], scale]], np.float32)
     for name, value in (("data", data), ("im_info", im_info)):
-        net.blobs[name].reshape(*value.shape)
+        blob_of(net, name).reshape(*value.shape)
     net.forward(data=data, im_info=im_info)
     return scale
 
 
+Read = Callable[[object, float, tuple[int, int]], Raw]
+
+
+def pooled(net, image: np.ndarray, cfg, read: Read) -> Raw:
+    """`read` after each net has seen each view of the image, all in one."""
+    mirrorings = (False, True) if cfg.TEST.USE_FLIPPED else (False,)
+    found = []
+    for one, short_side, mirrored in itertools.product(as_list(net), cfg.TEST.SCALES, mirrorings):
+        view = image[:, ::-1] if mirrored else image
+        raw = read(one, run_net(one, view, cfg, short_side), image.shape[:2])
+        found.append(raw.mirrored(image.shape[1]) if mirrored else raw)
+    return joined(found)
+
+
 def im_detect(net, image: np.ndarray, cfg) -> Raw:
-    """Boxes, masks and class scores of both passes of the five-stage net."""
-    return read_raw(net, run_net(net, image, cfg), image.shape[:2])
+    """Boxes, masks and class scores of the three-stage or five-stage net, of every pass."""
+    return pooled(net, image, cfg, read_raw)
 
 
 def read_raw(net, scale: float, image_size: tuple[int, int]) -> Raw:
     """What the last forward left in the blobs; image_size is (height, width) before scaling."""
     boxes, masks, scores = (
-        np.concatenate([net.blobs[f"{name}{suffix}"].data for suffix in ("", "_ext")])
+        np.concatenate([blob_of(net, f"{name}{suffix}").data for suffix in passes(net)])
         for name in ("rois", "mask_proposal", "seg_cls_prob"))
     return Raw(clip_boxes(boxes[:, 1:5] / np.float32(scale), image_size)[0], masks, scores)
 
+
+def passes(net) -> tuple[str, ...]:
+    """Suffixes of the blobs of each pass: stages 2 and 3, and 4 and 5 where the net has them."""
+    return ("", "_ext") if "rois_ext" in net.blobs else ("",)
+
+
+def read_boxes(net, scale: float, image_size: tuple[int, int], suffixes: Sequence[str]) -> Raw:
+    """Boxes (R, 4K) as regressed and scored after the passes; no masks."""
+    parts = []
+    for s in suffixes:
+        rois = blob_of(net, f"rois{s}").data[:, 1:5] / np.float32(scale)            # (R, 4)
+        boxes, _ = clip_boxes(bbox_transform_inv(rois, blob_of(net, f"bbox_pred{s}").data),
+                              image_size)
+        scores = blob_of(net, f"cls_prob{s}").data.copy()
+        parts.append(Raw(boxes, np.zeros((len(rois), 1, 0, 0), np.float32), scores))
+    return joined(parts)
+
+
+# --- one image -----------------------------------------------------------------------------------
 
 def segment_image(net, image: np.ndarray, cfg) -> Detections:
     """Instances of one image: by mask voting, or by NMS where cfg.TEST.USE_MASK_MERGE is off."""
     raw = im_detect(net, image, cfg)
     if not cfg.TEST.USE_MASK_MERGE:
-        return suppress(best_masks(raw), cfg)
+        return suppress(best_of(raw), cfg)
     vote = vote_masks if cfg.TEST.USE_GPU_MASK_MERGE else vote_masks_cpu
     voted = vote(raw.boxes, raw.masks, raw.scores, raw.scores.shape[1], MAX_PER_IMAGE,
                  image.shape[1], image.shape[0], cfg.TEST.MASK_MERGE_NMS_THRESH,
@@ -107,27 +140,28 @@ def segment_image(net, image: np.ndarray, cfg) -> Detections:
 
 
 def detect_boxes(net, image: np.ndarray, cfg) -> Detections:
-    """Boxes as stage 3 regresses and scores them, best first, before NMS; masks are empty."""
-    scale = run_net(net, image, cfg)
-    rois = net.blobs["rois"].data[:, 1:5] / np.float32(scale)                       # (R, 4)
-    boxes, _ = clip_boxes(bbox_transform_inv(rois, net.blobs["bbox_pred"].data), image.shape[:2])
-    no_masks = np.zeros((len(rois), 1, 0, 0), np.float32)
-    return [_best(boxes[:, 4 * label:4 * label + 4], no_masks, scores, label)
-            for label, scores in enumerate(net.blobs["cls_prob"].data.T)]
+    """Boxes as stage 3 regresses and scores them, best first, before NMS; masks are empty.
+
+    With TEST.DET_STAGE5 stage 5's are among them.
+    """
+    def read(one, scale: float, image_size: tuple[int, int]) -> Raw:
+        suffixes = passes(one) if cfg.TEST.DET_STAGE5 else ("",)
+        return read_boxes(one, scale, image_size, suffixes)
+
+    return best_of(pooled(net, image, cfg, read))
 
 
 # --- results without voting ----------------------------------------------------------------------
 
-def best_masks(raw: Raw) -> Detections:
-    """Per class the MAX_PER_IMAGE results of the highest scores."""
-    return [_best(raw.boxes, raw.masks, scores, label) for label, scores in enumerate(raw.scores.T)]
-
-
-def _best(boxes: np.ndarray, masks: np.ndarray, scores: np.ndarray,
-          label: int) -> tuple[np.ndarray, np.ndarray]:
-    limit = MAX_PER_IMAGE if label else 0                       # none of the background
-    order = np.argsort(-scores, kind="stable")[:limit]
-    return np.hstack((boxes[order], scores[order, None])), masks[order]
+def best_of(raw: Raw) -> Detections:
+    """Per class the MAX_PER_IMAGE results of the highest scores; none of the background."""
+    found = []
+    for label, scores in enumerate(raw.scores.T):
+        order = np.argsort(-scores, kind="stable")[:MAX_PER_IMAGE if label else 0]
+        first = 0 if raw.boxes.shape[1] == 4 else 4 * label
+        boxes = raw.boxes[order, first:first + 4]
+        found.append((np.hstack((boxes, scores[order, None])), raw.masks[order]))
+    return found
 
 
 def suppress(found: Detections, cfg) -> Detections:
@@ -153,28 +187,33 @@ class ScoreFloor:
 
 # --- whole data sets -----------------------------------------------------------------------------
 
-TASKS = ("seg", "det", "vis_seg")
+TASKS = ("seg", "det", "cfm", "vis_seg")
 
 
-def test_dataset(net, dataset, cfg, task: str = "seg") -> list[list[tuple[np.ndarray, np.ndarray]]]:
-    """detections[c][i] = (boxes (n, 5), masks (n, 1, S, S)); with task 'det' masks are empty."""
-    if task != "det" and cfg.TEST.USE_MASK_MERGE:
-        found = [segment_image(net, image, cfg) for image in _images(dataset)]
+def test_dataset(net, dataset, cfg, task: str = "seg",
+                 proposals=None) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    """detections[c][i] = (boxes (n, 5), masks (n, 1, S, S)); with task 'det' masks are empty.
+
+    Task 'cfm' needs proposals(i) -> mnc.cfm.Proposals of image i.
+    """
+    if task == "cfm":
+        found = _capped(dataset, cfg, lambda i, image: best_of(
+            cfm_detect(net, image, proposals(i), cfg)))
+    elif task == "det":
+        found = _capped(dataset, cfg, lambda i, image: detect_boxes(net, image, cfg))
+    elif cfg.TEST.USE_MASK_MERGE:
+        found = [segment_image(net, image, cfg) for _, image in _images(dataset)]
     else:
-        found = _capped(net, dataset, cfg, detect_boxes if task == "det" else _unsuppressed)
+        found = _capped(dataset, cfg, lambda i, image: best_of(im_detect(net, image, cfg)))
     return [list(per_class) for per_class in zip(*found)]
 
 
-def _unsuppressed(net, image: np.ndarray, cfg) -> Detections:
-    return best_masks(im_detect(net, image, cfg))
-
-
-def _capped(net, dataset, cfg, detect: Callable[..., Detections]) -> list[Detections]:
+def _capped(dataset, cfg, detect: Callable[[int, np.ndarray], Detections]) -> list[Detections]:
     """The best MAX_PER_CLASS x images detections of each class, then NMS image by image."""
     floors = [ScoreFloor(MAX_PER_CLASS * len(dataset)) for _ in dataset.classes]
     found = []
-    for image in _images(dataset):
-        found.append(_above(detect(net, image, cfg), floors))
+    for i, image in _images(dataset):
+        found.append(_above(detect(i, image), floors))
         for floor, (boxes, _) in zip(floors, found[-1]):
             floor.update(boxes[:, 4])
     return [suppress(_above(detections, floors), cfg) for detections in found]
@@ -185,8 +224,8 @@ def _above(found: Detections, floors: list[ScoreFloor]) -> Detections:
     return [(boxes[k], masks[k]) for (boxes, masks), k in zip(found, kept)]
 
 
-def _images(dataset) -> Iterator[np.ndarray]:
+def _images(dataset) -> Iterator[tuple[int, np.ndarray]]:
     hidden = not sys.stderr.isatty()
     for i in tqdm(range(len(dataset)), desc=f"testing on {dataset.name}", unit="image",
                   disable=hidden):
-        yield dataset.image(i)
+        yield i, dataset.image(i)

@@ -11,24 +11,26 @@ from pathlib import Path
 import numpy as np
 
 from caffe.engine.atomic_file import atomic_path
-from mnc.evaluation import average_precision, box_curve, evaluate, of_class
+from mnc import evaluation
 
 # [c][i] = boxes (n, 5), masks (n, 1, S, S)
 SetDetections = list[list[tuple[np.ndarray, np.ndarray]]]
 
 
-def save_detections(path: Path, dataset, detections: SetDetections) -> None:
+def save_detections(path: Path, dataset, detections: SetDetections,
+                    about: Mapping[str, object] | None = None) -> None:
     """One compressed .npz, which numpy.load reads without pickle.
 
     Row by row `boxes` (n, 5), `masks` (n, S, S), `labels` (indices into `classes`), `images`
-    (indices into `names`).
+    (indices into `names`); `about`: JSON of what made it (mnc.origin).
     """
     rows = [(boxes, masks[:, 0], np.full(len(boxes), c), np.full(len(boxes), i))
             for c, per_image in enumerate(detections) for i, (boxes, masks) in enumerate(per_image)]
     boxes, masks, labels, images = (np.concatenate(column) for column in zip(*rows))
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         np.savez_compressed(file, boxes=boxes, masks=masks, labels=labels, images=images,
-                            names=np.array(dataset.names), classes=np.array(dataset.classes))
+                            names=np.array(dataset.names), classes=np.array(dataset.classes),
+                            about=np.array(json.dumps(about or {})))
 
 
 def load_detections(path: Path) -> tuple[SetDetections, list[str]]:
@@ -41,28 +43,51 @@ def load_detections(path: Path) -> tuple[SetDetections, list[str]]:
     return [[(boxes[r], masks[r]) for r in per_image] for per_image in rows], names
 
 
-def measure(dataset, detections: SetDetections, task: str, binarize: float) -> dict[str, object]:
-    """mAP^r at 0.5 and 0.7 with the APs of all classes; for task 'det' box AP at 0.5."""
-    if task == "det":
-        return measure_boxes(dataset, detections)
-    return evaluate(dataset, detections, binarize=binarize, progress=sys.stderr.isatty())
+def about_detections(path: Path) -> dict[str, object]:
+    """What `save_detections` was told about them; empty where that was nothing."""
+    with np.load(path) as file:
+        return json.loads(str(file["about"])) if "about" in file else {}
 
 
-def measure_boxes(dataset, detections: SetDetections, threshold: float = 0.5) -> dict[str, object]:
-    """PASCAL's 11-point AP on box overlap."""
-    annotations = [dataset.annotation(i) for i in range(len(dataset))]
-    by_class = {}
-    for c, name in list(enumerate(dataset.classes))[1:]:
-        boxes = [of_class(each, c)[0] for each in annotations]
-        if not sum(map(len, boxes)):
-            by_class[name] = math.nan
-            continue
-        curve = box_curve([(b, np.zeros(len(b), bool)) for b in boxes],
-                          [b for b, _ in detections[c]], threshold)
-        by_class[name] = average_precision(curve.recall, curve.precision, eleven_point=True)
-    known = [ap for ap in by_class.values() if not math.isnan(ap)]
-    return {f"mAP^b@{threshold:g}": float(np.mean(known)) if known else math.nan,
-            f"AP^b@{threshold:g}": by_class}
+VOLUME = [k / 10 for k in range(1, 10)]      # thresholds that mAP^r_vol is the mean over
+
+
+def measure(dataset, detections: SetDetections, task: str, binarize: float, *,
+            eleven_point: bool = True) -> evaluation.Figures:
+    """What PASCAL's protocols say, each mean with the APs of all classes.
+
+    mAP^r@0.5 and @0.7, mAP^r_vol (mean over 0.1 .. 0.9) and, on the tight boxes of the masks,
+    mAP^b@0.5; for task 'det' mAP^b@0.5 of the boxes alone, as where the data set has no mask.
+    """
+    curves = curves_of(dataset, detections, task, binarize)
+    result: evaluation.Figures = {}
+    if "r" in curves:
+        all_of_r = evaluation.figures(curves["r"], VOLUME, "r", eleven_point=eleven_point)
+        result = {name: all_of_r[name] for t in (0.5, 0.7) for name in (f"mAP^r@{t}", f"AP^r@{t}")}
+        columns = [all_of_r[f"AP^r@{t:g}"] for t in VOLUME]
+        volume = {name: float(np.mean([c[name] for c in columns])) for name in curves["r"]}
+        result |= {"mAP^r_vol": evaluation.mean_known(volume), "AP^r_vol": volume}
+    return result | evaluation.figures(curves["b"], (0.5,), "b", eleven_point=eleven_point)
+
+
+def curves_of(dataset, detections: SetDetections, task: str,
+              binarize: float) -> dict[str, evaluation.ClassCurves]:
+    """'r': curves at each threshold of VOLUME, where there are masks; 'b': at 0.5."""
+    if task == "det" or not has_masks(dataset):
+        boxes = [[boxes for boxes, _ in per_image] for per_image in detections]
+        return {"b": evaluation.box_curves_by_class(dataset, boxes)}
+    masks = evaluation.mask_curves_by_class(dataset, detections, VOLUME, binarize,
+                                            progress=sys.stderr.isatty())
+    tight = [[evaluation.tight_boxes(boxes, masks, binarize) for boxes, masks in per_image]
+             for per_image in detections]
+    return {"r": masks, "b": evaluation.box_curves_by_class(dataset, tight)}
+
+
+def has_masks(dataset) -> bool:
+    """Whether any instance of the data set has one; one without instances counts as having."""
+    flags = (dataset.annotation(i).has_mask for i in range(len(dataset)))
+    some = [mask.any() for mask in flags if len(mask)]
+    return not some or any(some)
 
 
 def save_metrics(path: Path, metrics: Mapping[str, object], **about: object) -> None:
@@ -79,17 +104,27 @@ def _without_nan(value: object) -> object:
 
 
 def table(metrics: Mapping[str, object]) -> str:
-    """A line for each class and one for the means; a column for each threshold."""
+    """A line for each class and one for the means; a column for each measure by class."""
     columns = {name: values for name, values in metrics.items() if isinstance(values, Mapping)}
-    means = [value for value in metrics.values() if isinstance(value, float)]
+    means = {name: metrics[mean_of(name)] for name in columns}
+    alone = {name: value for name, value in metrics.items()
+             if isinstance(value, float) and name not in map(mean_of, columns)}
     classes = list(next(iter(columns.values())))
     width = max(len(name) for name in [*classes, "mean"])
-    lines = [" " * width + "".join(f"{name:>10}" for name in columns)]
-    for label in classes:
-        cells = "".join(f"{_percent(column[label]):>10}" for column in columns.values())
-        lines.append(f"{label:<{width}}{cells}")
-    lines.append(f"{'mean':<{width}}" + "".join(f"{_percent(value):>10}" for value in means))
+    rows = {"": dict(zip(columns, columns))}
+    rows |= {label: {name: _percent(column[label]) for name, column in columns.items()}
+             for label in classes}
+    rows["mean"] = {name: _percent(value) for name, value in means.items()}
+    lines = [f"{label:<{width}}" + "".join(f"{text:>{max(10, len(name) + 2)}}"
+                                           for name, text in row.items())
+             for label, row in rows.items()]
+    lines += [f"{name}: {_percent(value)}" for name, value in alone.items()]
     return "\n".join(lines)
+
+
+def mean_of(column: str) -> str:
+    """The name of the mean of a column: AP^r@0.5 -> mAP^r@0.5"""
+    return column.replace("AP", "mAP", 1)
 
 
 def _percent(value: float) -> str:

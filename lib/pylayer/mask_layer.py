@@ -15,7 +15,8 @@ class MaskLayer(caffe.Layer):
     """mask_proposal = mask_output, as maps; label = the class of the instance it overlaps, else 0
 
     bottom: mask_output (R, S*S); in training also gt_masks (G, h, w), gt_masks_info (R, 12)
-    top:    mask_proposal (R, 1, S, S); in training also mask_proposal_label (R, 1)
+    top:    mask_proposal (R, 1, S, S); in training also mask_proposal_label (R, 1), -1 where the
+            instance has no mask to compare with
     Gradient: of the rows with a label only, or of every row (cfg.COMPAT.MASK_GRADIENT: exact).
     """
 
@@ -53,5 +54,5 @@ class MaskLayer(caffe.Layer):
             return
         diff = read_diff(top[0]).reshape(bottom[0].shape).copy()
         if self.labels is not None and not self.exact:
-            diff[self.labels == 0] = 0
+            diff[self.labels <= 0] = 0
         write_diff(bottom[0], diff)

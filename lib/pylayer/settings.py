@@ -11,6 +11,7 @@ from mnc.boxes.regression import Normalization
 from mnc.config import cfg
 from mnc.masks.targets import MaskForm
 from mnc.sampling.anchor_targets import AnchorSampling
+from mnc.sampling.cfm_targets import RegionSampling
 from mnc.sampling.proposal_targets import OverlapBin, RoiSampling, TargetForm
 
 
@@ -43,6 +44,13 @@ def roi_sampling() -> RoiSampling:
     background = zip(train.BG_FRACTION, train.BG_THRESH_LO, train.BG_THRESH_HI)
     return RoiSampling(train.BATCH_SIZE, [OverlapBin(*b) for b in foreground],
                        [OverlapBin(*b) for b in background])
+
+
+def region_sampling() -> RegionSampling:
+    train = cfg.TRAIN
+    bins = zip(train.FRACTION_SAMPLE, train.THRESH_LO_SAMPLE, train.THRESH_HI_SAMPLE)
+    return RegionSampling(train.BATCH_SIZE, [OverlapBin(*b) for b in bins], train.FG_DET_THRESH,
+                          train.FG_SEG_THRESH)
 
 
 def normalization() -> Normalization | None:

@@ -61,6 +61,15 @@ def rois(count: int, images: int, height: int, width: int, whole: bool = False,
     return Bottom((count, 5), draw, differentiable)
 
 
+def continuing(steps: int, sequences: int) -> Bottom:
+    """cont of a recurrent layer: every sequence begins at step 0, some again later."""
+    def draw(shape, random):
+        cont = random.integers(0, 4, shape).clip(max=1) * 1.0
+        cont[:1] = 0
+        return cont
+    return Bottom((steps, sequences), draw, False)
+
+
 @dataclass(frozen=True)
 class Case:
     options: str
@@ -70,6 +79,7 @@ class Case:
     phase: str = "TEST"
     gradient: bool = True               # of bottoms marked differentiable and of the parameters
     resizable: bool = True              # the first axis of every bottom may change, to 0 as well
+    sized_by_data: bool = False         # shapes of tops depend on what the bottoms hold
     tolerance: float = 1e-6             # float64 throughout, but options are float32
 
 
@@ -132,6 +142,10 @@ def pooling_cases() -> list[Case]:
         *both("global_pooling: true", (2, 3, 5, 7), (5, 7), (1, 1), (0, 0)),
         case("pooling_param { pool: MAX kernel_size: 3 stride: 2 pad: 1 }", x(1, 2, 5, 7), tops=2,
              oracle=lambda x: oracles.pooling(x, (3, 3), (2, 2), (1, 1))),
+        case("pooling_param { pool: STOCHASTIC kernel_size: 2 stride: 2 }", positive(2, 3, 5, 7),
+             oracle=lambda x: oracles.stochastic(x, (2, 2), (2, 2))),
+        case("pooling_param { pool: STOCHASTIC kernel_size: 3 stride: 2 }", positive(1, 2, 5, 7),
+             phase="TRAIN"),
     ]
 
 
@@ -163,8 +177,37 @@ def loss_normalisations() -> list[Case]:
             for text, divisor in divisors.items()]
 
 
+def recurrent(text: str = "") -> str:
+    return (f'recurrent_param {{ num_output: 2 weight_filler {{ type: "gaussian" std: 0.5 }} '
+            f'bias_filler {{ type: "gaussian" std: 0.5 }} {text} }}')
+
+
+def infogain_cases() -> list[Case]:
+    matrix = Bottom((3, 3), lambda shape, random: random.uniform(-1, 1, shape), False)
+    divisors = {"": np.size, "ignore_label: 0": lambda label: max(1, (label != 0).sum()),
+                "normalization: BATCH_SIZE ignore_label: 2": len, "normalization: NONE": lambda _: 1,
+                "normalization: FULL ignore_label: 1": np.size}
+    found = []
+    for text, divisor in divisors.items():
+        ignore = int(text[-1]) if "ignore" in text else None
+        found.append(case(
+            f"loss_param {{ {text} }}", x(2, 3, 5), labels(3, 2, 5), matrix, resizable=False,
+            oracle=lambda x, label, h, d=divisor, i=ignore: oracles.infogain(
+                x, label, h, 1, d(label), i)))
+    return found + [case("infogain_loss_param { axis: -1 }", x(2, 5, 3), labels(3, 2, 5), matrix,
+                         tops=2, resizable=False, oracle=lambda x, label, h: (
+                             oracles.infogain(x, label, h, 2, label.size), oracles.softmax(x, 2)))]
+
+
 CASES: dict[str, list[Case]] = {
     # sources
+    "DummyData": [
+        case("dummy_data_param { data_filler { value: 3 } data_filler { value: -1 } "
+             "shape { dim: 2 dim: 3 } shape { dim: 4 } }", tops=2, gradient=False, resizable=False,
+             oracle=lambda: (np.full((2, 3), 3), np.full(4, -1))),
+        case("dummy_data_param { num: 2 num: 3 channels: 1 height: 5 width: 7 }", tops=2,
+             gradient=False, resizable=False,
+             oracle=lambda: (np.zeros((2, 1, 5, 7)), np.zeros((3, 1, 5, 7))))],
     "Input": [case("input_param { shape { dim: 2 dim: 3 } }", resizable=False)],
     "Parameter": [case("parameter_param { shape { dim: 2 dim: 3 } }", oracle=lambda p: p,
                        resizable=False)],
@@ -208,10 +251,41 @@ CASES: dict[str, list[Case]] = {
                      oracle=lambda x: 0.75 * x),
                 case("dropout_param { dropout_ratio: 0.25 }", x(2, 3, 5), phase="TRAIN"),
                 case("dropout_param { scale_train: false }", x(2, 3, 5), phase="TRAIN")],
+    # over time
+    "RNN": [
+        case(recurrent(), x(5, 3, 2), continuing(5, 3), oracle=oracles.rnn),
+        case(recurrent(), x(3, 2, 5), continuing(3, 2), x(2, 3), resizable=False,
+             oracle=lambda x, cont, s, w, b, ws, *rest: oracles.rnn(
+                 x, cont, w, b, *rest, static=s @ ws.T))],
+    "LSTM": [
+        case(recurrent(), x(5, 3, 2), continuing(5, 3),
+             oracle=lambda x, cont, *params: oracles.lstm(x, cont, *params)[0]),
+        case(recurrent(), x(3, 2, 5), continuing(3, 2), x(2, 3), resizable=False,
+             oracle=lambda x, cont, s, w, b, ws, wh: oracles.lstm(
+                 x, cont, w, b, wh, static=s @ ws.T)[0]),
+        case(recurrent("expose_hidden: true"), x(3, 2, 5), labels(2, 3, 2), fractions(1, 2, 2),
+             fractions(1, 2, 2), tops=3, resizable=False,
+             oracle=lambda x, cont, h, c, *params: tuple(
+                 v if v.ndim == 3 else v[None]
+                 for v in oracles.lstm(x, cont, *params, first=(h[0], c[0]))))],
+    "LSTMUnit": [case("", x(1, 3, 2), x(1, 3, 8), labels(2, 1, 3), tops=2, resizable=False,
+                      oracle=lambda c, gates, cont: oracles.lstm_step(c, gates, cont[..., None]))],
     # sums over windows and over everything
     "Convolution": convolution_cases("convolution"),
     "Deconvolution": convolution_cases("deconvolution"),
     "Pooling": pooling_cases(),
+    "Im2col": [
+        case("convolution_param { kernel_size: 3 pad: 1 stride: 2 }", x(2, 3, 5, 7),
+             oracle=lambda x: oracles.im2col(x, (3, 3), (2, 2), (1, 1), (1, 1))),
+        case("convolution_param { kernel_h: 2 kernel_w: 3 pad_h: 0 pad_w: 2 dilation: 2 "
+             "dilation: 1 }", x(2, 2, 5, 3),
+             oracle=lambda x: oracles.im2col(x, (2, 3), (1, 1), (0, 2), (2, 1)))],
+    "SPP": [
+        case("spp_param { pyramid_height: 3 }", x(2, 3, 9, 7), oracle=lambda x: oracles.spp(x, 3)),
+        case("spp_param { pyramid_height: 2 pool: AVE }", x(2, 3, 5, 7),
+             oracle=lambda x: oracles.spp(x, 2, average=True)),
+        case("spp_param { pyramid_height: 1 }", x(2, 3, 5, 7),
+             oracle=lambda x: x.max((2, 3), keepdims=True))],
     "InnerProduct": [
         case(f"inner_product_param {{ num_output: 3 {WEIGHTS} }}", x(2, 5, 7),
              oracle=lambda x, w, b: x.reshape(len(x), -1) @ w.T + b),
@@ -232,6 +306,15 @@ CASES: dict[str, list[Case]] = {
         case("batch_norm_param { use_global_stats: false eps: 0.125 }", x(5, 3),
              oracle=lambda x, *_: oracles.batch_norm(x, 0.125)),
         case("batch_norm_param { eps: 0.25 }", x(2, 3, 5), oracle=lambda x, *_: x / 0.5)],
+    "MVN": [
+        case("", x(2, 3, 5, 7), oracle=lambda x: oracles.mvn(x, (2, 3))),
+        case("mvn_param { across_channels: true }", x(2, 3, 5),
+             oracle=lambda x: oracles.mvn(x, (1, 2))),
+        case("mvn_param { normalize_variance: false }", x(2, 3, 5),
+             oracle=lambda x: x - x.mean(2, keepdims=True)),
+        # Its gradient takes sqrt(var) + eps for the root of a variance.
+        case("mvn_param { eps: 0.125 }", x(2, 3, 5), gradient=False,
+             oracle=lambda x: oracles.mvn(x, 2, 0.125))],
     "Scale": [*affine_cases("scale_param", np.multiply),
               case(f"scale_param {{ bias_term: true {NOISE} bias_{NOISE} }}", x(2, 3, 5),
                    oracle=lambda x, s, b: x * s[:, None] + b[:, None])],
@@ -270,6 +353,11 @@ CASES: dict[str, list[Case]] = {
                   oracle=lambda x, like: x[:, :, 1:3, 3:6])],
     "Tile": [case("tile_param { axis: 1 tiles: 3 }", x(2, 3, 5),
                   oracle=lambda x: np.tile(x, (1, 3, 1)))],
+    "BatchReindex": [case("", x(5, 3, 2), labels(5, 7), resizable=False,
+                          oracle=lambda x, i: x[i.astype(int)]),
+                     case("", x(5, 3), labels(2, 5), oracle=lambda x, i: x[i.astype(int)])],
+    "Filter": [case("", x(5, 3, 2), x(5, 7), labels(2, 5), tops=2, sized_by_data=True,
+                    oracle=lambda x, y, chosen: (x[chosen != 0], y[chosen != 0]))],
     "Silence": [case("", x(2, 3), x(2, 5), tops=0, oracle=lambda *v: ())],
     # losses and metrics
     "SoftmaxWithLoss": [
@@ -294,6 +382,19 @@ CASES: dict[str, list[Case]] = {
              fractions(2, 3), oracle=lambda x, t, i, o: oracles.smooth_l1(x, t, i, o, 2))],
     "EuclideanLoss": [case("", x(2, 3, 5), x(2, 3, 5),
                            oracle=lambda x, t: ((x - t) ** 2).sum() / (2 * len(x)))],
+    "HingeLoss": [case("", x(7, 5), labels(5, 7), oracle=lambda x, k: oracles.hinge(x, k, 1)),
+                  case("hinge_loss_param { norm: L2 }", x(7, 5), labels(5, 7),
+                       oracle=lambda x, k: oracles.hinge(x, k, 2))],
+    "MultinomialLogisticLoss": [
+        case("", positive(7, 5), labels(5, 7),
+             oracle=lambda p, k: -np.log(p[range(len(p)), k.astype(int)]).mean())],
+    "InfogainLoss": infogain_cases(),
+    "ContrastiveLoss": [
+        case("contrastive_loss_param { margin: 5 legacy_version: true }", x(7, 3), x(7, 3),
+             labels(2, 7), oracle=lambda a, b, s: oracles.contrastive(a, b, s, 5, True)),
+        # Its gradient divides by d + 1e-4 where the derivative divides by d.
+        case("contrastive_loss_param { margin: 3 }", x(7, 3), x(7, 3), labels(2, 7),
+             gradient=False, oracle=lambda a, b, s: oracles.contrastive(a, b, s, 3, False))],
     "Accuracy": [case("", x(7, 5), labels(5, 7), gradient=False,
                       oracle=lambda x, label: oracles.accuracy(x, label, 1)),
                  case("accuracy_param { top_k: 3 }", x(7, 5), labels(5, 7), gradient=False,
@@ -320,4 +421,6 @@ CASES: dict[str, list[Case]] = {
 }
 
 # Layers whose tests need more than bottoms and numbers, with the file that has them.
-ELSEWHERE = {"Python": "test_python_layer.py"}
+ELSEWHERE = {"Python": "test_python_layer.py",
+             **dict.fromkeys(("Data", "HDF5Data", "HDF5Output", "ImageData", "MemoryData",
+                              "WindowData"), "test_data_layers.py")}

@@ -71,6 +71,36 @@ def pooling(x, kernel, stride, pad, ceil=True, average=False):
     return y, places
 
 
+def stochastic(x, kernel, stride):
+    """What a draw gives on average."""
+    total, squares = (pooling(v, kernel, stride, (0, 0), average=True)[0] for v in (x, x * x))
+    return squares / total
+
+
+def spp(x, height, average=False):
+    """Every level is a pooling whose windows touch; the padding is half of what they exceed by."""
+    levels = []
+    for bins in 2 ** np.arange(height):
+        kernel = [int(np.ceil(n / bins)) for n in x.shape[2:]]
+        pad = [(k * bins - n + 1) // 2 for k, n in zip(kernel, x.shape[2:])]
+        y = pooling(x, kernel, kernel, pad, average=average)[0]
+        levels.append(y.reshape(len(x), -1))
+    return np.concatenate(levels, 1)
+
+
+def im2col(x, kernel, stride, pad, dilation):
+    """x (N, C, H, W) -> (N, C * kernel, H', W'), one window at a time"""
+    x = np.pad(x, [(0, 0), (0, 0), *((p, p) for p in pad)])
+    size = [(n - d * (k - 1) - 1) // s + 1
+            for n, k, s, d in zip(x.shape[2:], kernel, stride, dilation)]
+    y = np.zeros((len(x), x.shape[1] * kernel[0] * kernel[1], *size))
+    for i, j in np.ndindex(*size):
+        rows = i * stride[0] + dilation[0] * np.arange(kernel[0])
+        columns = j * stride[1] + dilation[1] * np.arange(kernel[1])
+        y[:, :, i, j] = x[:, :, rows[:, None], columns].reshape(len(x), y.shape[1])
+    return y
+
+
 def lrn_across(x, size, alpha, beta, k):
     y = np.empty_like(x)
     for c in range(x.shape[1]):
@@ -82,6 +112,54 @@ def lrn_across(x, size, alpha, beta, k):
 def batch_norm(x, eps):
     axes = tuple(i for i in range(x.ndim) if i != 1)
     return (x - x.mean(axes, keepdims=True)) / np.sqrt(x.var(axes, keepdims=True) + eps)
+
+
+def mvn(x, axes, eps=1e-9):
+    return (x - x.mean(axes, keepdims=True)) / (x.std(axes, keepdims=True) + eps)
+
+
+def lstm_step(c, gates, cont):
+    """(c, h) from c (N, D), gates (N, 4D), cont (N, 1)"""
+    i, f, o, g = np.split(gates, 4, -1)
+    c = cont * sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+    return c, sigmoid(o) * np.tanh(c)
+
+
+def lstm(x, cont, w_x, b, w_h, static=0, first=None):
+    """y (T, N, D), the last h and c; `static`: what a static input adds to the gates."""
+    h, c = first if first is not None else np.zeros((2, x.shape[1], w_h.shape[1]))
+    y = []
+    for x_t, cont_t in zip(x, cont[..., None]):
+        gates = x_t.reshape(len(x_t), -1) @ w_x.T + b + static + (cont_t * h) @ w_h.T
+        c, h = lstm_step(c, gates, cont_t)
+        y.append(h)
+    return np.array(y), h, c
+
+
+def rnn(x, cont, w_x, b, w_h, w_o, b_o, static=0):
+    h, y = np.zeros((x.shape[1], len(w_h))), []
+    for x_t, cont_t in zip(x, cont[..., None]):
+        h = np.tanh(x_t @ w_x.T + b + static + (cont_t * h) @ w_h.T)
+        y.append(np.tanh(h @ w_o.T + b_o))
+    return np.array(y)
+
+
+def hinge(x, label, power):
+    own = np.arange(x.shape[1]) == label.reshape(-1, 1)
+    return (np.maximum(0, 1 - np.where(own, x, -x)) ** power).sum() / len(x)
+
+
+def contrastive(a, b, similar, margin, legacy):
+    square = ((a - b) ** 2).sum(1)
+    other = np.maximum(margin - square, 0) if legacy else np.maximum(margin - square ** 0.5, 0) ** 2
+    return np.where(similar, square, other).sum() / (2 * len(a))
+
+
+def infogain(x, label, matrix, axis, divisor, ignore=None):
+    p = np.moveaxis(softmax(x, axis), axis, -1)
+    p = p.reshape(-1, p.shape[-1])
+    return -sum(matrix[int(k)] @ np.log(row) for row, k in zip(p, label.flat)
+                if k != ignore) / divisor
 
 
 def softmax_loss(x, label, axis, divisor, ignore=None):

@@ -113,8 +113,9 @@ def test_gradient_by_central_differences(kind, case):
 
 
 def _differentiable_tops(kind, case):
-    """The second top of Pooling and SoftmaxWithLoss passes no gradient."""
-    return 1 if kind in ("Pooling", "SoftmaxWithLoss") else case.tops
+    """Only the first top of these passes a gradient."""
+    first_only = ("Pooling", "SoftmaxWithLoss", "InfogainLoss", "LSTM")
+    return 1 if kind in first_only else case.tops
 
 
 def _differences(bench, blob, weights):
@@ -175,6 +176,8 @@ def test_layout_in_memory_does_not_matter(kind, case):
 @pytest.mark.parametrize("kind, case", ALL)
 def test_shapes_are_known_before_any_data(kind, case):
     """A net knows the shapes of all blobs when it is built, and its text builds it again."""
+    if case.sized_by_data:
+        pytest.skip("the shapes depend on the data")
     net = Net.from_proto(read_net(prototxt(kind, case)), Phase[case.phase])
     tops = [f"t{i}" for i in range(case.tops)]
     shapes = [net.blobs[t].shape for t in tops]

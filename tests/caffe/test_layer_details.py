@@ -9,6 +9,7 @@ import caffe
 from caffe.engine.errors import LayerError
 from caffe.engine.net import Net
 from caffe.engine.prototxt import read_net
+from caffe.proto import caffe_pb2
 
 
 def net(layer, *shapes, phase=caffe.TEST, force=False):
@@ -133,3 +134,67 @@ def test_a_window_without_a_pixel():
 def test_an_error_names_the_layer_and_the_reason(layer, shapes, words):
     with pytest.raises(LayerError, match=f'layer "l" .*{words}'):
         net(layer, *shapes).forward()
+
+
+def test_stochastic_pooling_draws_in_proportion_to_the_values():
+    caffe.set_random_seed(3)
+    n = net("type: 'Pooling' top: 'y' pooling_param { pool: STOCHASTIC kernel_size: 2 stride: 2 }",
+            (1000, 1, 2, 2), phase=caffe.TRAIN, force=True)
+    n.blobs["b0"].data[...] = [[[0, 1], [3, 4]]]
+    y = n.forward()["y"].ravel()
+    assert [round((y == v).mean(), 1) for v in (0, 1, 3, 4)] == [0, 0.1, 0.4, 0.5]
+    n.blobs["y"].diff[...] = 7
+    n.backward()
+    np.testing.assert_array_equal((n.blobs["b0"].diff * (n.blobs["b0"].data == y[:, None, None, None]))
+                                  .sum((1, 2, 3)), 7)
+    assert (n.blobs["b0"].diff != 0).sum() == 1000
+
+
+def test_stochastic_pooling_of_zeros_is_zero():
+    options = "pooling_param { pool: STOCHASTIC kernel_size: 2 }"
+    for phase in (caffe.TRAIN, caffe.TEST):
+        assert not net(f"type: 'Pooling' top: 'y' {options}", (1, 1, 2, 2),
+                       phase=phase).forward()["y"].any()
+    with pytest.raises(LayerError, match="STOCHASTIC takes no pad"):
+        net("type: 'Pooling' top: 'y' pooling_param { pool: STOCHASTIC kernel_size: 2 pad: 1 }",
+            (1, 1, 2, 2))
+
+
+def test_spp_says_when_a_map_is_too_small():
+    with pytest.raises(LayerError, match=r"too small for the 4 x 4 windows of pyramid_height 3"):
+        net("type: 'SPP' top: 'y' spp_param { pyramid_height: 3 }", (1, 1, 5, 8))
+
+
+def test_filter_of_no_item_and_back_again():
+    n = net("type: 'Filter' top: 'y'", (3, 2), (3,), force=True)
+    assert n.blobs["y"].shape == (3, 2)
+    n.forward()
+    assert n.blobs["y"].shape == (0, 2)
+    n.backward()
+    assert not n.blobs["b0"].diff.any()
+    n.blobs["b1"].data[...] = [1, 0, -1]
+    n.blobs["b0"].data[...] = [[1, 2], [3, 4], [5, 6]]
+    assert n.forward()["y"].tolist() == [[1, 2], [5, 6]]
+    n.blobs["y"].diff[...] = [[1, 1], [2, 2]]
+    n.backward()
+    assert n.blobs["b0"].diff.tolist() == [[1, 1], [0, 0], [2, 2]]
+
+
+def test_infogain_matrix_comes_from_a_file(tmp_path):
+    path = tmp_path / "h.binaryproto"
+    options = f"type: 'InfogainLoss' top: 'y' infogain_loss_param {{ source: '{path}' }}"
+    for content, wrong in ((None, "No such file"), (b"\xff", "not a BlobProto")):
+        if content:
+            path.write_bytes(content)
+        with pytest.raises(LayerError, match=rf'"l" \(InfogainLoss\): .*{wrong}'):
+            net(options, (2, 3), (2,))
+    blob = caffe_pb2.BlobProto(data=[1, 0, 0, 0, 2, 0, 0, 0, 3])
+    blob.shape.dim.extend((3, 3))
+    path.write_bytes(blob.SerializeToString())
+    n = net(options, (2, 3), (2,))
+    n.blobs["b1"].data[...] = [0, 2]
+    assert n.forward()["y"] == pytest.approx((1 + 3) * np.log(3) / 2)
+    with pytest.raises(LayerError, match=r"H must hold 4 x 4 values"):
+        net(options, (2, 4), (2,))
+    with pytest.raises(LayerError, match="write normalization: BATCH_SIZE"):
+        net(options + " loss_param { normalize: false }", (2, 3), (2,))

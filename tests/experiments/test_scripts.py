@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = ROOT / "experiments/scripts/mnc_5stage.sh"
+SCRIPTS = ROOT / "experiments/scripts"
 
 # How the scripts of the original release find the snapshot to test.
 LEGACY_SEARCH = """grep -B 1 "done solving" {log} | grep "Wrote snapshot" | awk '{{print $4}}'"""
@@ -19,12 +19,12 @@ LEGACY_SEARCH = """grep -B 1 "done solving" {log} | grep "Wrote snapshot" | awk 
 @pytest.fixture
 def run(tiny_model, tiny_scenes, tmp_path):
     """The script with everything that is large made small; its results go to tmp_path."""
-    def run(*arguments):
+    def run(*arguments, task="mnc_5stage", model=tiny_model):
         environment = {**os.environ, "ITERS": "2", "TRAIN_IMDB": f"sbd:{tiny_scenes}:train",
-                       "TEST_IMDB": f"sbd:{tiny_scenes}:val", "MODEL": str(tiny_model),
+                       "TEST_IMDB": f"sbd:{tiny_scenes}:val", "MODEL": str(model),
                        "PYTHON": sys.executable,
                        "LOGS": str(tmp_path / "logs"), "OMP_NUM_THREADS": "1"}
-        return subprocess.run([str(SCRIPT), *arguments], env=environment, capture_output=True,
+        return subprocess.run([str(SCRIPTS / f"{task}.sh"), *arguments], env=environment, capture_output=True,
                               text=True, cwd=tmp_path)
     return run
 
@@ -42,15 +42,27 @@ def test_train_find_the_snapshot_test(run, tmp_path):
     assert "AP^r@0.5" in done.stdout and "AP^r@0.5" in log.read_text()
 
 
+@pytest.mark.parametrize("task, metric", [("mnc_3stage", "AP^r@0.5"),
+                                          ("faster_rcnn_end2end", "AP")])
+def test_the_other_tasks(run, tiny_net, tmp_path, task, metric):
+    done = run("cpu", "Mini", "--set", "ROOT_DIR", str(tmp_path), "TEST.RPN_POST_NMS_TOP_N", "10",
+               task=task, model=tiny_net(task))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(tmp_path.glob(f"output/mini_{task}/*/*_iter_2.caffemodel.h5"))
+    assert metric in done.stdout
+
+
 def test_a_failed_training_is_not_tested(run, tmp_path):
     done = run("cpu", "Mini", "--set", "TRAIN.NO_SUCH_KEY", "1")
     assert done.returncode != 0
     assert "unknown key" in done.stdout and "AP^r" not in done.stdout
 
 
-def test_usage(run):
-    done = run("cpu")
-    assert done.returncode == 2 and "GPU NET" in done.stderr
+@pytest.mark.parametrize("task", ["mnc_5stage", "mnc_3stage", "mnc_5stage_paper", "cfm",
+                                  "faster_rcnn_end2end"])
+def test_usage(run, task):
+    done = run("cpu", task=task)
+    assert done.returncode == 2 and f"{task}.sh GPU NET" in done.stderr
 
 
 def test_scripts_are_executable():

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mnc.data import Annotation
-from mnc.evaluation import average_precision, box_curve, evaluate, mask_ap, render
+from mnc.evaluation import (Truth, average_precision, box_curve, evaluate, mask_ap, render,
+                            tight_boxes)
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "mnc_data.npz"
 NONE = (np.zeros((0, 5)), np.zeros((0, 1, 21, 21)))
@@ -33,8 +34,9 @@ def test_mask_ap_of_the_reference(golden, threshold):
     truths, detections, want = [], [], golden[f"sds_ap/ap_{threshold}"]
     for i in range(int(golden["sds_ap/num_images"])):
         keys = [key for key in golden if key.startswith(f"sds_ap/gt_box_{i}_")]
-        truths.append((np.array([golden[key] for key in keys]).reshape(-1, 4),
-                       [golden[key.replace("box", "mask")] for key in keys]))
+        truths.append(Truth(np.array([golden[key] for key in keys]).reshape(-1, 4),
+                            [golden[key.replace("box", "mask")] for key in keys],
+                            np.zeros(len(keys), bool)))
         detections.append((golden[f"sds_ap/det_box_{i}"], golden[f"sds_ap/det_mask_{i}"]))
     assert mask_ap(truths, detections, [threshold]) == pytest.approx([float(want)], abs=1e-12)
 
@@ -68,6 +70,13 @@ def test_a_mask_fills_its_rounded_box():
     assert mask.shape == (5, 9) and mask[:, :4].all() and not mask[:, 6:].any()
 
 
+def test_tight_boxes_by_hand():
+    masks = np.zeros((2, 1, 4, 4))
+    masks[0, 0, 1:3, 2] = 1                                # in a box of 4 x 4: one value a pixel
+    boxes = np.array([[10, 20, 13, 23, 0.5], [1, 1, 4, 4, 0.2]])
+    assert tight_boxes(boxes, masks, 0.4).tolist() == [[12, 21, 12, 22, 0.5], [1, 1, 4, 4, 0.2]]
+
+
 class Table:
     """Two images of 20 x 20 pixels; image 0 has two kites, image 1 a boat; there is no mill."""
 
@@ -98,6 +107,32 @@ def test_second_finds_and_misses_are_wrong():
     assert result["mAP^r@0.5"] == pytest.approx((kite + 1) / 2)
     assert result["AP^r@0.7"]["boat"] == 1                     # overlap 0.7 exactly
     assert set(result) == {"mAP^r@0.5", "AP^r@0.5", "mAP^r@0.7", "AP^r@0.7"}
+
+
+def test_an_ignored_instance_counts_neither_way():
+    class Crowded(Table):
+        def annotation(self, i):
+            known = super().annotation(i)
+            return Annotation(known.boxes, known.labels, known.masks,
+                              crowd=np.array([True, False][:len(known.labels)]))
+
+    kites = [found((0, 0, 9, 9, 0.9), (0, 0, 9, 9, 0.8), (10, 10, 19, 19, 0.7)), NONE]
+    result = evaluate(Crowded(), [[NONE] * 2, kites, [NONE] * 2, [NONE] * 2])
+    assert result["AP^r@0.5"] == pytest.approx({"kite": 1, "boat": np.nan, "mill": np.nan},
+                                               nan_ok=True)
+
+
+def test_masks_may_come_in_full_size():
+    square = np.ones((10, 10), bool)
+    kites = [(np.array([[0, 0, 9, 9, 0.9], [10, 10, 19, 19, 0.7]]), [square, square]), NONE]
+    result = evaluate(Table(), [[NONE] * 2, kites, [NONE] * 2, [NONE] * 2])
+    assert result["AP^r@0.7"]["kite"] == pytest.approx(1)
+
+
+def test_area_under_the_curve_on_request():
+    kites = [found((0, 0, 9, 9, 0.9), (0, 0, 9, 9, 0.8), (10, 10, 19, 19, 0.7)), NONE]
+    result = evaluate(Table(), [[NONE] * 2, kites, [NONE] * 2, [NONE] * 2], eleven_point=False)
+    assert result["AP^r@0.5"]["kite"] == pytest.approx(0.5 + 0.5 * 2 / 3)
 
 
 def test_nothing_found():

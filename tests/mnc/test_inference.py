@@ -11,9 +11,10 @@ from golden_mnc import GOLDEN, relative_error
 
 from mnc.config import overridden
 from mnc.data import get_dataset
-from mnc.inference import (Instances, Raw, ScoreFloor, best_masks, im_detect, load_net, read_raw,
-                           segment_image,
+from mnc.inference import (Instances, ScoreFloor, best_of, detect_boxes, im_detect, load_net,
+                           read_raw, segment_image,
                            test_dataset as run_test)     # a name pytest does not collect
+from mnc.raw import InferenceError, Raw, joined
 
 E2E = GOLDEN / "mnc_e2e"
 
@@ -96,10 +97,83 @@ def test_score_floor_by_hand():
     assert floor.value == 0.3                           # 0.9, 0.7 and 0.5 stay
 
 
-def test_best_masks_leave_the_background_out(monkeypatch):
+def without_second_pass(prototxt, out):
+    """The test net up to stage 3."""
+    from caffe.engine.prototxt import read_net
+    from google.protobuf import text_format
+
+    net = read_net(str(prototxt))
+    first = [layer for layer in net.layer if layer.name != "stage_bridge"
+             and not layer.name.endswith("_ext")]
+    del net.layer[:]
+    net.layer.extend(first)
+    out.write_text(text_format.MessageToString(net))
+    return out
+
+
+def test_three_stages_are_the_first_pass_of_five(net, data, mini_cfg, tiny_model, tmp_path):
+    prototxt = without_second_pass(tiny_model / "test.prototxt", tmp_path / "three.prototxt")
+    three = load_net(prototxt, tmp_path / "tiny_iter_0.caffemodel.h5")
+    one, both = (im_detect(n, data.image(0), mini_cfg) for n in (three, net))
+    half = len(one.boxes)
+    assert len(both.boxes) == 2 * half
+    for name in ("boxes", "masks", "scores"):
+        np.testing.assert_allclose(getattr(one, name), getattr(both, name)[:half], atol=1e-5)
+
+
+def test_five_stages_with_the_weights_of_three(net, data, mini_cfg, tiny_model, tmp_path):
+    prototxt = without_second_pass(tiny_model / "test.prototxt", tmp_path / "three.prototxt")
+    three = load_net(prototxt, tmp_path / "tiny_iter_0.caffemodel.h5")
+    three.save_hdf5(str(tmp_path / "three.caffemodel.h5"))
+    five = load_net(tiny_model / "test.prototxt", tmp_path / "three.caffemodel.h5")
+    for name in ("boxes", "masks", "scores"):
+        np.testing.assert_array_equal(getattr(im_detect(five, data.image(0), mini_cfg), name),
+                                      getattr(im_detect(net, data.image(0), mini_cfg), name))
+
+
+def test_scales_mirroring_and_models_join_one_pool(net, data, mini_cfg):
+    image = data.image(0)
+    once = im_detect(net, image, mini_cfg)
+    mini_cfg.TEST.SCALES = (200, 160)
+    mini_cfg.TEST.USE_FLIPPED = True
+    every = im_detect([net, net], image, mini_cfg)
+    assert len(every.boxes) > 4 * len(once.boxes)
+    np.testing.assert_allclose(every.boxes[:len(once.boxes)], once.boxes, atol=1e-4)
+    mirrored = im_detect(net, image[:, ::-1], mini_cfg)
+    assert (every.boxes >= 0).all() and (every.boxes[:, 2] < image.shape[1]).all()
+    assert len(mirrored.boxes) == len(every.boxes) // 2
+    assert sum(len(boxes) for boxes, _ in segment_image([net, net], image, mini_cfg)) > 0
+
+
+def test_mirroring_by_hand():
+    one = Raw(np.array([[2.0, 3, 5, 7, 0, 0, 9, 9]]), np.array([[[[1.0, 0], [2, 3]]]]),
+              np.array([[0.4, 0.6]]))
+    turned = one.mirrored(10)
+    assert turned.boxes.tolist() == [[4, 3, 7, 7, 0, 0, 9, 9]]
+    assert turned.masks.tolist() == [[[[0, 1], [3, 2]]]]
+
+
+def test_masks_of_another_size_are_resized_and_classes_must_agree():
+    def raw(side, classes):
+        return Raw(np.zeros((2, 4)), np.ones((2, 1, side, side), np.float32),
+                   np.zeros((2, classes)))
+    assert joined([raw(21, 3), raw(28, 3)]).masks.shape == (4, 1, 21, 21)
+    with pytest.raises(InferenceError, match="3 and 6 classes"):
+        joined([raw(21, 3), raw(21, 6)])
+
+
+def test_boxes_of_stage_5_on_request(net, data, mini_cfg):
+    few = detect_boxes(net, data.image(0), mini_cfg)
+    mini_cfg.TEST.DET_STAGE5 = True
+    more = detect_boxes(net, data.image(0), mini_cfg)
+    assert len(more[1][0]) == 2 * len(few[1][0]) and not len(more[0][0])
+    assert set(few[1][0][:, 4]) <= set(more[1][0][:, 4])
+
+
+def test_the_best_leave_the_background_out(monkeypatch):
     monkeypatch.setattr("mnc.inference.MAX_PER_IMAGE", 2)
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
-    found = best_masks(Raw(np.zeros((3, 4), np.float32), np.arange(3.0).reshape(3, 1, 1, 1),
+    found = best_of(Raw(np.zeros((3, 4), np.float32), np.arange(3.0).reshape(3, 1, 1, 1),
                            scores))
     assert len(found[0][0]) == 0
     np.testing.assert_allclose(found[1][0][:, 4], [0.8, 0.4])

@@ -55,6 +55,13 @@ def test_without_masks(entries):
     assert set(blobs) == {"data", "im_info", "gt_boxes"}
 
 
+def test_an_instance_without_a_mask_has_size_0(entries):
+    some = padded_masks({**entries[1], "gt_masks": [None, entries[1]["gt_masks"][1]]})
+    assert some["mask_info"].tolist() == [[0, 0], [4, 2]] and not some["gt_masks"][0].any()
+    none = padded_masks(mask_entry([None, None]))
+    assert none["mask_info"].tolist() == [[0, 0]] * 2 and none["gt_masks"].shape == (2, 1, 1)
+
+
 def test_an_image_of_another_size_is_named(entries):
     entry = {**entries[0], "width": 11}
     with pytest.raises(DataError, match="a.png: the image has 10 x 6 pixels, .* is for 11 x 6"):

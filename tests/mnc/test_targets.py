@@ -49,6 +49,26 @@ def test_labels_by_hand():
     assert mask_labels(quarter, gt_masks, info[:1], SMALL, min_overlap=0.1).tolist() == [5]
 
 
+def test_a_truth_without_a_mask_teaches_no_mask():
+    rois = np.array([[0, 0, 3, 3], [0, 0, 3, 3], [9, 9, 12, 12]])
+    boxes, masks = np.array([[0, 0, 3, 3], [0, 0, 3, 3]]), np.ones((2, 4, 4), np.float32)
+    found = mask_targets(rois, np.array([7, 8, 0]), np.array([0, 1]), boxes, masks,
+                         np.array([[0, 0], [4, 4]]), SMALL)
+    assert found.weight[:, 0, 0, 0].tolist() == [0, 1, 0] and not found.targets[0].any()
+    assert found.info[:, :4].tolist() == [[0, 0, 0, 7], [1, 4, 4, 8], [-1, -1, -1, -1]]
+    predicted = np.ones((3, 2, 2), np.float32)
+    assert mask_labels(predicted, masks, found.info, SMALL).tolist() == [-1, 8, 0]
+
+
+def test_nothing_is_said_of_masks_in_an_image_without_any():
+    rois = np.array([[0, 0, 3, 3], [9, 9, 12, 12]])
+    found = mask_targets(rois, np.array([7, 0]), np.array([0]), rois[:1],
+                         np.zeros((1, 1, 1), np.float32), np.zeros((1, 2)), SMALL)
+    assert not found.weight.any() and found.info[1].tolist() == [-1, 0, 0] + [-1] * 9
+    assert mask_labels(np.ones((2, 2, 2), np.float32), np.zeros((1, 1, 1)), found.info,
+                       SMALL).tolist() == [-1, -1]
+
+
 def test_no_rois():
     none = mask_targets(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), np.zeros((0, 4)),
                         np.zeros((0, 5, 5)), np.zeros((0, 2)), SMALL)

@@ -145,15 +145,16 @@ class Transformer:
     def set_mean(self, in_: str, mean: np.ndarray) -> None:
         """What to subtract: (K,), or (K, H, W) or (H, W), resized to the input if need be."""
         self._check(in_)
-        shape = self.inputs[in_]
-        if mean.ndim == 1:
-            if len(mean) != shape[1]:
-                raise ValueError(f"mean of {len(mean)} channels: input {in_} has {shape[1]}")
-            mean = mean[:, None, None]
-        elif mean.ndim not in (2, 3):
+        channels, *size = self.inputs[in_][1:]
+        if mean.ndim not in (1, 2, 3):
             raise ValueError(f"mean of shape {mean.shape}: give (K,), (H, W) or (K, H, W)")
-        elif (1, *mean.shape)[-3:] != shape[1:]:
-            mean = _resized_mean(mean.reshape((1, *mean.shape)[-3:]), shape[2:])
+        given = {1: len(mean), 2: 1, 3: len(mean)}[mean.ndim]
+        if given not in (1, channels):
+            raise ValueError(f"mean of {given} channels: input {in_} has {channels}")
+        if mean.ndim == 1:
+            mean = mean[:, None, None]
+        elif list(mean.shape[-2:]) != size:
+            mean = _resized_mean(mean.reshape(given, *mean.shape[-2:]), size)
         self.mean[in_] = mean
 
     def set_input_scale(self, in_: str, scale: float) -> None:

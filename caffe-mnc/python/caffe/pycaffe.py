@@ -1,6 +1,7 @@
 """pycaffe's module of that name: old code imports Net and the solvers from here."""
 
-from caffe.engine.net import Net
-from caffe.engine.solver import SGDSolver, get_solver
+from caffe._caffe import (NCCL, AdaDeltaSolver, AdaGradSolver, AdamSolver, NesterovSolver, Net,
+                          RMSPropSolver, SGDSolver, Timer, get_solver)
 
-__all__ = ["Net", "SGDSolver", "get_solver"]
+__all__ = ["NCCL", "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "NesterovSolver", "Net",
+           "RMSPropSolver", "SGDSolver", "Timer", "get_solver"]

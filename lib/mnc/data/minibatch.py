@@ -15,26 +15,33 @@ def minibatch(rois: Entry, masks: Entry | None, pixel_means: np.ndarray, *, targ
 
     data (1, 3, H, W); im_info (1, 3): H, W, scale; gt_boxes (G, 5): box in the scaled image, class;
     gt_masks (G, tallest, widest): each mask at its original size in the upper left corner;
-    mask_info (G, 2): h, w.
+    mask_info (G, 2): h, w, or 0, 0 for an instance without a mask.
     """
-    image = read_image(rois["image"])
-    if image.shape[:2] != (rois["height"], rois["width"]):
-        raise DataError(f"{rois['image']}: the image has {image.shape[1]} x {image.shape[0]} "
-                        f"pixels, its annotation is for {rois['width']} x {rois['height']}")
-    if rois["flipped"]:
-        image = image[:, ::-1]
-    scaled, scale = prepare_image(image, pixel_means, target_size, max_size)
+    scaled, scale = scaled_image(rois, pixel_means, target_size, max_size)
     boxes = np.column_stack((rois["boxes"].astype(np.float64) * scale, rois["gt_classes"]))
     blobs = {"data": image_blob([scaled]), "gt_boxes": boxes.astype(np.float32),
              "im_info": np.array([(*scaled.shape[:2], scale)], np.float32)}
     return blobs if masks is None else blobs | padded_masks(masks)
 
 
+def scaled_image(rois: Entry, pixel_means: np.ndarray, target_size: int,
+                 max_size: int) -> tuple[np.ndarray, float]:
+    """The image of a roidb entry, mirrored if it says so, ready for a blob; and its scale."""
+    image = read_image(rois["image"])
+    if image.shape[:2] != (rois["height"], rois["width"]):
+        raise DataError(f"{rois['image']}: the image has {image.shape[1]} x {image.shape[0]} "
+                        f"pixels, its annotation is for {rois['width']} x {rois['height']}")
+    return prepare_image(image[:, ::-1] if rois["flipped"] else image, pixel_means, target_size,
+                         max_size)
+
+
 def padded_masks(entry: Entry) -> dict[str, np.ndarray]:
-    """gt_masks and mask_info of a maskdb entry."""
+    """gt_masks and mask_info of a maskdb entry; h = w = 0 for an instance without a mask."""
     widest, tallest = entry["mask_max"]
     padded = np.zeros((len(entry["gt_masks"]), tallest, widest), np.float32)
-    for slot, mask in zip(padded, entry["gt_masks"]):
-        slot[:mask.shape[0], :mask.shape[1]] = mask
-    sizes = np.array([mask.shape for mask in entry["gt_masks"]], np.float32)
-    return {"gt_masks": padded, "mask_info": sizes.reshape(-1, 2)}
+    sizes = np.zeros((len(padded), 2), np.float32)
+    for slot, size, mask in zip(padded, sizes, entry["gt_masks"]):
+        if mask is not None:
+            slot[:mask.shape[0], :mask.shape[1]] = mask
+            size[:] = mask.shape
+    return {"gt_masks": padded, "mask_info": sizes}

@@ -1,19 +1,22 @@
 """The data bases of RoIs and masks that the data layers read: one entry an image.
 
-An entry of the roidb: image (path), width, height, boxes (G, 4) float32, gt_classes (G,),
+An entry of the roidb: image (path), name, width, height, boxes (G, 4) float32, gt_classes (G,),
 gt_overlaps (sparse (G, K), 1 at the class of each box), max_classes, max_overlaps, flipped.
-Of the maskdb: gt_masks (G arrays (h, w) bool), mask_max (widest, tallest), flipped.
+Of the maskdb: gt_masks (G arrays (h, w) bool, None for an instance without a mask), mask_max
+(widest, tallest), flipped.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import numpy as np
 import scipy.sparse
 
-from mnc.data.dataset import Annotation, Dataset, check_annotation, with_progress
+from mnc.data.dataset import (Annotation, DataError, Dataset, check_image, faults, listed,
+                              with_progress)
 
 log = logging.getLogger("mnc")
 Entry = dict[str, Any]
@@ -21,23 +24,52 @@ Entry = dict[str, Any]
 
 def prepare(dataset: Dataset, use_flipped: bool = True, *,
             progress: bool = False) -> tuple[list[Entry], list[Entry]]:
-    """(roidb, maskdb) of the images with an instance; with use_flipped all again, mirrored."""
-    roidb, maskdb = [], []
+    """(roidb, maskdb) of the images with an instance; with use_flipped all again, mirrored.
+
+    Difficult instances and crowds are not trained on. What cannot be used is left out, and one
+    warning says what and why.
+    """
+    roidb, maskdb, wrong = [], [], []
+    empty = 0
     for i in with_progress(range(len(dataset)), f"reading {dataset.name}", progress):
-        found = dataset.annotation(i)
-        size = found.size or dataset.image(i).shape[:2]
-        check_annotation(f"{dataset.name}, {dataset.names[i]}", found, len(dataset.classes), size)
-        if not len(found.labels):
+        try:
+            found, size = _read(dataset, i)
+        except DataError as error:
+            wrong.append(str(error))
             continue
-        roidb.append(roi_entry(dataset.image_path(i), found, size, len(dataset.classes)))
-        maskdb.append(mask_entry(found.masks))
-    if len(roidb) < len(dataset):
-        log.info("%s: left out %d images without an instance", dataset.name,
-                 len(dataset) - len(roidb))
+        bad = faults(found, len(dataset.classes), size)
+        wrong += [f"{dataset.names[i]}: {fault}" for fault in bad.values()]
+        keep = ~found.ignored
+        keep[list(bad)] = False
+        found = found.rows(keep)
+        if not len(found.labels):
+            empty += 1
+            continue
+        entry = roi_entry(dataset.image_path(i), found, size, len(dataset.classes))
+        roidb.append({**entry, "name": dataset.names[i]})
+        maskdb.append(mask_entry(found.mask_list))
+    if wrong:
+        log.warning("%s: %d images or instances cannot be used and are left out:\n%s",
+                    dataset.name, len(wrong), listed(wrong))
+    if empty:
+        log.info("%s: left out %d images without an instance", dataset.name, empty)
+    if not roidb:
+        raise DataError(f"{dataset.name}: no image with an instance to train on"
+                        f"{'; the first fault: ' + wrong[0] if wrong else ''}")
     if use_flipped:
         maskdb += [mirrored_masks(entry) for entry in maskdb]
         roidb += [mirrored_rois(entry) for entry in roidb]
     return roidb, maskdb
+
+
+def _read(dataset: Dataset, i: int) -> tuple[Annotation, tuple[int, int]]:
+    """The annotation of image i and its (height, width); DataError if one of them is missing."""
+    if not os.path.isfile(dataset.image_path(i)):
+        raise DataError(f"{dataset.image_path(i)}: no such image file")
+    found = dataset.annotation(i)
+    size = found.size or dataset.image(i).shape[:2]
+    check_image(f"{dataset.name}, {dataset.names[i]}", found, size)
+    return found, size
 
 
 def roi_entry(image: str, found: Annotation, size: tuple[int, int], num_classes: int) -> Entry:
@@ -52,9 +84,10 @@ def roi_entry(image: str, found: Annotation, size: tuple[int, int], num_classes:
             "max_overlaps": np.ones(len(rows), np.float32)}
 
 
-def mask_entry(masks: list[np.ndarray]) -> Entry:
+def mask_entry(masks: list[np.ndarray | None]) -> Entry:
     """The maskdb entry of one image."""
-    widest, tallest = (max(mask.shape[axis] for mask in masks) for axis in (1, 0))
+    sizes = [mask.shape for mask in masks if mask is not None] or [(1, 1)]
+    tallest, widest = (max(side) for side in zip(*sizes))
     return {"gt_masks": masks, "mask_max": [widest, tallest], "flipped": False}
 
 
@@ -67,4 +100,5 @@ def mirrored_rois(entry: Entry) -> Entry:
 
 def mirrored_masks(entry: Entry) -> Entry:
     """The entry with its masks mirrored left to right."""
-    return {**entry, "gt_masks": [mask[:, ::-1] for mask in entry["gt_masks"]], "flipped": True}
+    masks = [None if mask is None else mask[:, ::-1] for mask in entry["gt_masks"]]
+    return {**entry, "gt_masks": masks, "flipped": True}

@@ -34,9 +34,9 @@ class SBD:
     def __init__(self, folder: str | os.PathLike, split: str, name: str | None = None) -> None:
         self.folder, self.split = Path(folder), split
         self.name = name or f"sbd:{folder}:{split}"
-        self.names = self._list(f"{split}.txt")
+        self.names = read_list(self.folder / f"{split}.txt")
         own = self.folder / "classes.txt"
-        self.classes = ("__background__", *self._list(own.name)) if own.exists() else VOC_CLASSES
+        self.classes = ("__background__", *read_list(own)) if own.exists() else VOC_CLASSES
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,15 +56,16 @@ class SBD:
                             f"1..{len(self.classes) - 1} ({', '.join(self.classes[1:4])}, ...)")
         return instances(owner, labels)
 
-    def _list(self, file: str) -> list[str]:
-        path = self.folder / file
-        if not self.folder.is_dir():
-            raise DataError(f"{self.folder}: no such folder; an SBD folder holds img/, inst/ and "
-                            f"{file}")
-        if not path.is_file():
-            have = ", ".join(sorted(f.name for f in self.folder.glob("*.txt")))
-            raise DataError(f"{path}: no such list; {self.folder} has {have or 'none at all'}")
-        return [line.strip() for line in path.read_text().splitlines() if line.strip()]
+
+def read_list(path: Path) -> list[str]:
+    """The lines of a list, without empty ones."""
+    if not path.parent.is_dir():
+        raise DataError(f"{path.parent}: no such folder; an SBD folder holds img/, inst/ and "
+                        f"{path.name}")
+    if not path.is_file():
+        have = ", ".join(sorted(f.name for f in path.parent.glob("*.txt")))
+        raise DataError(f"{path}: no such list; {path.parent} has {have or 'none at all'}")
+    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
 
 
 def read_instances(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:

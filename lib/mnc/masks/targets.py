@@ -10,6 +10,9 @@ import numpy as np
 from mnc.masks.overlaps import common_window, mask_overlap, window_of
 
 
+UNKNOWN = -1                    # the label of a mask that has no truth to compare with
+
+
 @dataclass(frozen=True)
 class MaskForm:
     """How masks are stored and read."""
@@ -21,7 +24,7 @@ class MaskForm:
 class MaskTargets:
     """Targets of R RoIs of which the first F are foreground."""
     targets: np.ndarray         # (R, 1, S, S) 0 or 1
-    weight: np.ndarray          # (R, 1, S, S) 1 for foreground rows
+    weight: np.ndarray          # (R, 1, S, S) 1 for foreground rows whose truth has a mask
     info: np.ndarray            # (R, 12), see mask_targets
 
 
@@ -48,18 +51,23 @@ def mask_targets(rois: np.ndarray, labels: np.ndarray, gt_index: np.ndarray, gt_
     """Targets of `rois` (R, 4), the first len(gt_index) of them foreground.
 
     rois and gt_boxes (G, 4) in pixels of the original image, rounded here; gt_masks (G, h, w)
-    padded, each mask's own height and width in gt_sizes (G, 2). A row of info: index, height and
-    width of the ground truth's mask, label, RoI (4), ground-truth box (4); -1 for background.
+    padded, each mask's own height and width in gt_sizes (G, 2), 0 for a truth without a mask. A row
+    of info: index, height and width of the ground truth's mask, label, RoI (4), ground-truth box
+    (4); -1 for background. The background of an image in which no truth has a mask has height and
+    width 0: nobody has said that there is no mask there.
     """
     size = (len(rois), 1, form.size, form.size)
     targets, weight = np.zeros(size, np.float32), np.zeros(size, np.float32)
     info = np.full((len(rois), 12), -1, np.float32)
+    if len(gt_sizes) and not np.any(gt_sizes):
+        info[:, 1:3] = 0
     ex, gt = _whole_pixels(rois), _whole_pixels(gt_boxes)
     for row, g in enumerate(gt_index):
         height, width = (int(n) for n in gt_sizes[g])
-        targets[row, 0] = intersect_mask(ex[row], gt[g], gt_masks[g, :height, :width], form)
-        weight[row] = 1
         info[row] = [g, height, width, labels[row], *ex[row], *gt[g]]
+        if height:
+            targets[row, 0] = intersect_mask(ex[row], gt[g], gt_masks[g, :height, :width], form)
+            weight[row] = 1
     return MaskTargets(targets, weight, info)
 
 
@@ -67,10 +75,11 @@ def mask_labels(masks: np.ndarray, gt_masks: np.ndarray, info: np.ndarray, form:
                 min_overlap: float = 0.5) -> np.ndarray:
     """(R,) class of each predicted mask: its ground truth's if the two overlap enough, else 0.
 
-    masks (R, S, S); gt_masks (G, h, w) padded; info (R, 12) as MaskTargets has it.
+    masks (R, S, S); gt_masks (G, h, w) padded; info (R, 12) as MaskTargets has it. Where there is
+    no mask to compare with the label is UNKNOWN, which the loss ignores.
     """
-    labels = np.zeros(len(masks), np.float32)
-    for row in np.where(info[:, 0] >= 0)[0]:
+    labels = np.where(info[:, 1] == 0, UNKNOWN, 0).astype(np.float32)
+    for row in np.where((info[:, 0] >= 0) & (info[:, 1] > 0))[0]:
         g, height, width = info[row, :3].astype(int)
         ex, gt = info[row, 4:8].astype(int), info[row, 8:12].astype(int)
         predicted = resize(masks[row], ex[3] - ex[1] + 1, ex[2] - ex[0] + 1) >= form.threshold

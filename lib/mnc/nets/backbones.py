@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 
@@ -13,13 +14,15 @@ class Conv:
     channels: int
     kernel: int = 3
     stride: int = 1
-    learn: bool = True  # False: lr_mult 0, for the layers taken over from ImageNet as they are
+    learn: bool = True        # False: lr_mult 0, for the layers taken over from ImageNet as they are
     norm: bool = False        # BatchNorm (of this image alone) and Scale before the ReLU
 
 
 @dataclass(frozen=True)
 class Pool:
-    name: str                 # "1" gives pool1; 2x2, stride 2
+    name: str                 # "1" gives pool1; stride 2
+    kernel: int = 2
+    pad: int = 0
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,35 @@ class Rescale:
     factor: float
 
 
+@dataclass(frozen=True)
+class LocalNorm:
+    """Each value by those of its channel in the 3x3 window around it, as the ImageNet ZF does it."""
+
+    name: str                 # "1" gives norm1
+
+
+@dataclass(frozen=True)
+class Stem:
+    """ResNet's conv1 (7x7, stride 2) with its frozen BatchNorm and Scale, ReLU and 3x3 pooling."""
+
+    channels: int
+    bias: bool                # of conv1: the published ResNet-50 has one, ResNet-101 has not
+
+
+@dataclass(frozen=True)
+class Bottleneck:
+    """ResNet's block: 1x1, 3x3 and 1x1 convolutions, each normalised, added to the input."""
+
+    name: str                 # "3a" gives res3a_branch2a, bn3a_branch2a, ... and the blob res3a
+    inner: int                # channels of the first two convolutions; the last has four times that
+    stride: int = 1
+    projects: bool = False    # the input goes through a 1x1 convolution too (branch1)
+    learn: bool = True
+
+
+Row = Conv | Pool | Rescale | LocalNorm | Stem | Bottleneck
+
+
 def filler(kind: str, **options: float) -> dict[str, object]:
     return {"type": kind, **options}
 
@@ -38,7 +70,7 @@ def filler(kind: str, **options: float) -> dict[str, object]:
 class Fillers:
     """Weight fillers for training; None leaves a layer to the initial weights."""
 
-    conv: dict | None = None          # backbone
+    conv: dict | None = None          # backbone and conv5 of a RoI
     rpn: dict = field(default_factory=lambda: filler("gaussian", std=0.01))       # rpn_conv_3x3
     mask_hidden: dict = field(default_factory=lambda: filler("gaussian", std=0.001))  # fc6_maskest
     hidden: dict | None = None        # fc6, fc7, fc6_mask, fc7_mask
@@ -48,17 +80,45 @@ class Fillers:
 class Sizes:
     """One net: backbone, widths of the heads, fillers."""
 
-    backbone: tuple[Conv | Pool | Rescale, ...]  # ends with conv5_3
-    feat_stride: int                   # image pixels per cell of conv5_3
+    backbone: tuple[Row, ...]
+    feat_stride: int                   # image pixels per cell of the features
     rpn: int                           # channels of rpn_conv_3x3
     mask_hidden: int                   # units of fc6_maskest
     fc6: int                           # units of fc6 and fc6_mask
     fc7: int                           # units of fc7 and fc7_mask
     classes: int                       # background included
     fillers: Fillers = Fillers()
-    input_scale: float | None = None   # factor on the image before the first convolution
     warp: int = 28                     # side of the warped RoI, before 2x2 max pooling
     mask_size: int = 21                # side of the mask that the net predicts (cfg.MASK_SIZE)
+    features: str = "conv5_3"          # the blob that all stages share: the end of the backbone
+    block: int = 5                     # its number, in the names of what is sampled from it
+    head: tuple[Bottleneck, ...] = ()  # ResNet's conv5, in place of fc6 and fc7
+    mask_loss: int = 2                 # weight of the mask losses
+    clip_base: int | None = 512        # gradients of boxes are clipped to 1 / clip_base; None: not
+    exact: bool = False                # the paper's RoI warping and mask resizing, alike in test
+    context: bool = False              # a feature of the whole image joins those of each RoI
+
+
+def blocks(stage: int, names: Sequence[str], inner: int, stride: int = 2,
+           learn: bool = True) -> tuple[Bottleneck, ...]:
+    """The blocks of one ResNet stage: the first one strides and projects."""
+    return tuple(Bottleneck(f"{stage}{name}", inner, 1 if i else stride, not i, learn)
+                 for i, name in enumerate(names))
+
+
+def numbered(count: int) -> list[str]:
+    """a, b1, b2, ...: the names of a stage in the published ResNet-101"""
+    return ["a", *(f"b{i}" for i in range(1, count))]
+
+
+def resnet(third: Sequence[str], fourth: Sequence[str], bias: bool) -> Sizes:
+    """conv1 and conv2 as ImageNet left them, conv3 and conv4 learn, conv5 is the head of a RoI."""
+    return Sizes(
+        backbone=(Stem(64, bias), *blocks(2, "abc", 64, stride=1, learn=False),
+                  *blocks(3, third, 128), *blocks(4, fourth, 256)),
+        head=blocks(5, "abc", 512), features=f"res4{fourth[-1]}", block=4,
+        feat_stride=16, rpn=512, mask_hidden=256, fc6=0, fc7=0, classes=21,
+    )
 
 
 NETS: dict[str, Sizes] = {
@@ -72,6 +132,18 @@ NETS: dict[str, Sizes] = {
         ),
         feat_stride=16, rpn=512, mask_hidden=256, fc6=4096, fc7=4096, classes=21,
     ),
+    # fc6 of the ImageNet net takes 6x6 cells: a RoI is warped to 24, pooled to 12 and to 6.
+    "ZF": Sizes(
+        backbone=(
+            Conv("1", 96, kernel=7, stride=2), LocalNorm("1"), Pool("1", kernel=3, pad=1),
+            Conv("2", 256, kernel=5, stride=2), LocalNorm("2"), Pool("2", kernel=3, pad=1),
+            Conv("3", 384), Conv("4", 384), Conv("5", 256),
+        ),
+        features="conv5", warp=24,
+        feat_stride=16, rpn=256, mask_hidden=256, fc6=4096, fc7=4096, classes=21,
+    ),
+    "ResNet50": resnet("abcd", "abcdef", bias=True),
+    "ResNet101": resnet(numbered(4), numbered(23), bias=False),
     # 2.3 million weights; learns from random initialisation on two CPU cores. A RoI of the usual size
     # covers some ten cells, so it is warped to 20 and pooled to 10.
     "Mini": Sizes(
@@ -89,16 +161,4 @@ NETS: dict[str, Sizes] = {
         ),
         warp=20,
     ),
-}
-
-# (net, task) -> fields of solver.prototxt that differ from SOLVER_DEFAULTS
-SOLVER_DEFAULTS: dict[str, object] = {
-    "base_lr": 0.001, "lr_policy": "step", "gamma": 0.1, "stepsize": 20000, "display": 100,
-    "average_loss": 100, "momentum": 0.9, "weight_decay": 0.0005,
-}
-SOLVERS: dict[tuple[str, str], dict[str, object]] = {
-    ("VGG16", "mnc_5stage"): {"iter_size": 8},
-    # From random initialisation Adam gets in 500 iterations where SGD with 0.01 gets in 900.
-    ("Mini", "mnc_5stage"): {"type": "Adam", "base_lr": 0.0007, "momentum2": 0.999,
-                             "stepsize": 13000, "display": 20},
 }

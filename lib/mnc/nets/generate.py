@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-from mnc.nets import cascade
-from mnc.nets.backbones import NETS, SOLVER_DEFAULTS, SOLVERS
-from mnc.nets.prototxt import message
+from mnc.nets import cascade, cfm, faster_rcnn
+from mnc.nets.backbones import NETS, Sizes
+from mnc.nets.solvers import SOLVERS, solver
 
-TASKS = {"mnc_5stage": (cascade.train_net, cascade.test_net)}
 ANCHORS = 9                            # 3 scales x 3 ratios
+Writer = Callable[[str, Sizes, int], str]
+
+
+@dataclass(frozen=True)
+class Task:
+    """How the nets of a task are written: (name, sizes, anchors) -> text."""
+
+    train: Writer
+    test: Writer
+    changes: Mapping[str, object] = field(default_factory=dict)     # of the net's Sizes
+
+
+PAPER = {"mask_size": 28, "mask_loss": 1, "exact": True}
+TASKS: dict[str, Task] = {
+    "mnc_5stage": Task(cascade.train_net, cascade.test_net),
+    "mnc_3stage": Task(partial(cascade.train_net, stages=3), partial(cascade.test_net, stages=3)),
+    "mnc_5stage_paper": Task(cascade.train_net, cascade.test_net, PAPER),
+    "cfm": Task(cfm.train_net, cfm.test_net),
+    "faster_rcnn_end2end": Task(faster_rcnn.train_net, faster_rcnn.test_net),
+}
+# The name in the prototxts, where it is not that of the net.
+NAMES = {("VGG16", "faster_rcnn_end2end"): "VGG_ILSVRC_16_layers"}
 
 
 class NetError(ValueError):
@@ -18,18 +41,18 @@ class NetError(ValueError):
 
 
 def generate(net: str, task: str, folder: str | Path, *, classes: int | None = None,
-             anchors: int = ANCHORS) -> list[Path]:
+             anchors: int = ANCHORS, context: bool = False) -> list[Path]:
     """Write train.prototxt, test.prototxt and solver.prototxt of a task; returns the three paths.
 
-    classes counts the background; None takes the number the net was laid out for.
+    classes counts the background; None takes the number the net was laid out for. context adds a
+    feature of the whole image to those of each RoI.
     """
     _check(net, task, classes, anchors)
     folder = Path(folder)
-    sizes = replace(NETS[net], classes=classes or NETS[net].classes)
-    train, test = TASKS[task]
-    origin = f"# Generated: {generate_command(net, task, sizes.classes, anchors)}\n"
-    texts = {"train": train(net, sizes, anchors), "test": test(net, sizes, anchors),
-             "solver": solver(net, task, folder)}
+    sizes = replace(NETS[net], **TASKS[task].changes, classes=classes or NETS[net].classes,
+                    context=context)
+    origin = f"# Generated: {generate_command(net, task, sizes.classes, anchors, context=context)}\n"
+    texts = {**net_texts(net, task, sizes, anchors), "solver": solver(net, task, folder)}
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in texts.items():
@@ -38,31 +61,34 @@ def generate(net: str, task: str, folder: str | Path, *, classes: int | None = N
     return paths
 
 
-def solver(net: str, task: str, folder: Path) -> str:
-    fields = {"train_net": (folder / "train.prototxt").as_posix(),
-              **SOLVER_DEFAULTS, **SOLVERS[net, task],
-              # mnc takes the snapshots itself: bbox_pred has to be un-normalised in them
-              "snapshot": 0, "snapshot_prefix": f"{net.lower()}_{task}"}
-    return "\n".join(message(fields)) + "\n"
+def net_texts(net: str, task: str, sizes: Sizes, anchors: int = ANCHORS) -> dict[str, str]:
+    """{"train": text, "test": text} of a net of these sizes."""
+    name = NAMES.get((net, task), net)
+    return {phase: getattr(TASKS[task], phase)(name, sizes, anchors)
+            for phase in ("train", "test")}
 
 
-def generate_all(models: str | Path) -> list[Path]:
+def generate_all(models: str | Path, *, classes: int | None = None,
+                 anchors: int = ANCHORS) -> list[Path]:
     """Every net of the project, into MODELS/NET/TASK."""
     return [path for net, task in SOLVERS
-            for path in generate(net, task, Path(models) / net / task)]
+            for path in generate(net, task, Path(models) / net / task, classes=classes,
+                                 anchors=anchors)]
 
 
 def generate_command(net: str, task: str, classes: int, anchors: int = ANCHORS,
-                     folder: str | Path | None = None) -> str:
-    out = f" --out {folder}" if folder else ""
+                     folder: str | Path | None = None, *, context: bool = False) -> str:
+    more = (" --context" if context else "") + (f" --out {folder}" if folder else "")
     return (f"python models/generate.py --net {net} --task {task} --classes {classes} "
-            f"--anchors {anchors}{out}")
+            f"--anchors {anchors}{more}")
 
 
 def _check(net: str, task: str, classes: int | None, anchors: int) -> None:
+    if net not in NETS:
+        raise NetError(f"no net {net!r}; there are: {', '.join(NETS)}")
     if (net, task) not in SOLVERS:
-        known = ", ".join(f"{n} {t}" for n, t in SOLVERS)
-        raise NetError(f"no net {net!r} for task {task!r}; there are: {known}")
+        raise NetError(f"no task {task!r} of the net {net}; there are: "
+                       f"{', '.join(t for n, t in SOLVERS if n == net)}")
     if classes is not None and classes < 2:
         raise NetError(f"classes must be 2 or more (the background counts), got {classes}")
     if anchors < 1:

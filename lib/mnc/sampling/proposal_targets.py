@@ -73,8 +73,8 @@ def proposal_targets(rois: np.ndarray, truth: GroundTruth, sampling: RoiSampling
     """
     candidates = with_ground_truth(rois, truth)
     best, _ = best_overlaps(candidates, truth)
-    fg = _sample(best, sampling.foreground, sampling.batch_size)
-    bg = _sample(best, sampling.background, sampling.batch_size - len(fg))
+    fg = sample_bins(best, sampling.foreground, sampling.batch_size)
+    bg = sample_bins(best, sampling.background, sampling.batch_size - len(fg))
     return roi_targets(candidates, fg, bg, truth, form)
 
 
@@ -123,8 +123,11 @@ def spread_over_classes(labels: np.ndarray, deltas: np.ndarray,
     return targets.reshape(-1, width), weights.reshape(-1, width)
 
 
-def _sample(overlaps: np.ndarray, bins: Sequence[OverlapBin], total: int) -> np.ndarray:
-    """Sorted rows, round(total * fraction) at most from each bin; bins share their ends."""
+def sample_bins(overlaps: np.ndarray, bins: Sequence[OverlapBin], total: int) -> np.ndarray:
+    """Sorted rows, round(total * fraction) at most from each bin; bins share their ends.
+
+    One draw for every bin that holds any row, even if all are taken.
+    """
     taken = np.zeros(0, int)
     for b in bins:
         rows = np.where((overlaps >= b.low) & (overlaps <= b.high))[0]

@@ -40,7 +40,8 @@ def main(argv: Sequence[str]) -> int:
     """store images and labels as an LMDB or LevelDB"""
     flags, words = parse(argv, FLAGS, USAGE)
     if len(words) != 3:
-        raise UsageError(f"takes ROOT/ LIST DB, got {len(words)} names\n\n{help_text(FLAGS, USAGE)}")
+        raise UsageError(f"takes ROOT/ LIST DB, got {len(words)} names\n\n"
+                         + help_text(FLAGS, USAGE))
     root, source, target = words
     if (flags.resize_width > 0) != (flags.resize_height > 0):
         log.warning("Images keep their size: give both --resize_width and --resize_height")
@@ -130,5 +131,6 @@ def compress(image: np.ndarray, kind: str) -> bytes:
     except cv2.error:
         done = False
     if not done:
-        raise UsageError(f'--encode_type: OpenCV cannot compress as "{kind}"; png and jpg are usual')
+        raise UsageError(f'--encode_type: OpenCV cannot compress as "{kind}"; png and jpg are '
+                         "usual")
     return content.tobytes()

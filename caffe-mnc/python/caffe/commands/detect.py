@@ -24,8 +24,9 @@ def main(argv: Sequence[str]) -> int:
     """score windows of pictures"""
     args = parser().parse_args(argv)
     pictures.choose_device(args.gpu)
-    detector = caffe.Detector(args.model_def, args.pretrained_model, mean=mean_value(args.mean_file),
-                              context_pad=args.context_pad, **pictures.preprocessing(args))
+    detector = caffe.Detector(args.model_def, args.pretrained_model,
+                              mean=mean_value(args.mean_file), context_pad=args.context_pad,
+                              **pictures.preprocessing(args))
     start = time.perf_counter()
     print("Loading input...")
     detections = detect(detector, args.input_file, args.crop_mode)
@@ -39,9 +40,9 @@ def main(argv: Sequence[str]) -> int:
 
 
 def mean_value(path: str) -> np.ndarray | None:
-    """The mean of each channel, of shape (C,) for a mean image: windows have any size."""
+    """The mean of each channel (C,): a mean image would be stretched over windows of any size."""
     mean = pictures.read_mean(path)
-    return mean if mean is None or mean.shape[1:] == (1, 1) else mean.mean(1).mean(1)
+    return mean if mean is None or mean.ndim == 1 else mean.mean(axis=(1, 2))
 
 
 def detect(detector: Any, path: str, crop_mode: str) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-import caffe
+from caffe import draw
 from caffe.commands.registration import tool
 from caffe.engine.prototxt import read_net
 
@@ -15,13 +15,11 @@ PHASES = {"TRAIN": 0, "TEST": 1, "ALL": None}
 @tool("draw_net")
 def main(argv: Sequence[str]) -> int:
     """draw a net as a graph"""
-    import caffe.draw
-
     args = parser().parse_args(argv)
     net = read_net(args.input_net_proto_file)
     print(f"Drawing net to {args.output_image_file}")
-    caffe.draw.draw_net_to_file(net, args.output_image_file, args.rankdir, PHASES[args.phase],
-                                args.display_lrm)
+    draw.draw_net_to_file(net, args.output_image_file, args.rankdir, PHASES[args.phase],
+                          args.display_lrm)
     return 0
 
 

@@ -20,7 +20,8 @@ from caffe.engine.progress import run_forward
 from caffe.engine.registry import nearest
 from caffe.proto import caffe_pb2
 
-USAGE = """usage: extract_features WEIGHTS PROTO BLOB1[,BLOB2...] DB1[,DB2...] BATCHES DBTYPE [CPU|GPU] [DEVICE_ID=N]
+USAGE = """usage: extract_features WEIGHTS PROTO BLOB1[,BLOB2...] DB1[,DB2...] BATCHES DBTYPE
+                        [CPU|GPU] [DEVICE_ID=N]
 
 Runs the net PROTO with WEIGHTS for that many batches and stores each item of BLOB1 in the new
 database DB1, of BLOB2 in DB2 ... DBTYPE is lmdb or leveldb."""

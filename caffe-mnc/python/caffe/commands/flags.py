@@ -108,6 +108,11 @@ def _leave(name: str, flags: Sequence[Flag], usage: str, version: str) -> None:
         raise SystemExit(0)
 
 
+def names(text: str) -> list[str]:
+    """'a,b' -> ['a', 'b']; nothing for ''"""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
 def help_text(flags: Sequence[Flag], usage: str) -> str:
     """Usage, then every flag with its default; glog's at the end."""
     own = ["flags:\n" + _table(flags)] if flags else []

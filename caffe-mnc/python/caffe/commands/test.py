@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from caffe.commands import devices
+from caffe.commands.flags import names
 from caffe.commands.registration import ACTIONS, UsageError
 from caffe.engine import log
 from caffe.engine.layer import TEST
@@ -22,9 +23,8 @@ def run(flags: SimpleNamespace) -> int:
     if flags.iterations < 1:
         raise UsageError(f"--iterations must be at least 1, got {flags.iterations}")
     devices.use_one(flags.gpu)
-    net = Net(flags.model, TEST, level=flags.level,
-              stages=list(filter(None, flags.stage.split(","))))
-    for name in flags.weights.split(","):
+    net = Net(flags.model, TEST, level=flags.level, stages=names(flags.stage))
+    for name in names(flags.weights):
         net.copy_from(name)
     log.info("Running for %d iterations.", flags.iterations)
     loss, outputs = averages(net, flags.iterations)

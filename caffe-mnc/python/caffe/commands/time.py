@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from caffe.commands import devices
+from caffe.commands.flags import names
 from caffe.commands.registration import ACTIONS, UsageError
 from caffe.engine import log
 from caffe.engine.layer import TEST, TRAIN
@@ -27,8 +28,7 @@ def run(flags: SimpleNamespace) -> int:
     if flags.iterations < 1:
         raise UsageError(f"--iterations must be at least 1, got {flags.iterations}")
     devices.use_one(flags.gpu)
-    net = Net(flags.model, PHASES[flags.phase], level=flags.level,
-              stages=list(filter(None, flags.stage.split(","))))
+    net = Net(flags.model, PHASES[flags.phase], level=flags.level, stages=names(flags.stage))
     warm_up(net)
     log.info("*** Benchmark begins ***")
     log.info("Testing for %d iterations.", flags.iterations)

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from caffe.commands import devices
+from caffe.commands.flags import names
 from caffe.commands.registration import ACTIONS, UsageError
 from caffe.engine import device, log
 from caffe.engine.solver import get_solver
@@ -55,7 +56,7 @@ def configured(flags: SimpleNamespace) -> Any:
     param = solver_parameter(flags.solver)
     if flags.level:
         param.train_state.level = flags.level
-    param.train_state.stage.extend(filter(None, flags.stage.split(",")))
+    param.train_state.stage.extend(names(flags.stage))
     if flags.weights:
         param.weights.append(flags.weights)
     locate_nets(param, Path(flags.solver).parent)
@@ -68,8 +69,8 @@ def locate_nets(param: Any, folder: Path) -> None:
         if param.HasField(field):
             setattr(param, field, _located(getattr(param, field), folder))
     param.test_net[:] = [_located(name, folder) for name in param.test_net]
-    param.weights[:] = [",".join(_located(name.strip(), folder) for name in names.split(","))
-                        for names in param.weights]
+    param.weights[:] = [",".join(_located(name, folder) for name in names(files))
+                        for files in param.weights]
 
 
 def _located(name: str, folder: Path) -> str:
@@ -103,8 +104,8 @@ def choose_device(flags: SimpleNamespace, param: Any) -> None:
     devices.use_gpu(gpus[0])
 
 
-_ONE_GPU = ("--gpu {}: training on several GPUs is not there yet; name one, as in --gpu 0 (iter_size "
-            "in the solver file gives the effective batch of several)")
+_ONE_GPU = ("--gpu {}: training on several GPUs is not there yet; name one, as in --gpu 0 "
+            "(iter_size in the solver file gives the effective batch of several)")
 
 
 @contextmanager

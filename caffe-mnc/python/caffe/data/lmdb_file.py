@@ -19,6 +19,7 @@ HEADER = 16                                 # bytes of a page before its content
 BRANCH, LEAF, OVERFLOW, META = 1, 2, 4, 8   # kinds of pages
 ON_OVERFLOW, DUPLICATES_OR_DATABASE = 1, 6  # flags of a node
 NO_PAGE = 2**64 - 1
+HIGHEST_TREE = 32                           # LMDB's own limit
 
 _PAGE = struct.Struct("<QHHHH")             # number, unused, kind, end of pointers, begin of nodes
 _TREE = struct.Struct("<IHHQQQQQ")          # page size, flags, depth, 3 counts, entries, root
@@ -45,7 +46,8 @@ class LmdbFile:
         if self._root == NO_PAGE:
             return
         found = 0
-        for page in self._leaves(self._root, self._depth):
+        visits = iter(range(self._size // self._page_size))     # no page is met twice
+        for page in self._leaves(self._root, self._depth, visits):
             nodes = self._nodes(page)
             skipped = min(max(0, first - found), len(nodes))
             found += len(nodes)
@@ -62,9 +64,11 @@ class LmdbFile:
         size = first[1] if first else 0
         if not first or size < 512 or size & (size - 1):
             raise ValueError(f"{self.path}: not an LMDB database, or damaged")
-        metas = [m for m in (first, self._read_meta(size)) if m]
-        _, _, depth, entries, root = max(metas)
-        return size, entries, depth, root
+        second = self._read_meta(size)
+        if not second:
+            raise self._damaged("it has no second meta page")
+        _, _, depth, entries, root = max(first, second)
+        return size, entries, min(depth, HIGHEST_TREE), root
 
     def _read_meta(self, offset: int) -> tuple[int, ...] | None:
         """(transaction, page size, depth, entries, root), or None if there is no meta page."""
@@ -91,17 +95,17 @@ class LmdbFile:
             raise self._damaged(f"page {number} is not what it should be")
         return page
 
-    def _leaves(self, number: int, depth: int) -> Iterator[bytes]:
+    def _leaves(self, number: int, depth: int, visits: Iterator[int]) -> Iterator[bytes]:
         """The leaf pages below page `number`, which is `depth` levels high."""
-        if depth < 1:
-            raise self._damaged("its tree is deeper than announced")
+        if depth < 1 or next(visits, None) is None:
+            raise self._damaged("its tree is higher or wider than announced")
         page = self._page(number, BRANCH | LEAF)
         if _PAGE.unpack_from(page)[2] & LEAF:
             yield page
             return
         for at in self._nodes(page):
             low, high, top, _ = self._node(page, at)
-            yield from self._leaves(low | high << 16 | top << 32, depth - 1)
+            yield from self._leaves(low | high << 16 | top << 32, depth - 1, visits)
 
     def _nodes(self, page: bytes) -> tuple[int, ...]:
         """Where the nodes of a page begin."""

@@ -62,7 +62,7 @@ def read_window_file(path: str, root: str = "") -> WindowList:
 
 def _window(image: str, fields: list[str]) -> Window:
     x1, y1, x2, y2 = map(int, fields[2:6])
-    return Window(image, int(fields[0]), float(fields[1]), (x1, y1, x2, y2))
+    return Window(image, int(fields[0]), float(np.float32(fields[1])), (x1, y1, x2, y2))
 
 
 @dataclass(frozen=True)

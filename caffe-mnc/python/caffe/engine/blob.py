@@ -8,6 +8,8 @@ import math
 import numpy as np
 import torch
 
+from caffe.engine.errors import CaffeError
+
 
 class Head(enum.Enum):
     """Which copy of a `SyncedTensor` is current."""
@@ -189,6 +191,17 @@ class Blob:
     def has_diff(self) -> bool:
         """False until something wrote the gradient (it reads as zeros)."""
         return self._diff.head is not Head.UNINITIALIZED
+
+    _gpu_data_ptr = property(lambda self: self._pointer(self.tensor),
+                             doc="Address of the values on the GPU, for kernels of the user.")
+    _gpu_diff_ptr = property(lambda self: self._pointer(self.diff_tensor),
+                             doc="Address of the gradient on the GPU.")
+
+    def _pointer(self, tensor: torch.Tensor) -> int:
+        if self.device.type == "cpu":
+            raise CaffeError("_gpu_data_ptr, _gpu_diff_ptr: the blob is on the CPU; call "
+                             "caffe.set_mode_gpu() before the net is made")
+        return tensor.data_ptr()
 
     def __repr__(self) -> str:
         return f"Blob{self._shape}"

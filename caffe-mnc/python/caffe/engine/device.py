@@ -1,4 +1,10 @@
-"""Where nets are built: the CPU or one GPU. Each thread has its own setting, as in Caffe."""
+"""Where nets are built: the CPU or one GPU.
+
+As in Caffe the setting belongs to the thread that makes it: a new thread starts on the CPU, device
+0, whatever others have set. It counts when a net or solver is made; a net stays where it was made
+and may then run from any thread, one thread at a time. Nets share nothing unless told to
+(`share_with`), so each may have its own thread; fillers and Dropout of all draw from one generator.
+"""
 
 from __future__ import annotations
 

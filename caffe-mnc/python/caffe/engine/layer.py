@@ -85,7 +85,8 @@ class Layer:
         self.phase = Phase(phase)
         self.dtype, self.device = dtype, torch.device(device)
         self.blobs = BlobList(dtype, self.device)
-        self.recording = False
+        self.recording = False      # forward is to keep what backward needs
+        self.replaying = False      # forward runs once more to record it: statistics stay
         self.bottom_needs_gradient: list[bool] = []
         self.blob_needs_gradient: list[bool] = []
 

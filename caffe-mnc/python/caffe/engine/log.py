@@ -38,8 +38,9 @@ _logger = logging.getLogger("caffe")
 _LEVELS = (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
 
-def info(message: str, *args: object) -> None:
-    _logger.info(message, *args, stacklevel=2)
+def info(message: str, *args: object, depth: int = 0) -> None:
+    """Write a line; it names the place of the call, or of the caller `depth` calls further out."""
+    _logger.info(message, *args, stacklevel=2 + depth)
 
 
 def warning(message: str, *args: object) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 
-from caffe.engine import log, weights as weight_files
+from caffe.engine import batching, debug_info, log, weights as weight_files
 from caffe.engine.blob import Blob
 from caffe.engine.device import current_device
 from caffe.engine.errors import CaffeError
@@ -39,7 +40,7 @@ class Net:
     """
 
     def __init__(self, network_file: str, *args: Any, **options: Any) -> None:
-        given = _arguments(args, options)
+        given = _arguments(network_file, args, options)
         self._build(read_net(str(network_file)), given["phase"], given["level"], given["stages"],
                     given["dtype"])
         if given["weights"] is not None:
@@ -69,6 +70,8 @@ class Net:
         self.proto = insert_splits(filter_by_state(upgrade(param), state))
         self.proto.state.CopyFrom(state)
         self.name = self.proto.name
+        self.debug_info = param.debug_info      # log mean absolute values of all blobs
+        self._callbacks: dict[str, list[Callable[[int], None]]] = defaultdict(list)
         self.parameters = Parameters()
         self._nodes, self._blob_names, self._blobs = connect(
             self.proto, self._make_layer, self._make_blob, self.parameters.add_layer)
@@ -101,6 +104,7 @@ class Net:
                         for i in node.top_ids]
         self.inputs = self._names(self._inputs)
         self.outputs = self._find_outputs()
+        self._outputs = [self._blob_names.index(name) for name in self.outputs]
         weights = dict.fromkeys(range(len(self._blobs)), 0.0)
         for node in self._nodes:
             weights.update({i: w for i, w in zip(node.top_ids, node.loss_weights)})
@@ -108,6 +112,14 @@ class Net:
         self.blob_loss_weights = OrderedDict(
             (n, w) for n, w in zip(self._blob_names, self._blob_loss_weights)
             if n != "(automatic)")
+
+    def _bottom_ids(self, i: int) -> list[int]:
+        """Places in `_blobs` of the bottoms of layer `i`."""
+        return self._nodes[i].bottom_ids
+
+    def _top_ids(self, i: int) -> list[int]:
+        """Places in `_blobs` of the tops of layer `i`."""
+        return self._nodes[i].top_ids
 
     def _names(self, ids: Iterable[int]) -> list[str]:
         return [self._blob_names[i] for i in ids]
@@ -153,21 +165,24 @@ class Net:
 
     def forward(self, blobs: list[str] | None = None, start: str | None = None,
                 end: str | None = None, **inputs: np.ndarray) -> OrderedDict[str, np.ndarray]:
-        """Run layers `start` to `end`; returns the data of the outputs (or of `end`'s tops) and
-        of `blobs`. Keyword arguments fill input blobs, whose first axis must match.
+        """Run layers `start` to `end`; returns the data of the outputs (or of `end`'s tops and of
+        the blob called like it) and of `blobs`. Keyword arguments fill the input blobs, all of
+        them; their first axis must match.
         """
         first = self._position(start) if start is not None else 0
         last = self._position(end) if end is not None else len(self._nodes) - 1
         if inputs:
             self._fill(inputs, self.inputs, "input", "data")
         self._forward(first, last)
-        names = self.top_names[end] if end is not None else self.outputs
-        return OrderedDict((n, self.blobs[n].data) for n in dict.fromkeys([*names, *(blobs or [])]))
+        names = self.outputs if end is None else \
+            [n for n in (*self.top_names[end], end) if n in self.blobs]
+        return OrderedDict((n, self._blob(n).data) for n in dict.fromkeys([*names, *(blobs or [])]))
 
     def backward(self, diffs: list[str] | None = None, start: str | None = None,
                  end: str | None = None, **outputs: np.ndarray) -> OrderedDict[str, np.ndarray]:
         """Run backward from layer `start` down to `end`; returns the diffs of the inputs (or of
-        `end`'s bottoms) and of `diffs`. Keyword arguments fill diffs of output blobs.
+        `end`'s bottoms) and of `diffs`. Keyword arguments fill the diffs of the output blobs (or
+        of `start`'s tops), all of them.
         """
         first = self._position(start) if start is not None else len(self._nodes) - 1
         last = self._position(end) if end is not None else 0
@@ -176,13 +191,63 @@ class Net:
             self._fill(outputs, names, "output", "diff")
         self._backward(first, last)
         names = self.bottom_names[end] if end is not None else self.inputs
-        return OrderedDict((n, self.blobs[n].diff) for n in dict.fromkeys([*names, *(diffs or [])]))
+        return OrderedDict((n, self._blob(n).diff) for n in dict.fromkeys([*names, *(diffs or [])]))
+
+    def forward_all(self, blobs: list[str] | None = None,
+                    **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """`forward` over any number of items, in batches; copies of outputs and `blobs`, joined."""
+        return batching.forward_all(self, blobs, inputs)
+
+    def forward_backward_all(self, blobs: list[str] | None = None, diffs: list[str] | None = None,
+                             **arrays: np.ndarray) -> tuple[dict[str, np.ndarray], ...]:
+        """`forward` and `backward` over any number of items: (outputs and `blobs`, diffs of inputs
+        and `diffs`). Arrays are data of inputs and diffs of outputs.
+        """
+        return batching.forward_backward_all(self, blobs, diffs, arrays)
+
+    def _batch(self, blobs: dict[str, np.ndarray]) -> Iterator[dict[str, np.ndarray]]:
+        """Slices of the net's batch size, the last filled up with zeros."""
+        return batching.batches(self, blobs)
+
+    def set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        """Let the MemoryData layer at the start read from data (N, K, H, W) and labels (N,)."""
+        if labels.ndim == 1:
+            labels = np.ascontiguousarray(labels[:, None, None, None])
+        self._set_input_arrays(data, labels)
+
+    def _set_input_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        batching.set_input_arrays(self, data, labels)
+
+    def before_forward(self, function: Callable[[int], None]) -> None:
+        """Call `function(layer number)` before each layer runs forward."""
+        self._callbacks["before_forward"].append(function)
+
+    def after_forward(self, function: Callable[[int], None]) -> None:
+        """Call `function(layer number)` after each layer ran forward."""
+        self._callbacks["after_forward"].append(function)
+
+    def before_backward(self, function: Callable[[int], None]) -> None:
+        """Call `function(layer number)` before each layer's turn in backward."""
+        self._callbacks["before_backward"].append(function)
+
+    def after_backward(self, function: Callable[[int], None]) -> None:
+        """Call `function(layer number)` after each layer's turn in backward."""
+        self._callbacks["after_backward"].append(function)
+
+    def _call(self, event: str, layer: int) -> None:
+        for function in self._callbacks.get(event, ()):
+            function(layer)
 
     def _forward(self, first: int, last: int) -> float:
         """Run layers first..last; returns the weighted loss of their tops."""
+        self._check_range(first, last)
         run = self._recording.start_forward(first, last)
         for i in range(first, last + 1):
+            self._call("before_forward", i)
             self._forward_layer(i, run)
+            if self.debug_info:
+                debug_info.log_forward(self, i)
+            self._call("after_forward", i)
         return self._loss(first, last)
 
     def _forward_layer(self, i: int, run: Callable[[int], None]) -> None:
@@ -202,18 +267,36 @@ class Net:
         return float(torch.stack(terms).sum()) if terms else 0.0
 
     def _backward(self, first: int, last: int) -> None:
+        self._check_range(last, first)
         self._recording.ensure(self._forward_layer)
         for i in range(first, last - 1, -1):
-            node = self._nodes[i]
-            if node.need_backward:
-                with noted(node.layer):
-                    node.layer.backward(node.top, node.layer.bottom_needs_gradient, node.bottom)
+            self._call("before_backward", i)
+            if self._nodes[i].need_backward:
+                self._backward_layer(self._nodes[i])
+                if self.debug_info:
+                    debug_info.log_backward(self, i)
+            self._call("after_backward", i)
+
+    def _backward_layer(self, node: Node) -> None:
+        with noted(node.layer):
+            node.layer.backward(node.top, node.layer.bottom_needs_gradient, node.bottom)
+
+    def _check_range(self, first: int, last: int) -> None:
+        if not (0 <= first and last < len(self._nodes)):
+            raise IndexError(f"layers {first} to {last}: the net has 0 to {len(self._nodes) - 1}")
 
     def forward_backward(self) -> float:
         """One forward and one backward pass; returns the weighted loss."""
         loss = self._forward(0, len(self._nodes) - 1)
         self._backward(len(self._nodes) - 1, 0)
+        if self.debug_info:
+            debug_info.log_norms(self)
         return loss
+
+    def _blob(self, name: str) -> Blob:
+        if name not in self.blobs:
+            raise KeyError(f'the net has no blob "{name}";{nearest(name, self.blobs)}')
+        return self.blobs[name]
 
     def _position(self, layer: str) -> int:
         try:
@@ -222,17 +305,18 @@ class Net:
             hint = nearest(layer, self._layer_names) or f" it has {', '.join(self._layer_names)}"
             raise ValueError(f'the net has no layer "{layer}";{hint}') from None
 
-    def _fill(self, given: dict, allowed: list[str], what: str, attribute: str) -> None:
+    def _fill(self, given: dict, names: list[str], what: str, attribute: str) -> None:
+        """Write arrays into the data or diff of all blobs `names`."""
+        for name in [*given, *names]:
+            if name not in names or name not in given:
+                problem = "is missing" if name in names else f"is not an {what} blob of the net"
+                raise ValueError(f'"{name}" {problem}; {what}s: {", ".join(names) or "none"}')
         for name, value in given.items():
-            if name not in allowed:
-                raise ValueError(f'"{name}" is not an {what} blob of the net; {what}s: '
-                                 f"{', '.join(allowed) or 'none'}")
-            target = getattr(self.blobs[name], attribute)
-            value = np.asarray(value)
-            if value.shape[:1] != target.shape[:1] or value.size != target.size:
+            target, value = getattr(self.blobs[name], attribute), np.asarray(value)
+            if value.shape[:1] != target.shape[:1] or not _broadcasts(value.shape, target.shape):
                 raise ValueError(f'{what} "{name}" has the shape {target.shape}, got '
                                  f"{value.shape}; net.blobs['{name}'].reshape(...) changes it")
-            target[...] = value.reshape(target.shape)
+            target[...] = value.reshape(target.shape) if value.size == target.size else value
 
     # --- weights ----------------------------------------------------------------------------
 
@@ -269,7 +353,14 @@ class Net:
                 mine.share_data(theirs)
 
 
-def _arguments(args: tuple, options: dict[str, Any]) -> dict[str, Any]:
+def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether numpy could assign an array of `shape` to one of `target`, or they hold as much."""
+    if math.prod(shape) == math.prod(target):
+        return True
+    return len(shape) == len(target) and all(n in (1, m) for n, m in zip(shape, target))
+
+
+def _arguments(file: str, args: tuple, options: dict[str, Any]) -> dict[str, Any]:
     """The arguments of Net() after the file, in either of pycaffe's orders."""
     old_form = bool(args) and isinstance(args[0], (str, bytes, os.PathLike))
     order = ("weights", "phase") if old_form else ("phase", "level", "stages", "weights")
@@ -281,4 +372,7 @@ def _arguments(args: tuple, options: dict[str, Any]) -> dict[str, Any]:
     given = {**known, **dict(zip(order, args)), **options}
     if given["phase"] is None:
         raise TypeError("Net() needs a phase: caffe.TRAIN or caffe.TEST")
+    if old_form:
+        log.warning("Net(file, weights, phase) is the form of before 2016; the present one is "
+                    "Net('%s', %d, weights='%s')", file, given["phase"], args[0])
     return given

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from caffe.engine import python2
 from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, Layer
@@ -197,7 +198,7 @@ def set_up(node: Node) -> None:
 
 
 class noted:
-    """Context: an exception that is not ours gets a note that names the layer (Python 3.11+)."""
+    """Context: an exception is shown with the layer's name, and a hint if it is Python 2's."""
 
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
@@ -206,8 +207,11 @@ class noted:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is not None and self.layer.title not in str(error) and hasattr(error, "add_note"):
-            error.add_note(f"in {self.layer.title}")
+        if error is None:
+            return
+        if self.layer.title not in str(error) and hasattr(error, "add_note"):
+            python2.add_note(error, f"in {self.layer.title}")
+        python2.annotate(error)
 
 
 def make_layer(param: Any, phase: int, dtype: Any, device: Any) -> Layer:

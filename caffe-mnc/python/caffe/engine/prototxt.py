@@ -14,7 +14,9 @@ from typing import TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
+from caffe.engine import log
 from caffe.engine.errors import PrototxtError
+from caffe.engine.lenient import is_lenient, without_field
 from caffe.engine.registry import nearest
 from caffe.engine.upgrade import upgrade, upgrade_solver
 from caffe.proto import caffe_pb2
@@ -39,15 +41,26 @@ def read_solver(source: str | os.PathLike[str]) -> caffe_pb2.SolverParameter:
 def read_message(source: str | os.PathLike[str], message: M) -> M:
     """Fill `message` from a file or from text, and return it."""
     label = _label(source)
-    text = _text(source)
-    try:
-        text_format.Parse(text, message)
-    except text_format.ParseError as error:
-        raise PrototxtError(f"{label}:{_explain(error, message)}") from error
+    _parse(_text(source), message, label)
     missing = message.FindInitializationErrors()
     if missing:
         raise PrototxtError(f"{label}: missing {', '.join(missing)}")
     return message
+
+
+def _parse(text: str, message: Message, label: str) -> None:
+    """Fill `message`; where reading is lenient, unknown fields are left out with a warning."""
+    while True:
+        try:
+            text_format.Parse(text, message)
+            return
+        except text_format.ParseError as error:
+            explained = f"{label}:{_explain(error, message)}"
+            if not (is_lenient() and _UNKNOWN_FIELD.search(str(error))):
+                raise PrototxtError(explained) from error
+            log.warning("%s (left out)", explained)
+            text = without_field(text, error.GetLine(), error.GetColumn())
+            message.Clear()
 
 
 def _is_text(source: str | os.PathLike[str]) -> bool:
@@ -103,10 +116,7 @@ def _explain(error: text_format.ParseError, message: Message) -> str:
 
 
 def _hint(name: str, known) -> str:
-    hint = nearest(name, known)
-    if not hint and len(known) <= 12:
-        hint = f" known: {', '.join(known.keys())}"
-    return hint and f";{hint}"
+    return f";{nearest(name, known) or ' known: ' + ', '.join(known.keys())}"
 
 
 def _short(full_name: str) -> str:

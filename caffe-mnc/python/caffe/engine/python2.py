@@ -34,15 +34,14 @@ _MODULES = {
     "SocketServer": "socketserver", "HTMLParser": "html.parser", "anydbm": "dbm", "sets": "set",
 }
 _SYNTAX = (                                 # a line that Python 3 cannot parse -> what it says
-    (r"^\s*print\b(?!\s*\()|;\s*print\b(?!\s*\()|:\s*print\b(?!\s*\()|^\s*print\s*\(.*\)\s*%",
-     "print is a function: print(x)"),
+    (r"(^|[;:])\s*print\b(?!\s*\()", "print is a function: print(x)"),
     (r"^\s*exec\s+[^(]", "exec is a function: exec(code)"),
     (r"\bexcept\b.*,\s*\w+\s*:", "write: except Error as name:"),
     (r"^\s*raise\s+[\w.]+\s*,", "write: raise Error(message)"),
     (r"<>", "write != for <>"),
     (r"`", "write repr(x) for `x`"),
     (r"\b\d+[lL]\b", "integers have no L behind them"),
-    (r"\b0\d+\b", "octal numbers are written 0o17"),
+    (r"(?<![\w.])0\d+\b", "octal numbers are written 0o17"),
     (r"\bur[\"']", "strings have no prefix ur"),
     (r"\blambda\s*\(|\bdef\s+\w+\s*\(.*\(.*\)", "arguments cannot be tuples; unpack inside"),
 )
@@ -59,6 +58,7 @@ _MESSAGES = (                               # what Python 3 says at run time -> 
     (r"a bytes-like object is required, not 'str'|argument must be str, not bytes"
      r"|can't concat str to bytes|can only concatenate str \(not \"bytes\"\)",
      "text and bytes differ in Python 3: open binary files with 'rb' or 'wb', or encode() / decode()"),
+    (r"for >>: 'builtin_function_or_method'", "write print(x, file=sys.stderr)"),
     (r"'cmp' is an invalid keyword argument", "write sort(key=functools.cmp_to_key(function))"),
     (r"dictionary changed size during iteration|dictionary keys changed during iteration",
      "keys() is no copy in Python 3: loop over list(dictionary)"),

@@ -41,10 +41,13 @@ class Recording:
         self._on = True
         edited = {i: b.tensor.clone() for i, b in self._touched()}
         for i in range(self._range[0], self._range[1] + 1):
-            if self._nodes[i].layer.replayable:
+            layer = self._nodes[i].layer
+            if layer.replayable:
                 for blob, value in zip(self._nodes[i].bottom, self._originals.get(i, [])):
                     blob.tensor = value
+                layer.replaying = True
                 run_layer(i, self._record)
+                layer.replaying = False
         self._originals.clear()
         self._check_unedited(edited)
 

@@ -49,6 +49,7 @@ def make_test_nets(param: Any, folder: Path | None) -> list[Net]:
         log.info("Creating test net (#%d)%s", i,
                  f" from file: {source}" if isinstance(source, str) else ".")
         nets.append(_build(source, folder, TEST, param.test_state[i] if param.test_state else None))
+        nets[-1].debug_info = param.debug_info
     return nets
 
 

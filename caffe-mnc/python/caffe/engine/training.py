@@ -73,6 +73,7 @@ class Solver:
                     break
             for on_start, _ in self._callbacks:
                 on_start()
+            self.net.debug_info = self.param.debug_info and self._is_due(self.param.display)
             loss = sum(self.net.forward_backward() for _ in range(self.param.iter_size))
             self._smoothed.add(loss / self.param.iter_size)
             if self._is_due(self.param.display):

@@ -27,10 +27,10 @@ def naming(layer: Layer) -> Iterator[None]:
         raise LayerError(f"{layer.title}: {error}") from error
 
 
-def reshape_tops(layer: Layer, top: list, *shapes: tuple[int, ...]) -> None:
+def reshape_tops(layer: Layer, top: list, *shapes: tuple[int, ...], least: int = 1) -> None:
     """Give the tops their shapes; LayerError before memory is taken if one is beyond Caffe's."""
     for blob, shape in zip(top, shapes):
-        if min(shape) < 1 or math.prod(shape) > MOST_VALUES:
+        if min(shape, default=least) < least or math.prod(shape) > MOST_VALUES:
             raise LayerError(f"{layer.title}: a top cannot have the shape {shape}; check the batch "
                              f"size and the source")
         blob.reshape(*shape)

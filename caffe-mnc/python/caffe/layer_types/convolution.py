@@ -1,12 +1,14 @@
-"""Convolution and its transpose, over any number of spatial axes up to three."""
+"""Convolution and its transpose over up to three spatial axes; Im2col, the windows themselves."""
 
 from __future__ import annotations
+
+import math
 
 import torch.nn.functional as F
 from torch import Tensor
 
 from caffe.engine.errors import LayerError
-from caffe.engine.layer import LAYERS, TorchLayer, at_least
+from caffe.engine.layer import LAYERS, TorchLayer, at_least, exactly
 from caffe.layer_types.axes import canonical
 from caffe.layer_types.window import Window
 
@@ -95,3 +97,37 @@ class Deconvolution(BaseConvolution):
         y = CONVOLVE_TRANSPOSED[self.spatial](self.as_images(x), weight, bias, w.stride, w.pad, 0,
                                               self.group, w.dilation)
         return self.like_bottom(y, x)
+
+
+@LAYERS.register("Im2col")
+class Im2col(TorchLayer):
+    """The windows a convolution sees, each as a column: (..., C, *size) -> (..., C * K, *windows)
+
+    C is on `axis`, K = number of places of the kernel; the kernel's last axis runs fastest.
+    """
+
+    num_bottom = exactly(1)
+    num_top = exactly(1)
+
+    def setup(self, bottom, top):
+        options, shape = self.param.convolution_param, bottom[0].shape
+        self.axis = canonical(self, options.axis, len(shape))
+        self.window = Window.from_param(self, options, len(shape) - self.axis - 1)
+
+    def check(self, *shapes):
+        w = self.window
+        if len(shapes[0]) != self.axis + 1 + len(w.kernel) or any(
+                n + 2 * p < d * (k - 1) + 1 for n, k, p, d
+                in zip(shapes[0][self.axis + 1:], w.kernel, w.pad, w.dilation)):
+            raise LayerError(f"{self.title}: kernel {w.kernel} with dilation {w.dilation} does not "
+                             f"fit a bottom of shape {shapes[0]} padded by {w.pad}")
+
+    def compute(self, x: Tensor) -> Tensor:
+        w, first, count = self.window, self.axis + 1, len(self.window.kernel)
+        y = F.pad(x, [p for pad in reversed(w.pad) for p in (pad, pad)])
+        for i, (k, s, d) in enumerate(zip(w.kernel, w.stride, w.dilation)):
+            y = y.unfold(first + i, d * (k - 1) + 1, s)[..., ::d]
+        axes = range(first + count, first + 2 * count)          # of the kernel: they go first
+        y = y.permute(*range(first), *axes, *range(first, first + count))
+        return y.reshape(*x.shape[:self.axis], x.shape[self.axis] * math.prod(w.kernel),
+                         *y.shape[first + count:])

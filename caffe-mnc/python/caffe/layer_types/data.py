@@ -88,8 +88,8 @@ class Data(BatchLayer):
 
     def open(self, top):
         options = self.param.data_param
-        transformer = Transformer(self.param.transform_param, train=self.phase == TRAIN)
         database = open_database(options.source, leveldb=options.backend == options.LEVELDB)
+        transformer = Transformer(self.param.transform_param, train=self.phase == TRAIN)
         color = True if options.force_encoded_color else transformer.color
         size = self.positive(options.batch_size, "data_param.batch_size")
         self.batches = DatabaseBatches(size, self.seed, transformer, path=options.source,

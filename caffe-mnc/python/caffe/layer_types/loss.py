@@ -9,10 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffe.data.blob_file import read_blob
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, LossLayer, between, exactly
 from caffe.layer_types.axes import canonical, expect_same
+from caffe.layer_types.batches import naming
 from caffe.proto.caffe_pb2 import LossParameter
+
+LEAST_PROBABILITY = 1e-20       # of which a logarithm is taken
 
 
 def normalizer(mode: int, valid: Tensor, outer: int) -> Tensor | int:
@@ -31,6 +35,11 @@ def normalization_of(options: Any, default: int) -> int:
     if options.HasField("normalize"):
         return options.VALID if options.normalize else options.BATCH_SIZE
     return default
+
+
+def floored(x: Tensor, least: float) -> Tensor:
+    """max(x, least), with the gradient of x"""
+    return x + (x.clamp(min=least) - x).detach()
 
 
 @LAYERS.register("SoftmaxWithLoss")
@@ -70,9 +79,8 @@ class SoftmaxWithLoss(LossLayer):
             else label != self.ignore
         scores = F.log_softmax(x, self.axis)
         flat = scores.reshape(outer, x.shape[self.axis], inner)
-        loss = -flat.gather(1, torch.where(valid, label, 0)[:, None])[:, 0]     # (outer, inner)
-        floored = loss.clamp(max=-math.log(torch.finfo(torch.float32).tiny))
-        loss = loss + (floored - loss).detach()
+        found = flat.gather(1, torch.where(valid, label, 0)[:, None])[:, 0]     # (outer, inner)
+        loss = -floored(found, math.log(torch.finfo(torch.float32).tiny))
         total = torch.where(valid, loss, 0).sum() / normalizer(self.mode, valid, outer)
         return (total, scores.detach().exp()) if self.with_probabilities else total
 
@@ -174,3 +182,141 @@ class EuclideanLoss(LossLayer):
 
     def compute(self, x: Tensor, target: Tensor) -> Tensor:
         return (x - target.reshape(x.shape)).square().sum() / (2 * max(1, x.shape[0]))
+
+
+class LabelLoss(LossLayer):
+    """A loss of scores (N, K in any number of axes) and one label an item."""
+
+    num_top = exactly(1)
+
+    def check(self, *shapes):
+        x, label = shapes
+        if not x or math.prod(label) != x[0]:
+            raise LayerError(f"{self.title}: scores of shape {x} need one label an item, got shape "
+                             f"{label}")
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [()]
+
+    def rows(self, x: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores (N, K), labels (N, 1)"""
+        return x.reshape(len(x), math.prod(x.shape[1:])), label.reshape(-1, 1).long()
+
+
+@LAYERS.register("HingeLoss")
+class HingeLoss(LabelLoss):
+    """sum of max(0, 1 - d x)^p / N, d = 1 for an item's own class, else -1; p = 1 (L1) or 2 (L2)"""
+
+    def compute(self, x: Tensor, label: Tensor) -> Tensor:
+        x, label = self.rows(x, label)
+        sign = torch.ones_like(x).scatter(1, label, -1)
+        margin = F.relu(1 + sign * x)
+        options = self.param.hinge_loss_param
+        total = margin.sum() if options.norm == options.L1 else margin.square().sum()
+        return total / max(1, len(x))
+
+
+@LAYERS.register("MultinomialLogisticLoss")
+class MultinomialLogisticLoss(LabelLoss):
+    """-sum of log max(p[label], 1e-20) / N, p probabilities; the gradient is -1 / max(p, 1e-20)"""
+
+    def compute(self, p: Tensor, label: Tensor) -> Tensor:
+        p, label = self.rows(p, label)
+        return -floored(p.gather(1, label), LEAST_PROBABILITY).log().sum() / max(1, len(p))
+
+
+@LAYERS.register("InfogainLoss")
+class InfogainLoss(LossLayer):
+    """-sum over items and classes j of H[label, j] log softmax(x)[j] / normalizer
+
+    bottom: x (outer..., K, inner...), K on `axis`; label, one for each of outer x inner; [H], K x K
+    values, else infogain_loss_param.source is a BlobProto of them. top 1 on request: softmax(x).
+    Labels equal to ignore_label count nothing; the logarithm stops at 1e-20, the gradient does not.
+    """
+
+    num_bottom = between(2, 3)
+    num_top = between(1, 2)
+    no_gradient = (1, 2)
+
+    def setup(self, bottom, top):
+        options, loss = self.param.infogain_loss_param, self.param.loss_param
+        if loss.HasField("normalize"):
+            raise LayerError(f"{self.title}: takes no loss_param.normalize; write normalization: "
+                             f"{'VALID' if loss.normalize else 'BATCH_SIZE'}")
+        self.ignore = loss.ignore_label if loss.HasField("ignore_label") else None
+        self.mode = loss.normalization
+        self.axis = canonical(self, options.axis, len(bottom[0].shape))
+        self.with_probabilities = len(top) == 2
+        self.matrix = None
+        if len(bottom) == 2:
+            if not options.source:
+                raise LayerError(f"{self.title}: needs the matrix H, as a third bottom or as a "
+                                 f"file, infogain_loss_param.source")
+            with naming(self):
+                self.matrix = torch.as_tensor(read_blob(options.source), dtype=self.dtype,
+                                              device=self.device)
+
+    def check(self, *shapes):
+        x, label = shapes[:2]
+        wanted = math.prod(x[:self.axis]) * math.prod(x[self.axis + 1:])
+        if math.prod(label) != wanted:
+            raise LayerError(f"{self.title}: scores of shape {x} with classes on axis {self.axis} "
+                             f"need {wanted} labels, got {math.prod(label)} (shape {label})")
+        matrix = shapes[2] if len(shapes) == 3 else tuple(self.matrix.shape)
+        if math.prod(matrix) != x[self.axis] ** 2:
+            raise LayerError(f"{self.title}: H must hold {x[self.axis]} x {x[self.axis]} values, "
+                             f"it has the shape {matrix}")
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [(), shapes[0]][:1 + self.with_probabilities]
+
+    def compute(self, x: Tensor, label: Tensor,
+                matrix: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
+        matrix = self.matrix if matrix is None else matrix.detach()
+        classes = x.shape[self.axis]
+        outer, inner = math.prod(x.shape[:self.axis]), math.prod(x.shape[self.axis + 1:])
+        label = label.reshape(outer, inner).long()
+        valid = torch.ones_like(label, dtype=torch.bool) if self.ignore is None \
+            else label != self.ignore
+        gain = F.embedding(torch.where(valid, label, 0), matrix.reshape(classes, classes))
+        scores = F.log_softmax(x, self.axis)
+        flat = floored(scores, math.log(LEAST_PROBABILITY)).reshape(outer, classes, inner)
+        loss = -(gain * flat.transpose(1, 2)).sum(2)            # (outer, inner)
+        total = torch.where(valid, loss, 0).sum() / normalizer(self.mode, valid, outer)
+        return (total, scores.detach().exp()) if self.with_probabilities else total
+
+
+@LAYERS.register("ContrastiveLoss")
+class ContrastiveLoss(LossLayer):
+    """sum of (d^2 for similar pairs, max(margin - d, 0)^2 for others) / (2 N), d = |a - b|
+
+    bottom: a (N, C), b (N, C), similar (N,): not 0. legacy_version: max(margin - d^2, 0) for
+    others. The gradient of others is (margin - d) / (d + 1e-4) times the difference.
+    """
+
+    num_bottom = exactly(3)
+    num_top = exactly(1)
+    no_gradient = (2,)
+
+    def check(self, *shapes):
+        expect_same(self, *shapes[:2])
+        count = shapes[0][0] if shapes[0] else 0
+        if math.prod(shapes[0]) != math.prod(shapes[0][:2]) or math.prod(shapes[2]) != count:
+            raise LayerError(f"{self.title}: bottoms must be (N, C), (N, C) and (N,), got "
+                             f"{', '.join(map(str, shapes))}")
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [()]
+
+    def compute(self, a: Tensor, b: Tensor, similar: Tensor) -> Tensor:
+        options = self.param.contrastive_loss_param
+        square = (a - b).flatten(1).square().sum(1)             # (N,)
+        if options.legacy_version:
+            other = F.relu(options.margin - square)
+        else:
+            distance = square.detach().sqrt()
+            margin = F.relu(options.margin - distance)
+            slope = -margin / (distance + 1e-4)
+            other = margin.square() + slope * (square - square.detach())
+        loss = torch.where(similar.flatten().trunc() != 0, square, other)
+        return loss.sum() / (2 * max(1, len(a)))

@@ -18,7 +18,8 @@ class Accuracy(TorchLayer):
 
     bottom: scores (outer..., K, inner...), K on `axis`; label: one for each of outer x inner
     top: (); on request (K,), the same for each class by itself
-    A class with the same score as the true one counts as better. ignore_label is left out.
+    A class with the same score as the true one counts as better. ignore_label is left out; any
+    other label that is no class is never right.
     """
 
     num_bottom = exactly(2)
@@ -51,15 +52,16 @@ class Accuracy(TorchLayer):
         scores = x.detach().reshape(outer, classes, inner)
         valid = torch.ones_like(label, dtype=torch.bool) if self.ignore is None \
             else label != self.ignore
-        label = torch.where(valid, label, 0)
+        known = valid & (label >= 0) & (label < classes)
+        label = torch.where(known, label, 0)
         at_least_as_good = (scores >= scores.gather(1, label)).sum(1, keepdim=True)
-        correct = (valid & (at_least_as_good <= self.top_k)).to(x.dtype)
+        correct = (known & (at_least_as_good <= self.top_k)).to(x.dtype)
         accuracy = _share(correct.sum(), valid.sum())
         if not self.by_class:
             return accuracy
         hits, items = x.new_zeros(classes), x.new_zeros(classes)
         hits.index_add_(0, label.flatten(), correct.flatten())
-        items.index_add_(0, label.flatten(), valid.to(x.dtype).flatten())
+        items.index_add_(0, label.flatten(), known.to(x.dtype).flatten())
         return accuracy, _share(hits, items)
 
 

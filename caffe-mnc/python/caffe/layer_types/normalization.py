@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -35,7 +37,6 @@ class BatchNorm(TorchLayer):
         for shape in ((channels,), (channels,), (1,)):
             self.add_blob(shape)
         self._freeze()
-        self._ran_unrecorded = False
 
     def _freeze(self) -> None:
         """The statistics are no weights: their learning rates are 0, whatever the net says."""
@@ -73,16 +74,36 @@ class BatchNorm(TorchLayer):
     def forward(self, bottom, top):
         values = bottom[0].count // max(1, self.blobs[0].count)
         super().forward(bottom, top)
-        # A forward that is recorded after one that was not is that one's replay.
-        if values and not self.stored and not (self._ran_unrecorded and self.recording):
+        if values and not self.stored and not self.replaying:
             self._accumulate(values)
-        self._ran_unrecorded = not self.recording
 
     def _accumulate(self, values: int) -> None:
         var, mean = self._batch
         unbias = values / (values - 1) if values > 1 else 1.0
         for blob, new in zip(self.blobs, (mean, var * unbias, 1.0)):
             blob.tensor.mul_(self.fraction).add_(new)
+
+
+@LAYERS.register("MVN")
+class MVN(Neuron):
+    """y = (x - mean) / (sqrt(var) + eps) of each channel, or of each image if across_channels
+
+    Without normalize_variance y = x - mean. The gradient takes sqrt(var) + eps for the root of a
+    variance, as Caffe's does.
+    """
+
+    def compute(self, x: Tensor) -> Tensor:
+        options = self.param.mvn_param
+        kept = 1 if options.across_channels else 2
+        rows = x.reshape(math.prod(x.shape[:kept]), math.prod(x.shape[kept:]))
+        if rows.numel() == 0:
+            return x.clone()
+        y = rows - rows.mean(1, keepdim=True)
+        if options.normalize_variance:
+            variance = y.square().mean(1, keepdim=True)
+            deviation = variance.detach().sqrt() + options.eps
+            y = y / (deviation + (variance - variance.detach()) / (2 * deviation))
+        return y.reshape(x.shape)
 
 
 @LAYERS.register("LRN")

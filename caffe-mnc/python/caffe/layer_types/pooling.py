@@ -7,14 +7,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe.engine.errors import LayerError
-from caffe.engine.layer import LAYERS, TorchLayer, between, exactly
+from caffe.engine.layer import LAYERS, TRAIN, TorchLayer, between, exactly
+from caffe.engine.random import generator
 from caffe.layer_types.axes import expect_rank
 from caffe.layer_types.window import Window
+from caffe.proto.caffe_pb2 import PoolingParameter
+
+MOST_LEVELS = 16        # of a pyramid: a map has no 2^16 rows
 
 
 @LAYERS.register("Pooling")
 class Pooling(TorchLayer):
-    """MAX: the largest value of each window (padding ignored).  AVE: the mean.
+    """MAX: the largest value of each window (padding ignored).  AVE: the mean.  STOCHASTIC: a value
+    drawn with probability x / sum of x in TRAIN, sum of x^2 / sum of x in TEST; x >= 0, no pad.
 
     bottom: (N, C, H, W); top: (N, C, H', W'), and for MAX on request the place h * W + w of each
     maximum, -1 for a window that holds no pixel.
@@ -28,11 +33,9 @@ class Pooling(TorchLayer):
 
     def setup(self, bottom, top):
         options = self.param.pooling_param
-        self.is_max, self.floor = options.pool == options.MAX, options.round_mode == options.FLOOR
+        self.method, self.floor = options.pool, options.round_mode == options.FLOOR
         self.with_places = len(top) == 2
-        if options.pool == options.STOCHASTIC:
-            raise LayerError(f"{self.title}: pool STOCHASTIC is not supported; use MAX or AVE")
-        if self.with_places and not self.is_max:
+        if self.with_places and self.method != options.MAX:
             raise LayerError(f"{self.title}: only pool MAX has a second top")
         self.window = None if options.global_pooling else Window.from_param(self, options, 2)
         if self.window is None:
@@ -40,6 +43,8 @@ class Pooling(TorchLayer):
         elif any(p >= k for p, k in zip(self.window.pad, self.window.kernel)):
             raise LayerError(f"{self.title}: pad {self.window.pad} must be smaller than the kernel "
                              f"{self.window.kernel}")
+        elif self.method == options.STOCHASTIC and any(self.window.pad):
+            raise LayerError(f"{self.title}: pool STOCHASTIC takes no pad")
 
     def _check_global(self, options) -> None:
         shaping = ("kernel_size", "kernel_h", "kernel_w", "stride", "stride_h", "stride_w", "pad",
@@ -64,17 +69,62 @@ class Pooling(TorchLayer):
                      for axis in zip(shape[2:], w.kernel, w.stride, w.pad))
 
     def compute(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
-        window = self._window_for(x.shape)
-        size = self.output_size(x.shape)
-        if not self.is_max:
-            return _average(x, window, size)
-        if not self.with_places and _torch_agrees(x.shape, window, size):
-            return F.max_pool2d(x, window.kernel, window.stride, window.pad,
-                                ceil_mode=not self.floor)
-        return _maximum(x, window, size, self.with_places)
+        window, size = self._window_for(x.shape), self.output_size(x.shape)
+        if self.with_places:
+            return _maximum_with_places(x, window, size)
+        return pool(self.method, x, window, size, train=self.phase == TRAIN)
 
     def _window_for(self, shape: tuple[int, ...]) -> Window:
         return self.window or Window(tuple(shape[2:]), (1, 1), (0, 0), (1, 1))
+
+
+@LAYERS.register("SPP")
+class SPP(TorchLayer):
+    """Spatial pyramid pooling: level l pools into 2^l x 2^l windows, (N, C * sum of 4^l)
+
+    Windows of a level have one size, ceil(H / 2^l), and half of what they exceed the map by is
+    padding. With pyramid_height 1 the top is (N, C, 1, 1).
+    """
+
+    num_bottom = exactly(1)
+    num_top = exactly(1)
+
+    def setup(self, bottom, top):
+        options = self.param.spp_param
+        self.height, self.method = options.pyramid_height, options.pool
+        if not 1 <= self.height <= MOST_LEVELS:
+            raise LayerError(f"{self.title}: pyramid_height must be in 1 .. {MOST_LEVELS}, got "
+                             f"{self.height}")
+
+    def check(self, *shapes):
+        expect_rank(self, shapes[0], 4, "the bottom")
+        for level in range(self.height):
+            window = self.window(level, shapes[0])
+            if any(p >= k for p, k in zip(window.pad, window.kernel)):
+                raise LayerError(f"{self.title}: a bottom of shape {shapes[0]} is too small for "
+                                 f"the {2 ** level} x {2 ** level} windows of pyramid_height "
+                                 f"{self.height}")
+            if self.method == PoolingParameter.STOCHASTIC and any(window.pad):
+                raise LayerError(f"{self.title}: pool STOCHASTIC takes no pad, but shape "
+                                 f"{shapes[0]} is not a multiple of {2 ** level}")
+
+    def window(self, level: int, shape: tuple[int, ...]) -> Window:
+        """The windows of a level: they touch each other."""
+        bins = 2 ** level
+        kernel = tuple(-(-n // bins) for n in shape[2:])
+        pad = tuple((k * bins - n + 1) // 2 for k, n in zip(kernel, shape[2:]))
+        return Window(kernel, kernel, pad, (1, 1))
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        images, channels = shapes[0][:2]
+        if self.height == 1:
+            return [(images, channels, 1, 1)]
+        return [(images, channels * sum(4 ** level for level in range(self.height)))]
+
+    def compute(self, x: Tensor) -> Tensor:
+        levels = [pool(self.method, x, self.window(level, x.shape), (2 ** level,) * 2,
+                       train=self.phase == TRAIN) for level in range(self.height)]
+        return levels[0] if self.height == 1 else torch.cat([y.flatten(1) for y in levels], 1)
 
 
 def _output_size(size: int, kernel: int, stride: int, pad: int, floor: bool) -> int:
@@ -99,16 +149,42 @@ def _padded(x: Tensor, window: Window, size: tuple[int, int], value: float) -> T
     return F.pad(x, (left, amounts[1], top, amounts[0]), value=value)
 
 
-def _maximum(x: Tensor, window: Window, size: tuple[int, int],
-             with_places: bool) -> Tensor | tuple[Tensor, Tensor]:
+def pool(method: int, x: Tensor, window: Window, size: tuple[int, int], *, train: bool) -> Tensor:
+    """Pool x (N, C, H, W) by a PoolMethod into (N, C, *size)."""
+    if method == PoolingParameter.AVE:
+        return _average(x, window, size)
+    if method == PoolingParameter.STOCHASTIC:
+        return _stochastic(x, window, size, train)
+    if _torch_agrees(x.shape, window, size):
+        beyond = any((n - 1) * s + k > length + 2 * p for length, k, s, p, n in zip(
+            x.shape[2:], window.kernel, window.stride, window.pad, size))
+        return F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=beyond)
+    return F.max_pool2d(_padded(x, window, size, torch.finfo(x.dtype).min), window.kernel,
+                        window.stride)
+
+
+def _maximum_with_places(x: Tensor, window: Window,
+                         size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     padded = _padded(x, window, size, torch.finfo(x.dtype).min)
-    if not with_places:
-        return F.max_pool2d(padded, window.kernel, window.stride)
     y, place = F.max_pool2d(padded, window.kernel, window.stride, return_indices=True)
     row = place.div(padded.shape[3], rounding_mode="floor") - window.pad[0]
     column = place % padded.shape[3] - window.pad[1]
     inside = (row >= 0) & (row < x.shape[2]) & (column >= 0) & (column < x.shape[3])
     return y, torch.where(inside, row * x.shape[3] + column, -1).to(x.dtype)
+
+
+def _stochastic(x: Tensor, window: Window, size: tuple[int, int], train: bool) -> Tensor:
+    values = _padded(x, window, size, 0.0)
+    for axis, kernel, stride in zip((2, 3), window.kernel, window.stride):
+        values = values.unfold(axis, kernel, stride)
+    values = values.flatten(4)                                  # (N, C, H', W', K)
+    total = values.sum(4)
+    if not train:
+        return torch.where(total > 0, values.square().sum(4) / torch.where(total > 0, total, 1), 0)
+    share = 1 - torch.rand(total.shape, dtype=x.dtype, device=x.device,
+                           generator=generator(x.device))       # of (0, 1]
+    reached = values.detach().cumsum(4) >= (share * total.detach())[..., None]
+    return values.gather(4, reached.to(torch.int8).argmax(4, keepdim=True))[..., 0]
 
 
 def _average(x: Tensor, window: Window, size: tuple[int, int]) -> Tensor:

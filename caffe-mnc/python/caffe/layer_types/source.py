@@ -1,4 +1,4 @@
-"""Tops without bottoms, filled by the user or by themselves: Input, Parameter, DummyData, MemoryData."""
+"""Tops without bottoms or files: Input, Parameter, DummyData, MemoryData."""
 
 from __future__ import annotations
 
@@ -66,20 +66,23 @@ class DummyData(Layer):
 
     def setup(self, bottom, top):
         options = self.param.dummy_data_param
-        old = [list(sizes) for sizes in (options.num, options.channels, options.height,
-                                         options.width)]
-        shapes = [tuple(s.dim) for s in options.shape] or list(zip(*old))
-        if options.shape and any(old) or len({len(sizes) for sizes in old}) > 1:
-            raise LayerError(f"{self.title}: give shape, or num, channels, height and width")
+        shapes = [tuple(s.dim) for s in options.shape] or self._old_shapes(options, len(top))
         fillers = list(options.data_filler) or [caffe_pb2.FillerParameter(type="constant")]
         for what, given in (("shape", shapes), ("data_filler", fillers)):
             if len(given) not in (1, len(top)):
                 raise LayerError(f"{self.title}: {len(top)} tops, but {len(given)} {what}; give "
                                  f"one, or one a top")
         self.fillers = fillers * (len(top) // len(fillers))
-        reshape_tops(self, top, *shapes * (len(top) // len(shapes)))
+        reshape_tops(self, top, *shapes * (len(top) // len(shapes)), least=0)
         for blob, filler in zip(top, self.fillers):
             self._fill(blob, filler)
+
+    def _old_shapes(self, options, tops):
+        sizes = [list(getattr(options, n)) for n in ("num", "channels", "height", "width")]
+        if any(len(size) not in (1, tops) for size in sizes):
+            raise LayerError(f"{self.title}: give shape; or num, channels, height and width, each "
+                             f"once or once a top")
+        return list(zip(*(size * (tops // len(size)) for size in sizes)))
 
     def _fill(self, blob, filler):
         values = torch.empty(blob.shape, dtype=self.dtype, device=self.device)
@@ -151,6 +154,7 @@ class MemoryData(Layer):
 
     def restore_state(self, state: bytes) -> None:
         """Go on from that place; the arrays are given by `reset` as before, but before this."""
-        position = json.loads(state)
+        with naming(self):
+            position = int(json.loads(state))
         if self._data is not None and 0 <= position < len(self._data):
             self._position = position

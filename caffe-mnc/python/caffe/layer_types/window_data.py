@@ -49,7 +49,7 @@ class WindowBatches(Batches):
                                  f"takes {count}")
 
     def _mean_of(self, transform: Any) -> np.ndarray | None:
-        """(C, size, size), the middle of a mean image; (C, 1, 1); or None"""
+        """(C, size, size): the middle of the mean image, or mean_value in every place"""
         if transform.HasField("mean_file") and transform.mean_value:
             raise ValueError("transform_param: mean_file and mean_value exclude each other")
         if transform.HasField("mean_file"):
@@ -63,8 +63,10 @@ class WindowBatches(Batches):
         if len(transform.mean_value) not in (0, 1, self.channels):
             raise ValueError(f"{len(transform.mean_value)} mean_value for {self.channels} "
                              f"channels; give one, or one a channel")
-        values = np.array(transform.mean_value, np.float32)
-        return values[:, None, None] if len(values) else None
+        if not transform.mean_value:
+            return None
+        values = np.array(transform.mean_value, np.float32)[:, None, None]
+        return np.broadcast_to(values, (self.channels, self.size, self.size))
 
     def run(self, place: Place) -> Iterator[tuple[tuple[np.ndarray, ...], Place]]:
         number = place.batch
@@ -98,7 +100,7 @@ class WindowBatches(Batches):
             context_crop(window.box, image.shape[1:], self.size, context, square=square)
         pixels, place = cut(image, crop, self.size, flip=flip)
         if self.mean is not None:
-            pixels -= self.mean[place] if self.mean.shape[1] > 1 or self.size == 1 else self.mean
+            pixels -= self.mean[place]
         target[place] = pixels * self.scale
 
 
@@ -128,6 +130,8 @@ class WindowData(BatchLayer):
             raise LayerError(f"{self.title}: context_pad {options.context_pad} leaves nothing of "
                              f"crop_size {crop} for the window")
         size = self.positive(options.batch_size, "window_data_param.batch_size")
+        if self.param.transform_param.HasField("mean_file"):
+            read_mean(self.param.transform_param.mean_file)     # of the two, Caffe misses it first
         listed = read_window_file(options.source, options.root_folder)
         reshape_tops(self, top, (size, listed.channels, crop, crop), (size,))
         self.batches = WindowBatches(size, self.seed, listed, self.param)

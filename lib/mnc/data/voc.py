@@ -1,0 +1,195 @@
+"""The PASCAL VOC layout: detection XML, and instance masks where somebody has drawn them.
+
+    JPEGImages/NAME.jpg   Annotations/NAME.xml   ImageSets/{Main,Segmentation}/SPLIT.txt
+    [SegmentationObject/NAME.png   SegmentationClass/NAME.png]   [classes.txt (a class a line)]
+
+XML coordinates count from 1; here they count from 0. In SegmentationObject pixel value n is the
+n-th instance, 0 the background and 255 neither; the n-th instance is the n-th object of the XML
+unless SegmentationClass has its class. The XML is small: thousands are read in a second, so nothing
+is cached.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Sequence
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+
+from mnc.data.dataset import Annotation, DataError
+from mnc.data.images import read_image
+from mnc.data.sbd import VOC_CLASSES, instances, read_list
+
+VOID = 255                  # border pixels, and what is too small to name
+IMAGE_TYPES = (".jpg", ".jpeg", ".png", ".bmp")
+
+
+class VOC:
+    """One split of a folder in the VOC layout; classes as in classes.txt, else VOC's twenty.
+
+    masks: instances come from SegmentationObject where NAME.png is there, with tight boxes;
+    otherwise, and for images without that file, boxes come from the XML and there are no masks.
+    """
+
+    def __init__(self, folder: str | os.PathLike, split: str, name: str | None = None, *,
+                 masks: bool = False) -> None:
+        self.folder, self.split, self.with_masks = Path(folder), split, masks
+        self.name = name or f"voc:{folder}:{split}"
+        self.names = read_list(_list_file(self.folder, split, masks))
+        own = self.folder / "classes.txt"
+        self.classes = ("__background__", *read_list(own)) if own.exists() else VOC_CLASSES
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image_path(self, i: int) -> str:
+        base = self.folder / "JPEGImages" / self.names[i]
+        found = (f"{base}{ending}" for ending in IMAGE_TYPES if os.path.isfile(f"{base}{ending}"))
+        return next(found, f"{base}.jpg")
+
+    def image(self, i: int) -> np.ndarray:
+        return read_image(self.image_path(i))
+
+    def annotation(self, i: int) -> Annotation:
+        drawn = self.folder / "SegmentationObject" / f"{self.names[i]}.png"
+        if self.with_masks and drawn.exists():
+            return self._drawn(drawn)
+        return self._boxes(self.folder / "Annotations" / f"{self.names[i]}.xml")
+
+    def _boxes(self, path: Path) -> Annotation:
+        root = _parse(path)
+        objects = root.findall("object")
+        boxes = [_box(path, number, each) for number, each in enumerate(objects, start=1)]
+        labels = self._labels(path, [_text(path, each, "name") for each in objects])
+        difficult = [each.findtext("difficult", "0").strip() == "1" for each in objects]
+        return Annotation(np.array(boxes, np.float32).reshape(-1, 4), labels, None,
+                          _size(path, root), np.array(difficult, bool))
+
+    def _drawn(self, path: Path) -> Annotation:
+        owner = _read_map(path)
+        owner[owner == VOID] = 0
+        by_class = self.folder / "SegmentationClass" / path.name
+        labels = (_most_frequent(owner, _read_map(by_class), by_class) if by_class.exists()
+                  else self._labels_in_order(path, int(owner.max())))
+        out = [label for label in labels if not 0 <= label < len(self.classes)]
+        if out:
+            raise DataError(f"{by_class}: holds class {out[0]}, but the classes are "
+                            f"1..{len(self.classes) - 1}")
+        return instances(owner, labels)
+
+    def _labels_in_order(self, drawn: Path, count: int) -> np.ndarray:
+        path = self.folder / "Annotations" / f"{drawn.stem}.xml"
+        found = [_text(path, each, "name") for each in _parse(path).findall("object")]
+        if len(found) < count:
+            raise DataError(f"{drawn}: counts to {count}, but {path} has {len(found)} objects and "
+                            f"there is no SegmentationClass/{drawn.name} to say the classes")
+        return self._labels(path, found[:count])
+
+    def _labels(self, path: Path, found: Sequence[str]) -> np.ndarray:
+        unknown = [name for name in found if name not in self.classes[1:]]
+        if unknown:
+            raise DataError(f'{path}: class "{unknown[0]}" is not one of '
+                            f"{', '.join(self.classes[1:])}; classes of your own go into "
+                            f"{self.folder / 'classes.txt'}, one a line")
+        return np.array([self.classes.index(name) for name in found], int)
+
+
+def _list_file(folder: Path, split: str, masks: bool) -> Path:
+    """The list of a split: where masks are wanted that of Segmentation, if there is one."""
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; a VOC folder holds JPEGImages/, Annotations/ "
+                        "and ImageSets/Main/")
+    kinds = ("Segmentation", "Main") if masks else ("Main", "Segmentation")
+    places = [folder / "ImageSets" / kind / f"{split}.txt" for kind in kinds]
+    found = [place for place in places if place.is_file()]
+    if not found:
+        have = sorted({place.stem for place in folder.glob("ImageSets/*/*.txt")
+                       if "_" not in place.stem})
+        raise DataError(f"{places[0]}: no such list; there are: {', '.join(have) or 'none at all'}")
+    return found[0]
+
+
+def _parse(path: Path) -> ElementTree.Element:
+    if not path.is_file():
+        raise DataError(f"{path}: no such annotation file")
+    try:
+        return ElementTree.parse(path).getroot()
+    except ElementTree.ParseError as error:
+        raise DataError(f"{path}: not readable XML ({error})") from error
+
+
+def _size(path: Path, root: ElementTree.Element) -> tuple[int, int] | None:
+    """(height, width), where the file says it."""
+    size = root.find("size")
+    if size is None:
+        return None
+    return int(_number(path, size, "height")), int(_number(path, size, "width"))
+
+
+def _box(path: Path, number: int, found: ElementTree.Element) -> list[float]:
+    corners = found.find("bndbox")
+    if corners is None:
+        raise DataError(f"{path}: object {number} has no bndbox")
+    return [_number(path, corners, key) - 1 for key in ("xmin", "ymin", "xmax", "ymax")]
+
+
+def _number(path: Path, parent: ElementTree.Element, key: str) -> float:
+    text = _text(path, parent, key)
+    try:
+        return float(text)
+    except ValueError:
+        raise DataError(f"{path}: {key} must be a number, got {text!r}") from None
+
+
+def _text(path: Path, parent: ElementTree.Element, key: str) -> str:
+    text = parent.findtext(key)
+    if text is None:
+        raise DataError(f"{path}: <{parent.tag}> lacks <{key}>")
+    return text.strip()
+
+
+def _read_map(path: Path) -> np.ndarray:
+    """(H, W) int: grey values, or the indices into the file's palette."""
+    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    if pixels is None:
+        raise DataError(f"{path}: not a decodable image")
+    if pixels.ndim == 2:
+        return pixels.astype(int)
+    palette = _palette(path)
+    if palette is None:
+        raise DataError(f"{path}: has colours, but no palette to look them up in; write instance "
+                        "numbers as a grey or palette PNG")
+    # cv2 turns indices into colours
+    colours, first = np.unique(_packed(palette), return_index=True)
+    return first[np.searchsorted(colours, _packed(pixels[..., 2::-1]))]
+
+
+def _packed(colours: np.ndarray) -> np.ndarray:
+    """(...,) one number for each R, G, B (..., 3)."""
+    return colours.astype(int) @ (1 << 16, 1 << 8, 1)
+
+
+def _palette(path: Path) -> np.ndarray | None:
+    """(n, 3) uint8 R, G, B of a PNG file; None if it has none."""
+    content, place = path.read_bytes(), 8                   # after the signature
+    while place + 8 <= len(content):
+        length, kind = struct.unpack_from(">I4s", content, place)
+        if kind == b"PLTE":
+            return np.frombuffer(content, np.uint8, length, place + 8).reshape(-1, 3)
+        place += length + 12                                # length, kind, data, checksum
+    return None
+
+
+def _most_frequent(owner: np.ndarray, classes: np.ndarray, path: Path) -> np.ndarray:
+    """(n,) class of each instance in owner (H, W): the one most of its pixels have in `classes`."""
+    if classes.shape != owner.shape:
+        raise DataError(f"{path}: {classes.shape[1]} x {classes.shape[0]} pixels, the instances "
+                        f"have {owner.shape[1]} x {owner.shape[0]}")
+    counts = np.zeros((owner.max() + 1, 256), int)
+    np.add.at(counts, (owner.ravel(), classes.ravel()), 1)
+    counts[:, [0, VOID]] = 0
+    return counts[1:].argmax(axis=1)

@@ -1,0 +1,81 @@
+"""What made a results file: nets, weights, settings and data set, by content and not by name.
+
+Two runs with the same origin give the same results; a file of another origin is never taken for
+them.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+# Settings that change what a test finds.
+SETTINGS = ("TEST", "COMPAT.BRIDGE_TEST_CLASS", "BINARIZE_THRESH", "MASK_SIZE", "PIXEL_MEANS",
+            "ANCHOR_SCALES", "ANCHOR_RATIOS", "USE_GPU_NMS")
+
+
+def origin(prototxts: Sequence[str | Path], weights: Sequence[str | Path], cfg, dataset,
+           task: str, proposals: str | Path | None = None) -> dict[str, object]:
+    """JSON-ready: one dictionary a net, the settings, the data set, the task."""
+    models = [{"prototxt": str(p), "prototxt_sha256": file_hash(p),
+               "weights": str(w), "weights_sha256": file_hash(w)}
+              for p, w in zip(prototxts, weights, strict=True)]
+    found = {"task": task, "models": models, "settings": settings(cfg), **data_origin(dataset)}
+    return found | ({"proposals": str(proposals)} if proposals else {})
+
+
+def settings(cfg) -> dict[str, object]:
+    """The values of SETTINGS as JSON gives them back."""
+    picked = {}
+    for key in SETTINGS:
+        value = cfg
+        for part in key.split("."):
+            value = value[part]
+        picked[key] = copy.deepcopy(dict(value)) if isinstance(value, Mapping) else value
+    return json.loads(json.dumps(picked, default=lambda array: np.asarray(array).tolist()))
+
+
+def data_origin(dataset) -> dict[str, object]:
+    """Name and number of images for people, a hash of classes and image names for comparison."""
+    content = json.dumps([list(dataset.classes), list(map(str, dataset.names))])
+    return {"imdb": dataset.name, "images": len(dataset),
+            "images_sha256": hashlib.sha256(content.encode()).hexdigest()}
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            found.update(block)
+    return found.hexdigest()
+
+
+def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:
+    """What differs, a line each; paths and the data set's name may."""
+    first, second = (dict(_leaves(_compared(each))) for each in (one, other))
+    return [f"{key}: {first.get(key, 'not recorded')} there, {second.get(key, 'none')} here"
+            for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
+
+
+def _compared(about: Mapping[str, object]) -> dict[str, object]:
+    models = [{key: model[key] for key in ("prototxt_sha256", "weights_sha256")}
+              for model in about.get("models", ())]
+    rest = {key: about.get(key) for key in ("task", "settings", "images_sha256", "proposals")}
+    return {**rest, "models": models}
+
+
+def _leaves(tree: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    if isinstance(tree, Mapping):
+        for key, value in tree.items():
+            yield from _leaves(value, f"{prefix}.{key}".lstrip("."))
+    elif isinstance(tree, list) and any(isinstance(each, Mapping) for each in tree):
+        for number, value in enumerate(tree, 1):
+            yield from _leaves(value, f"{prefix}[{number}]")
+    else:
+        yield prefix, tree

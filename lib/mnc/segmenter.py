@@ -1,0 +1,176 @@
+"""Instances of images in a few lines of Python.
+
+    from mnc import Segmenter
+
+    segment = Segmenter("models/VGG16/mnc_5stage/test.prototxt", "mnc_model.caffemodel.h5")
+    for instance in segment("street.jpg"):
+        print(instance.name, instance.score, instance.box, instance.mask.sum())
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mnc.config import cfg, changes_in_file, overridden
+from mnc.data.dataset import DataError
+from mnc.data.images import read_image
+from mnc.demo import class_names, images_in
+from mnc.inference import Instances, load_net, segment_image
+from mnc.visualisation import draw_instances, paint
+
+Image = np.ndarray | str | os.PathLike
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One object seen in an image of H x W pixels."""
+
+    mask: np.ndarray        # (H, W) bool: the pixels it covers
+    box: np.ndarray         # (4,) float: x1, y1, x2, y2 in pixels, inclusive, from 0
+    label: int              # 1..K-1
+    score: float            # 0..1
+    name: str               # of the label
+
+
+class Segmenter:
+    """A test net with its weights and settings, as a function from an image to its instances.
+
+    net: path of a test.prototxt, or a name such as "VGG16" for models/NAME/mnc_5stage.
+    weights: its weight file. Several of both (lists; one net may serve several files) make an
+    ensemble: its members' results are voted on together.
+    config: a configuration file, by default experiments/cfgs/NET/TASK.yml for
+    models/NET/TASK/test.prototxt where there is one. settings: single keys over that, such as
+    {"TEST.SCALES": (480, 600), "TEST.USE_FLIPPED": True}. Both are this object's own: the global
+    cfg stays as it is, and segmenters of different settings work side by side.
+    classes: names of the classes without the background; by default those of the data set with
+    as many (VOC's twenty, the scenes' five), else "class 1" and so on.
+    score: least score of an instance that is returned.
+
+    Computes where caffe.set_mode_cpu / set_mode_gpu say at its making. One thread at a time.
+    """
+
+    def __init__(self, net: str | os.PathLike | Sequence, weights: str | os.PathLike | Sequence, *,
+                 config: str | os.PathLike | None = None,
+                 settings: Mapping[str, object] | None = None,
+                 classes: Sequence[str] | None = None, score: float = 0.5) -> None:
+        files = [weights] if isinstance(weights, (str, os.PathLike)) else list(weights)
+        nets = [net] if isinstance(net, (str, os.PathLike)) else list(net)
+        nets = [prototxt_of(each) for each in (nets * len(files) if len(nets) == 1 else nets)]
+        if len(nets) != len(files):
+            raise ValueError(f"{len(files)} weight files need one net or as many, got {len(nets)}")
+        config = config or configuration_of(nets[0])
+        changes = {**(changes_in_file(config) if config else {}), **(settings or {})}
+        with overridden(changes):
+            self.nets = [load_net(path, file) for path, file in zip(nets, files)]
+            self.cfg = copy.deepcopy(cfg)
+        self.score = score
+        number = self.nets[0].blobs["seg_cls_prob"].shape[1]
+        self.classes = names_for(number, classes)
+
+    def __call__(self, image: Image) -> list[Instance]:
+        """Instances of one image, best score first.
+
+        image: (H, W, 3) uint8 in BGR order as OpenCV gives it, (H, W) grey, or the path of a file.
+        """
+        pixels = as_bgr(image)
+        height, width = pixels.shape[:2]
+        found = self.instances(pixels)
+        return [Instance(self._mask(found, n, height, width), found.boxes[n, :4].astype(float),
+                         int(found.labels[n]), float(found.boxes[n, 4]),
+                         self.classes[found.labels[n]]) for n in range(len(found))]
+
+    def instances(self, image: Image) -> Instances:
+        """The same as arrays: boxes (N, 5), masks (N, S, S) over the boxes, labels (N,)."""
+        detections = segment_image(self.nets, as_bgr(image), self.cfg)
+        return Instances.from_detections(detections, self.score)
+
+    def batch(self, images: Iterable[Image]) -> list[list[Instance]]:
+        """Instances of each of several images, of any sizes."""
+        return [self(image) for image in images]
+
+    def folder(self, folder: str | os.PathLike) -> Iterator[tuple[Path, list[Instance]]]:
+        """(file, instances) of each image in a folder, by name, as they are found."""
+        paths = images_in(Path(folder))
+        if not paths:
+            raise DataError(f"no image in {folder}")
+        return ((path, self(path)) for path in paths)
+
+    def video(self, source: str | os.PathLike | int, *,
+              every: int = 1) -> Iterator[tuple[int, np.ndarray, list[Instance]]]:
+        """(number, frame (H, W, 3) BGR, instances) of every so many frames, from frame 0.
+
+        source: a video file that OpenCV can read, or the number of a camera.
+        """
+        capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
+        if not capture.isOpened():
+            capture.release()
+            raise DataError(f"{source}: OpenCV cannot open this video")
+        return self._frames(capture, every)
+
+    def _frames(self, capture,
+                every: int) -> Iterator[tuple[int, np.ndarray, list[Instance]]]:
+        try:
+            number = 0
+            while capture.grab():
+                if number % every == 0:
+                    _, frame = capture.retrieve()
+                    yield number, frame, self(frame)
+                number += 1
+        finally:
+            capture.release()
+
+    def draw(self, image: Image) -> np.ndarray:
+        """The image (BGR, enlarged if small) with masks, boxes, names and scores."""
+        pixels = as_bgr(image)
+        return draw_instances(pixels, self.instances(pixels), self.classes,
+                              self.cfg.BINARIZE_THRESH)
+
+    def _mask(self, found: Instances, n: int, height: int, width: int) -> np.ndarray:
+        painted, _ = paint(found.boxes[n:n + 1], found.masks[n:n + 1], [1], width, height,
+                           self.cfg.BINARIZE_THRESH)
+        return painted > 0
+
+
+def prototxt_of(net: str | os.PathLike) -> Path:
+    """The path itself, or models/NAME/mnc_5stage/test.prototxt for a bare name."""
+    path = Path(net)
+    if path.suffix or path.exists():
+        return path
+    named = Path(cfg.ROOT_DIR) / "models" / path / "mnc_5stage" / "test.prototxt"
+    if not named.exists():
+        raise DataError(f"{net}: no such prototxt, nor a net of that name at {named}")
+    return named
+
+
+def configuration_of(prototxt: Path) -> Path | None:
+    """experiments/cfgs/NET/TASK.yml for models/NET/TASK/test.prototxt, where it exists."""
+    folder = prototxt.resolve().parent
+    path = folder.parents[2] / "experiments" / "cfgs" / folder.parent.name / f"{folder.name}.yml"
+    return path if path.exists() else None
+
+
+def names_for(number: int, classes: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of so many classes, the background's first."""
+    if classes is None:
+        return class_names(number)
+    if len(classes) != number - 1:
+        raise ValueError(f"{len(classes)} class names for a net of {number - 1} classes besides "
+                         "the background")
+    return ("__background__", *classes)
+
+
+def as_bgr(image: Image) -> np.ndarray:
+    """(H, W, 3) uint8 BGR of a file, or of an array that is that or grey."""
+    if not isinstance(image, np.ndarray):
+        return read_image(image)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+        raise ValueError(f"an image must be (H, W, 3) BGR or (H, W) grey, uint8; got "
+                         f"{image.shape} {image.dtype}")
+    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image

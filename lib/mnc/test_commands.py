@@ -1,0 +1,194 @@
+"""`mnc test` and `mnc evaluate`: run nets on a data set, measure what is found, write it."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mnc import coco_results, curve_plots, result_files, results, saved_results, visualisation
+from mnc.cfm import ProposalFolder
+from mnc.config import ConfigError, cfg, get_output_dir
+from mnc.data import get_dataset
+from mnc.inference import TASKS, Instances, load_net, test_dataset
+from mnc.origin import differences, origin
+from mnc.saved_results import METRICS, Saved
+from mnc.training import check_net
+
+Models = list[tuple[str, str]]              # prototxt, weights
+
+
+# --- test ----------------------------------------------------------------------------------------
+
+def run_test(args: argparse.Namespace) -> int:
+    """test a net, or several together, on a data set"""
+    dataset = get_dataset(args.imdb)
+    models = paired(args.prototxt, args.caffemodel)
+    for prototxt, weights in models:
+        check_net(prototxt, dataset.classes)
+        if args.wait:
+            wait_for(weights)
+    nets = [load_net(prototxt, weights) for prototxt, weights in models]
+    output = Path(args.out or get_output_dir(folder_name(args.imdb),
+                                             "+".join(net.name for net in nets)))
+    output.mkdir(parents=True, exist_ok=True)
+    proposals = proposal_folder(args.imdb, args.proposals) if args.task == "cfm" else None
+    about = origin(*zip(*models), cfg, dataset, args.task, proposals)
+    path = output / f"detections_{args.task}.npz"
+    detections = reusable(path, dataset, about) if args.reuse else None
+    if detections is None:
+        source = ProposalFolder(proposals, dataset) if proposals else None
+        detections = test_dataset(nets, dataset, cfg, args.task, source)
+        results.save_detections(path, dataset, detections, about)
+    if args.task == "vis_seg":
+        draw_dataset(output / "pictures", dataset, detections)
+    report(output, dataset, Saved(detections, args.task, None, about), args,
+           weights=" + ".join(weights for _, weights in models))
+    return 0
+
+
+def paired(prototxts: Sequence[str], weights: Sequence[str]) -> Models:
+    """Weight files with their prototxts; a single prototxt serves all."""
+    if len(prototxts) == 1:
+        prototxts = list(prototxts) * len(weights)
+    if len(prototxts) != len(weights):
+        raise ConfigError(f"{len(weights)} weight files (--net) need one --def or as many, got "
+                          f"{len(prototxts)}")
+    return list(zip(prototxts, weights))
+
+
+def folder_name(imdb: str) -> str:
+    """The name of a data set as a folder: sbd:data/mine:train is sbd_data_mine_train."""
+    return re.sub(r"[^\w.+-]+", "_", imdb)
+
+
+def proposal_folder(imdb: str, given: str | None) -> Path:
+    """DATA_DIR/cache/IMDB_mcg_maskdb unless another is given."""
+    return Path(given or Path(cfg.DATA_DIR) / "cache" / f"{folder_name(imdb)}_mcg_maskdb")
+
+
+def reusable(path: Path, dataset, about: dict) -> results.SetDetections | None:
+    """The detections in a file if nothing differs from what made them; else why not, and None."""
+    if not path.exists():
+        return None
+    different = differences(results.about_detections(path), about)
+    if different:
+        print(f"{path} is not reused, it was made otherwise:\n  " + "\n  ".join(different))
+        return None
+    print(f"{path} is reused: same nets, settings and images", flush=True)
+    return results.load_detections(path)[0]
+
+
+def wait_for(path: str) -> str:
+    """Return once the file exists."""
+    while not Path(path).exists():
+        print(f"Waiting for {path} to exist...", flush=True)
+        time.sleep(10)
+    return path
+
+
+def draw_dataset(folder: Path, dataset, detections: results.SetDetections,
+                 score: float = 0.5) -> None:
+    for i, name in enumerate(dataset.names):
+        found = Instances.from_detections([per_image[i] for per_image in detections], score)
+        picture = visualisation.draw_instances(dataset.image(i), found, dataset.classes,
+                                               cfg.BINARIZE_THRESH)
+        visualisation.write_image(folder / f"{name}.png", picture)
+
+
+def add_test_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--def", dest="prototxt", required=True, action="append", metavar="FILE",
+                   help="test.prototxt")
+    p.add_argument("--net", dest="caffemodel", required=True, action="append", metavar="FILE",
+                   help="weights; --net again (and --def again, if it is another net) adds a model "
+                        "whose results are voted on together with the first's")
+    p.add_argument("--task", choices=TASKS, default="seg",
+                   help="seg: instances; det: boxes; cfm: instances from proposals; vis_seg: "
+                        "instances, with pictures of them (default %(default)s)")
+    p.add_argument("--proposals", metavar="DIR",
+                   help="with --task cfm: NAME.mat of each image "
+                        "(default: DATA_DIR/cache/IMDB_mcg_maskdb)")
+    p.add_argument("--wait", action="store_true", help="wait until the weight file exists")
+    p.add_argument("--comp", action="store_true",
+                   help="competition mode: no effect here, results are always kept")
+    p.add_argument("--reuse", action="store_true",
+                   help="take the detections of an earlier run if nets, settings and images are "
+                        "the same")
+    _add_report_arguments(p)
+    p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB/NET")
+
+
+# --- evaluate ------------------------------------------------------------------------------------
+
+def run_evaluate(args: argparse.Namespace) -> int:
+    """measure saved results again: of `mnc test`, or COCO result files of any system"""
+    dataset = get_dataset(args.imdb)
+    saved = saved_results.load(args.results, dataset)
+    if args.task:
+        saved = Saved(saved.detections, args.task, saved.entries, saved.about)
+    output = Path(args.out or Path(args.results).parent / f"{Path(args.results).stem}_evaluated")
+    output.mkdir(parents=True, exist_ok=True)
+    report(output, dataset, saved, args, results=str(args.results))
+    return 0
+
+
+def add_evaluate_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("results", metavar="RESULTS", help="detections_*.npz, or a COCO result .json")
+    p.add_argument("--task", choices=("seg", "det"),
+                   help="measure instances or boxes (default: what the file holds)")
+    _add_report_arguments(p)
+    p.add_argument("--out", metavar="DIR", help="default: RESULTS_evaluated beside RESULTS")
+
+
+# --- both ----------------------------------------------------------------------------------------
+
+def report(output: Path, dataset, saved: Saved, args: argparse.Namespace, **about: object) -> None:
+    """Figures to the screen and to OUTPUT/metrics_TASK.json, and the files asked for."""
+    metrics = saved_results.figures_of(saved, dataset, cfg.BINARIZE_THRESH, args.metrics,
+                                       eleven_point=not args.area)
+    results.save_metrics(output / f"metrics_{saved.task}.json", metrics, **about, imdb=args.imdb,
+                         images=len(dataset), task=saved.task,
+                         ap="area" if args.area else "11 points", origin=dict(saved.about))
+    for form in args.write:
+        WRITERS[form](output, dataset, saved, args)
+    print(results.table(metrics))
+    print(f"Results saved to {output}", flush=True)
+
+
+def _write_coco(output: Path, dataset, saved: Saved, args: argparse.Namespace) -> None:
+    coco_results.write_results(output / f"coco_{saved.task}.json", dataset, saved.detections,
+                               cfg.BINARIZE_THRESH)
+
+
+def _write_voc(output: Path, dataset, saved: Saved, args: argparse.Namespace) -> None:
+    result_files.write_voc_det(output / "voc_det", dataset, saved.detections)
+
+
+def _write_pictures(output: Path, dataset, saved: Saved, args: argparse.Namespace) -> None:
+    result_files.write_instance_pictures(output / "SegInst", dataset, saved.detections,
+                                         cfg.BINARIZE_THRESH)
+
+
+def _write_curves(output: Path, dataset, saved: Saved, args: argparse.Namespace) -> None:
+    curves = results.curves_of(dataset, saved.detections, saved.task, cfg.BINARIZE_THRESH)
+    for kind, thresholds in (("r", results.VOLUME), ("b", (0.5,))):
+        if kind in curves:
+            curve_plots.draw_curves(output / f"curves_{kind}.png", curves[kind], thresholds,
+                                    (0.5, 0.7), eleven_point=not args.area)
+
+
+WRITERS: dict[str, Callable[[Path, object, Saved, argparse.Namespace], None]] = {
+    "coco": _write_coco, "voc": _write_voc, "seginst": _write_pictures, "curves": _write_curves}
+
+
+def _add_report_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
+    p.add_argument("--metrics", nargs="+", choices=METRICS, default=["voc"],
+                   help="PASCAL's and SBD's figures, or COCO's (default: voc)")
+    p.add_argument("--area", action="store_true",
+                   help="AP is the area under the curve, not the mean at 11 points of recall")
+    p.add_argument("--write", nargs="+", choices=WRITERS, default=[],
+                   help="further files: COCO's result json, VOC's det files, SegInst PNGs, "
+                        "precision-recall curves")

@@ -1,0 +1,95 @@
+"""What the data layers share: the order in which training images come."""
+
+from __future__ import annotations
+
+import json
+
+import caffe
+import numpy as np
+from caffe.engine.errors import LayerError
+
+from mnc.config import cfg
+from mnc.data.dataset import DataError
+from mnc.data.roidb import Entry
+
+
+class ImageOrder(caffe.Layer):
+    """A data layer that draws one image a forward, in the order of a permutation.
+
+    A permutation is drawn anew when one is used up but for its last entry (as in the public code).
+    All draws are numpy's global ones. Subclasses say in `permutation` how.
+    """
+
+    def begin(self, num_classes: int | None, top: list, names: list[str]) -> None:
+        """To be called in setup: what every data layer checks and reads of cfg."""
+        self._num_classes, self._names = num_classes, names
+        self._pixel_means = cfg.PIXEL_MEANS
+        self._scales, self._max_size = cfg.TRAIN.SCALES, cfg.TRAIN.MAX_SIZE
+        self._group = cfg.TRAIN.ASPECT_GROUPING
+        self._roidb: list[Entry] | None = None
+        if cfg.TRAIN.IMS_PER_BATCH != 1:
+            raise LayerError(f"{self.title}: TRAIN.IMS_PER_BATCH is {cfg.TRAIN.IMS_PER_BATCH}, but "
+                             f"{type(self).__name__} gives one image at a time; raise the solver's "
+                             "iter_size")
+        if len(top) != len(names):
+            raise LayerError(f"{self.title}: {type(self).__name__} with MNC_MODE {cfg.MNC_MODE} "
+                             f"has {len(names)} tops ({', '.join(names)}), got {len(top)}")
+
+    def take_roidb(self, roidb: list[Entry]) -> None:
+        """Check the entries and draw a permutation of them."""
+        if not roidb:
+            raise DataError("the roidb is empty: no image with an instance to train on")
+        largest = max(int(entry["gt_classes"].max()) for entry in roidb)
+        if self._num_classes is not None and largest >= self._num_classes:
+            raise LayerError(f"{self.title}: the data has class {largest}, but num_classes is "
+                             f"{self._num_classes} (background included); make a net for the "
+                             "classes of this data set")
+        self._roidb = roidb
+        self._shuffle()
+
+    def permutation(self) -> np.ndarray:
+        """All indices of the roidb in a new random order."""
+        raise NotImplementedError
+
+    def draw(self) -> tuple[int, int]:
+        """(index of the next image, its short side)"""
+        index = self._next_index()
+        return index, self._scales[np.random.randint(0, high=len(self._scales), size=1)[0]]
+
+    def reshape(self, bottom: list, top: list) -> None:
+        """Tops take their shapes in forward, with the image."""
+
+    def backward(self, top: list, propagate_down: list, bottom: list) -> None:
+        """Data has no gradient."""
+
+    def snapshot_state(self) -> bytes:
+        """The place in the order of the images; a solver's snapshot keeps it."""
+        return json.dumps({"order": self._perm.tolist(), "next": self._cur}).encode()
+
+    def restore_state(self, state: bytes) -> None:
+        """Go on from `snapshot_state`, with the same data bases."""
+        saved, have = json.loads(state), len(self._roidb or [])
+        if len(saved["order"]) != have:
+            raise DataError(f"the snapshot was taken with {len(saved['order'])} entries, the roidb "
+                            f"has {have}: training can only be resumed on the same data")
+        self._perm, self._cur = np.array(saved["order"], int), saved["next"]
+
+    def _next_index(self) -> int:
+        if self._cur + 1 >= len(self._perm):
+            self._shuffle()
+        self._cur += 1
+        return int(self._perm[self._cur - 1])
+
+    def _shuffle(self) -> None:
+        self._perm, self._cur = self.permutation(), 0
+
+
+def shuffled_pairs(order: np.ndarray) -> np.ndarray:
+    """Neighbours paired, the pairs in random order.
+
+    Of an odd number the last has no partner and goes first: the end of a permutation is never used.
+    """
+    even = len(order) // 2 * 2
+    alone, paired = order[even:], order[:even].reshape(-1, 2)
+    pairs = paired[np.random.permutation(np.arange(len(paired)))]
+    return np.hstack((alone, pairs.ravel())).astype(int)

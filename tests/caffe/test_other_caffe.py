@@ -1,0 +1,47 @@
+"""Another caffe in the environment: named, and its messages not mixed with ours."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import caffe
+from caffe.engine import other_caffe
+
+OWN = Path(caffe.__file__).parent
+
+
+def test_another_caffe_on_the_path_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "caffe").mkdir()
+    (tmp_path / "caffe/__init__.py").write_text("from ._caffe import Net")
+    monkeypatch.syspath_prepend(tmp_path)
+    other_caffe.warn()
+    line = capsys.readouterr().err
+    assert f"another caffe on the Python path, {tmp_path.resolve()}/caffe" in line
+    assert str(OWN.resolve()) in line
+
+
+def test_by_itself_nothing_is_said(tmp_path, monkeypatch, capsys):
+    (tmp_path / "caffe").mkdir()                                # no package: data of some project
+    monkeypatch.syspath_prepend(tmp_path)
+    other_caffe.warn()
+    assert other_caffe.others() == [] and capsys.readouterr().err == ""
+
+
+def test_a_second_copy_of_the_messages_is_named(tmp_path):
+    """In a process of its own, with the package but without what its __init__ imports."""
+    code = f"""
+import sys, types
+from google.protobuf import descriptor_pb2, descriptor_pool
+file = descriptor_pb2.FileDescriptorProto(name="caffe.proto", package="caffe")
+file.message_type.add(name="Datum")
+module = types.ModuleType("old_caffe_pb2")
+module.__file__ = {str(tmp_path / "old_caffe_pb2.py")!r}
+module.DESCRIPTOR = descriptor_pool.Default().AddSerializedFile(file.SerializeToString())
+sys.modules["old_caffe_pb2"] = module
+sys.modules["caffe"] = types.ModuleType("caffe")
+sys.modules["caffe"].__path__ = [{str(OWN)!r}]
+import caffe.proto
+"""
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    assert "ImportError: another copy of Caffe's messages is loaded" in done.stderr
+    assert "old_caffe_pb2.py" in done.stderr

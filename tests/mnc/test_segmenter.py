@@ -1,0 +1,156 @@
+"""The Python interface: from an image, a folder or a video to instances."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import caffe
+import cv2
+import numpy as np
+import pytest
+
+import mnc
+from mnc import Instance, Segmenter
+from mnc.config import cfg
+from mnc.data import DataError
+from mnc.data.images import read_image
+from mnc.inference import segment_image
+
+SETTINGS = {"TEST.RPN_POST_NMS_TOP_N": 12}
+
+
+@pytest.fixture(scope="module")
+def weights(tiny_model, tmp_path_factory):
+    caffe.set_random_seed(3)
+    path = tmp_path_factory.mktemp("weights") / "tiny_iter_5.caffemodel.h5"
+    caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN).save_hdf5(str(path))
+    return path
+
+
+@pytest.fixture
+def segmenter(tiny_model, weights, mini_yml):
+    return Segmenter(tiny_model / "test.prototxt", weights, config=mini_yml, settings=SETTINGS,
+                     score=0.0)
+
+
+@pytest.fixture(scope="session")
+def mini_yml():
+    from conftest import ROOT
+
+    return ROOT / "experiments/cfgs/Mini/mnc_5stage.yml"
+
+
+def image_of(folder, n=0):
+    return sorted((folder / "img").glob("*.jpg"))[n]
+
+
+def test_instances_of_an_image(segmenter, tiny_scenes):
+    path = image_of(tiny_scenes)
+    pixels = read_image(path)
+    found = segmenter(path)
+    assert found and all(isinstance(each, Instance) for each in found)
+    for each in found:
+        assert each.mask.shape == pixels.shape[:2] and each.mask.dtype == bool
+        assert each.box.shape == (4,) and 1 <= each.label <= 5 and 0 <= each.score <= 1
+        assert each.name == segmenter.classes[each.label]
+        ys, xs = np.nonzero(each.mask)
+        x1, y1, x2, y2 = np.round(each.box)
+        assert not len(xs) or (xs.min() >= x1 and xs.max() <= x2
+                               and ys.min() >= y1 and ys.max() <= y2)
+    assert [each.score for each in found] == sorted((e.score for e in found), reverse=True)
+    assert [e.score for e in segmenter(pixels)] == [e.score for e in found]   # array as the file
+
+
+def test_settings_are_its_own(segmenter, tiny_scenes):
+    assert segmenter.cfg.TEST.RPN_POST_NMS_TOP_N == 12 and segmenter.cfg.TEST.SCALES == (200,)
+    assert cfg.TEST.RPN_POST_NMS_TOP_N == 300 and cfg.TEST.SCALES == (600,)
+    pixels = read_image(image_of(tiny_scenes))
+    direct = segment_image(segmenter.nets, pixels, segmenter.cfg)
+    assert len(segmenter.instances(pixels)) == sum(len(boxes) for boxes, _ in direct)
+
+
+def test_the_least_score(segmenter, tiny_scenes):
+    everything = segmenter(image_of(tiny_scenes))
+    segmenter.score = everything[1].score
+    assert len(segmenter(image_of(tiny_scenes))) < len(everything) or len(everything) == 2
+
+
+def test_batch_and_folder(segmenter, tiny_scenes, tmp_path):
+    paths = [image_of(tiny_scenes, n) for n in (0, 1)]
+    found = segmenter.batch(paths)
+    for path in paths:
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "notes.txt").write_text("not an image")
+    listed = list(segmenter.folder(tmp_path))
+    assert [path.name for path, _ in listed] == [path.name for path in paths]
+    assert [[e.score for e in each] for _, each in listed] == [[e.score for e in each]
+                                                               for each in found]
+    with pytest.raises(DataError, match="no image in"):
+        segmenter.folder(tiny_scenes / "inst")
+
+
+def test_video(segmenter, tiny_scenes, tmp_path):
+    frames = [cv2.resize(read_image(image_of(tiny_scenes, n)), (160, 120)) for n in range(3)]
+    path = tmp_path / "scenes.avi"
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 5, (160, 120))
+    for frame in frames:
+        writer.write(frame)
+    writer.release()
+    seen = list(segmenter.video(path, every=2))
+    assert [number for number, _, _ in seen] == [0, 2]
+    assert all(frame.shape == (120, 160, 3) for _, frame, _ in seen)
+    with pytest.raises(DataError, match="cannot open"):
+        segmenter.video(tmp_path / "none.avi")
+
+
+def test_an_ensemble(tiny_model, weights, mini_yml, tiny_scenes):
+    alone = Segmenter(tiny_model / "test.prototxt", weights, config=mini_yml, settings=SETTINGS,
+                      score=0.0)
+    twice = Segmenter(tiny_model / "test.prototxt", [weights, weights], config=mini_yml,
+                      settings=SETTINGS, score=0.0)
+    one, two = alone(image_of(tiny_scenes)), twice(image_of(tiny_scenes))
+    assert [e.score for e in one] == [e.score for e in two]         # the same votes, twice
+    np.testing.assert_allclose(one[0].box, two[0].box)
+    with pytest.raises(ValueError, match="2 weight files need one net or as many, got 3"):
+        Segmenter([tiny_model / "test.prototxt"] * 3, [weights] * 2)
+
+
+def test_grey_images_and_wrong_ones(segmenter):
+    grey = np.full((60, 80), 90, np.uint8)
+    assert all(each.mask.shape == (60, 80) for each in segmenter(grey))
+    with pytest.raises(ValueError, match=r"uint8; got \(60, 80\) float64"):
+        segmenter(grey / 255)
+    with pytest.raises(DataError, match="no such image"):
+        segmenter("none.jpg")
+
+
+def test_class_names(tiny_model, weights, mini_yml):
+    names = ["a", "b", "c", "d", "e"]
+    given = Segmenter(tiny_model / "test.prototxt", weights, config=mini_yml, classes=names)
+    assert given.classes == ("__background__", *names)
+    with pytest.raises(ValueError, match="1 class names for a net of 5"):
+        Segmenter(tiny_model / "test.prototxt", weights, config=mini_yml, classes=["a"])
+
+
+def test_nets_by_name():
+    from mnc.segmenter import configuration_of, prototxt_of
+
+    path = prototxt_of("Mini")
+    assert path.parts[-4:] == ("models", "Mini", "mnc_5stage", "test.prototxt")
+    assert configuration_of(path).parts[-2:] == ("Mini", "mnc_5stage.yml")
+    with pytest.raises(DataError, match="nor a net of that name"):
+        prototxt_of("Maxi")
+
+
+def test_a_drawn_picture(segmenter, tiny_scenes):
+    assert segmenter.draw(image_of(tiny_scenes)).shape[2] == 3
+
+
+def test_importing_mnc_is_light():
+    code = "import sys, mnc; print('torch' in sys.modules, 'cv2' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                          env={"PYTHONPATH": str(next(iter(mnc.__path__)) + "/..")})
+    assert done.stdout.split() == ["False", "False"]
+    with pytest.raises(AttributeError, match="has no attribute 'Segmentor'"):
+        mnc.Segmentor

@@ -1,0 +1,109 @@
+"""The wheel: built from the checkout, installed elsewhere, it has all that a user needs."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE", "caffe-mnc/python", "lib")
+
+NET = """
+layer { name: "data" type: "Input" top: "scores" input_param { shape { dim: 1 dim: 18 dim: 2 dim: 3 } } }
+layer { name: "data2" type: "Input" top: "deltas" input_param { shape { dim: 1 dim: 36 dim: 2 dim: 3 } } }
+layer { name: "info" type: "Input" top: "im_info" input_param { shape { dim: 1 dim: 3 } } }
+layer { name: "proposal" type: "Python" bottom: "scores" bottom: "deltas" bottom: "im_info" top: "rois"
+  python_param { module: "pylayer.proposal_layer" layer: "ProposalLayer" param_str: "'feat_stride': 16" } }
+"""
+TRAINED = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 3 dim: 5 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "data" top: "ip" inner_product_param { num_output: 5 } }
+layer { name: "loss" type: "EuclideanLoss" bottom: "ip" bottom: "data" top: "loss" }
+"""
+SOLVER = 'net: "net.prototxt" base_lr: 0.1 lr_policy: "fixed" max_iter: 2 snapshot_prefix: "elsewhere"'
+CHECK = """
+import sys, caffe, mnc
+from pathlib import Path
+net = caffe.Net("net.prototxt", caffe.TEST)
+net.blobs["im_info"].data[...] = 32, 48, 1
+net.forward()
+assert net.blobs["rois"].shape[1] == 5
+for package in (caffe, mnc, sys.modules["pylayer"]):
+    print(Path(package.__path__[0]).resolve().parent)
+"""
+
+
+def run(*argv: str, cwd: Path, **env: str) -> str:
+    done = subprocess.run([sys.executable, *argv], cwd=cwd, capture_output=True, text=True,
+                          timeout=300, env={**os.environ, "PYTHONPATH": "", **env})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory) -> Path:
+    """Built from a copy of the sources, so that the checkout stays clean."""
+    pytest.importorskip("setuptools", "77")
+    copy, out = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("wheel")
+    for name in SOURCES:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif source.exists():
+            shutil.copy(source, copy / name)
+    run("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(out),
+        str(copy), cwd=out)
+    found, = out.glob("*.whl")
+    return found
+
+
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory) -> Path:
+    target = tmp_path_factory.mktemp("installed")
+    run("-m", "pip", "install", "--no-deps", "--no-index", "-q", "--target", str(target),
+        str(wheel), cwd=target)
+    return target
+
+
+def test_every_module_is_in_the_wheel(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+    for folder in ("caffe-mnc/python", "lib"):
+        here = {path.relative_to(ROOT / folder).as_posix() for path in (ROOT / folder).rglob("*.py")}
+        assert here <= inside, sorted(here - inside)
+    assert "caffe/proto/caffe.proto" in inside
+    assert not [name for name in inside if name.startswith(("tests", "tools"))]
+
+
+def test_nets_with_pylayers_run_elsewhere(installed, tmp_path):
+    (tmp_path / "net.prototxt").write_text(NET)
+    places = run("-c", CHECK, cwd=tmp_path, PYTHONPATH=str(installed)).split()
+    assert places == [str(installed.resolve())] * 3
+
+
+def test_caffe_trains_elsewhere(installed, tmp_path):
+    (tmp_path / "net.prototxt").write_text(TRAINED)
+    (tmp_path / "solver.prototxt").write_text(SOLVER)
+    run("-m", "caffe", "train", "--solver=solver.prototxt", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert (tmp_path / "elsewhere_iter_2.caffemodel").exists()
+
+
+def test_commands_run_elsewhere(installed, tmp_path):
+    metadata, = installed.glob("mnc_caffe-*.dist-info")
+    scripts = configparser.ConfigParser()
+    scripts.read(metadata / "entry_points.txt")
+    names = {name for name, _ in scripts["console_scripts"].items()}
+    assert {"caffe", "mnc", "convert_imageset", "parse_log", "upgrade_net_proto_text"} <= names
+    check = "; ".join(f"from {target.split(':')[0]} import {target.split(':')[1]} as main"
+                      for _, target in scripts["console_scripts"].items())
+    run("-c", check, cwd=tmp_path, PYTHONPATH=str(installed))
+    text = run("-m", "caffe", "--version", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert re.fullmatch(r"caffe version [\d.]+\n", text)
