@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
 from mnc.boxes.overlaps import areas
 from mnc.boxes.proposals import with_image_index
 from mnc.boxes.regression import filter_small_boxes
 from mnc.data.dataset import DataError
 from mnc.data.images import image_blob, prepare_image
+from mnc.data.mcg import load_mat
 from mnc.masks.targets import resize
 from mnc.raw import Raw, as_list, blob_of, joined, mirrored_boxes
 
@@ -53,10 +53,7 @@ class ProposalFolder:
         if not path.is_file():
             raise DataError(f"{path}: no proposals of this image; tools/prepare_mcg_maskdb.py "
                             "makes them, --proposals names their folder")
-        content = scipy.io.loadmat(path)
-        missing = [key for key in ("boxes", "masks") if key not in content]
-        if missing:
-            raise DataError(f"{path}: lacks {' and '.join(missing)}")
+        content = load_mat(path, ("boxes", "masks"))
         boxes = np.asarray(content["boxes"], np.float32).reshape(-1, 4)
         masks = np.asarray(content["masks"], np.float32)
         if masks.ndim != 3 or len(masks) != len(boxes):

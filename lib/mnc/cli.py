@@ -16,7 +16,6 @@ import torch
 
 import caffe
 from mnc import demo as demos
-from mnc.coco_results import MissingPackage
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list, get_output_dir
 from mnc.data import DataError, get_dataset
 from mnc.inference import load_net
@@ -27,7 +26,7 @@ from mnc.test_commands import (add_evaluate_arguments, add_test_arguments, folde
 from mnc.training import TrainingError, train
 
 USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, InferenceError, NetError, TrainingError,
-               MissingPackage, OSError)
+               ImportError, OSError)
 
 
 def main(argv: list[str] | None = None) -> int:

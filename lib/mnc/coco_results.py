@@ -7,29 +7,24 @@ A result file is a JSON list of {"image_id", "category_id", "bbox": [x, y, w, h]
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from caffe.engine.atomic_file import atomic_path
+from caffe.engine.optional import need
+from mnc.data.coco import COCO
 from mnc.data.dataset import DataError, category_ids, image_ids
 from mnc.evaluation import Found, Masks, render, solid
 
 
-class MissingPackage(ImportError):
-    """An optional package is not installed; the message names it and what needs it."""
-
-
-def pycocotools(module: str):
-    """The submodule of that name; MissingPackage where it is not installed."""
-    try:
-        return importlib.import_module(f"pycocotools.{module}")
-    except ImportError as error:
-        raise MissingPackage("COCO's result format and metric need pycocotools: "
-                             "pip install pycocotools") from error
+def pycocotools(module: str) -> Any:
+    """The submodule of that name: mask, coco or cocoeval."""
+    return getattr(need(f"pycocotools.{module}", package="pycocotools",
+                        feature="COCO's result format and metric"), module)
 
 
 # --- writing -------------------------------------------------------------------------------------
@@ -91,11 +86,19 @@ def write_results(path: str | Path, dataset, detections: Sequence[Found], binari
         temporary.write_text(json.dumps(result_entries(dataset, detections, binarize)))
 
 
-def truth(dataset, *, every_mask: bool = False) -> dict:
-    """The data set as the content of COCO's instances_*.json; areas and crowds as it has them.
+COMPLETE = {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation"}
 
-    With every_mask an instance without a mask becomes a crowd, and a mask that fills its box.
+
+def truth(dataset, *, every_mask: bool = False) -> dict:
+    """The data set as the content of COCO's instances_*.json; of COCO data the very file.
+
+    Areas and crowds are those it has; difficult instances become crowds. With every_mask an
+    instance without a mask becomes a crowd, with a mask that fills its box.
     """
+    if isinstance(dataset, COCO):
+        content = json.loads(dataset.file.read_bytes())
+        if all(COMPLETE <= set(each) for each in content.get("annotations", ())):
+            return content
     images, categories, annotations = image_ids(dataset), category_ids(dataset), []
     about = []
     for i, number in enumerate(images):

@@ -56,8 +56,8 @@ def make_mask_init(model: str | Path, output: str | Path) -> list[str]:
     message = read_caffemodel(model)
     copied = double_head(message)
     if not copied:
-        raise WeightsError(f"{model}: no layer fc6, fc7 or of a ResNet's conv5 with weights to copy "
-                           "to the masked path; is it an ImageNet model?")
+        raise WeightsError(f"{model}: no layer fc6, fc7 or of a ResNet's conv5 with weights to "
+                           "copy to the masked path; is it an ImageNet model?")
     if message.ByteSize() > PROTOBUF_LIMIT:
         raise WeightsError(f"{output}: the weights would exceed protobuf's 2 GB")
     with atomic_path(output) as temporary:

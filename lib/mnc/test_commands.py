@@ -34,7 +34,9 @@ def run_test(args: argparse.Namespace) -> int:
     output = Path(args.out or get_output_dir(folder_name(args.imdb),
                                              "+".join(net.name for net in nets)))
     output.mkdir(parents=True, exist_ok=True)
-    proposals = proposal_folder(args.imdb, args.proposals) if args.task == "cfm" else None
+    proposals = None
+    if args.task == "cfm":
+        proposals = args.proposals or str(Path(cfg.DATA_DIR) / "MCG")
     about = origin(*zip(*models), cfg, dataset, args.task, proposals)
     path = output / f"detections_{args.task}.npz"
     detections = reusable(path, dataset, about) if args.reuse else None
@@ -62,11 +64,6 @@ def paired(prototxts: Sequence[str], weights: Sequence[str]) -> Models:
 def folder_name(imdb: str) -> str:
     """The name of a data set as a folder: sbd:data/mine:train is sbd_data_mine_train."""
     return re.sub(r"[^\w.+-]+", "_", imdb)
-
-
-def proposal_folder(imdb: str, given: str | None) -> Path:
-    """DATA_DIR/cache/IMDB_mcg_maskdb unless another is given."""
-    return Path(given or Path(cfg.DATA_DIR) / "cache" / f"{folder_name(imdb)}_mcg_maskdb")
 
 
 def reusable(path: Path, dataset, about: dict) -> results.SetDetections | None:
@@ -108,8 +105,8 @@ def add_test_arguments(p: argparse.ArgumentParser) -> None:
                    help="seg: instances; det: boxes; cfm: instances from proposals; vis_seg: "
                         "instances, with pictures of them (default %(default)s)")
     p.add_argument("--proposals", metavar="DIR",
-                   help="with --task cfm: NAME.mat of each image "
-                        "(default: DATA_DIR/cache/IMDB_mcg_maskdb)")
+                   help="with --task cfm: folder with NAME.mat of each image, from "
+                        "tools/prepare_mcg_maskdb.py (default: DATA_DIR/MCG)")
     p.add_argument("--wait", action="store_true", help="wait until the weight file exists")
     p.add_argument("--comp", action="store_true",
                    help="competition mode: no effect here, results are always kept")

@@ -185,7 +185,8 @@ def recurrent(text: str = "") -> str:
 def infogain_cases() -> list[Case]:
     matrix = Bottom((3, 3), lambda shape, random: random.uniform(-1, 1, shape), False)
     divisors = {"": np.size, "ignore_label: 0": lambda label: max(1, (label != 0).sum()),
-                "normalization: BATCH_SIZE ignore_label: 2": len, "normalization: NONE": lambda _: 1,
+                "normalization: BATCH_SIZE ignore_label: 2": len,
+                "normalization: NONE": lambda _: 1,
                 "normalization: FULL ignore_label: 1": np.size}
     found = []
     for text, divisor in divisors.items():

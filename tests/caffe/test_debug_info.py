@@ -14,7 +14,8 @@ from google.protobuf import text_format
 NET = """
 layer { name: "in" type: "Input" top: "x" top: "t"
         input_param { shape { dim: 1 dim: 2 } shape { dim: 1 dim: 1 } } }
-layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" param { name: "w" } param { lr_mult: 0 }
+layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y"
+        param { name: "w" } param { lr_mult: 0 }
         inner_product_param { num_output: 1 weight_filler { type: "constant" value: -2 } } }
 layer { name: "loss" type: "EuclideanLoss" bottom: "y" bottom: "t" top: "loss" }
 """
@@ -38,7 +39,8 @@ def test_lines_of_a_net(capsys):
         "    [Forward] Layer loss, top blob loss data: 2",
         "    [Backward] Layer loss, bottom blob y diff: 2",
         "    [Backward] Layer ip, param blob 0 diff: 4",
-        "    [Backward] All net params (data, diff): L1 norm = (4, 8); L2 norm = (2.82843, 6.32456)",
+        "    [Backward] All net params (data, diff): "
+        "L1 norm = (4, 8); L2 norm = (2.82843, 6.32456)",
     ]
 
 

@@ -27,7 +27,8 @@ DATA, CONV, RELU, POOL, IP, ACC = NET.layer
 
 
 def test_labels_of_layers():
-    assert draw.get_layer_label(CONV, "TB") == '"conv:1 (Convolution) kernel size: 5 stride: 1 pad: 2"'
+    assert draw.get_layer_label(CONV, "TB") == \
+        '"conv:1 (Convolution) kernel size: 5 stride: 1 pad: 2"'
     assert draw.get_layer_label(POOL, "LR") == \
         r'"pool\n(Pooling AVE)\nkernel size: 3\nstride: 2\npad: 0"'
     assert draw.get_layer_label(RELU, "BT", display_lrm=True) == '"relu (ReLU)"'

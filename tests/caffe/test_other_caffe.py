@@ -45,3 +45,12 @@ import caffe.proto
     done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
     assert "ImportError: another copy of Caffe's messages is loaded" in done.stderr
     assert "old_caffe_pb2.py" in done.stderr
+
+
+def test_mnc_names_a_caffe_that_is_not_its_own(tmp_path):
+    (tmp_path / "caffe").mkdir()
+    (tmp_path / "caffe/__init__.py").write_text("raise ImportError('libboost_python.so.1.58')")
+    lib = OWN.parents[2] / "lib"
+    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(lib)!r}]; import mnc"
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    assert f"the caffe that Python finds, {tmp_path}/caffe/__init__.py, is another" in done.stderr

@@ -60,7 +60,7 @@ def failure(tmp_path, line, name="old"):
 @pytest.mark.parametrize("line", LINES)
 def test_hints(tmp_path, line):
     hint = python2.hint(failure(tmp_path, line))
-    assert hint and hint.startswith(f"{tmp_path}/old.py:3: this is Python 2; ") and LINES[line] in hint
+    assert hint.startswith(f"{tmp_path}/old.py:3: this is Python 2; ") and LINES[line] in hint
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -70,8 +70,8 @@ def test_two_lines_of_an_except(tmp_path):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("line", ["1 / 0", "y = x.foo", "y = zzz", "import no_such", "x +", "[1][5]",
-                                  "raise TypeError('something else')", "y = {}['k']"])
+@pytest.mark.parametrize("line", ["1 / 0", "y = x.foo", "y = zzz", "import no_such", "x +",
+                                  "[1][5]", "raise TypeError('something else')", "y = {}['k']"])
 def test_ordinary_mistakes_get_none(tmp_path, line):
     assert python2.hint(failure(tmp_path, line)) is None
 

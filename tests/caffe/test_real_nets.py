@@ -1,4 +1,4 @@
-"""Nets of other people, of all ages: they build as they did in the real Caffe, or fail where it failed."""
+"""Nets of other people: they build as they did in the real Caffe, or fail where it failed."""
 
 import json
 import re
@@ -100,7 +100,7 @@ def test_solvers_name_the_net_they_cannot_find(folder, records, tmp_path, monkey
 
 
 def test_networks_compute_what_the_real_caffe_computed(real_material):
-    """Every recorded output within 1e-4 of the largest value; all weights come from the files."""
+    """V1, legacy blobs, HDF5, left-over Split layers: ten trained nets, on a recorded input."""
     models = json.loads((real_material / "models.json").read_text())
     assert len(models) == 10
     for name, files in models.items():
@@ -111,6 +111,6 @@ def test_networks_compute_what_the_real_caffe_computed(real_material):
         net.forward(**{net.inputs[0]: recorded["in"]})
         for key in recorded.files:
             if key.startswith("out_"):
-                np.testing.assert_allclose(net.blobs[key[4:]].data, recorded[key], rtol=1e-4,
-                                           atol=1e-4 * np.abs(recorded[key]).max(),
+                np.testing.assert_allclose(net.blobs[key[4:]].data, recorded[key], rtol=1e-5,
+                                           atol=1e-5 * np.abs(recorded[key]).max(),
                                            err_msg=f"{name} {key}")

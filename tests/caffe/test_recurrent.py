@@ -79,9 +79,10 @@ def test_another_number_of_sequences_begins_anew():
 
 
 def test_wrong_blobs_are_said():
-    with pytest.raises(LayerError, match=r"needs the bottoms x, cont, \[x_static\] and 2 states, 3 tops; "
-                                         "got 2 bottoms and 1 tops"):
+    with pytest.raises(LayerError, match=r"needs the bottoms x, cont, \[x_static\] and 2 states, "
+                                         "3 tops; got 2 bottoms and 1 tops"):
         Net.from_proto(read_net(
-            "input: 'x' input_shape { dim: 1 dim: 2 dim: 3 } input: 'c' input_shape { dim: 1 dim: 2 } "
+            "input: 'x' input_shape { dim: 1 dim: 2 dim: 3 } "
+            "input: 'c' input_shape { dim: 1 dim: 2 } "
             "layer { name: 'l' type: 'LSTM' bottom: 'x' bottom: 'c' top: 'y' "
             "recurrent_param { num_output: 3 expose_hidden: true } }"), caffe.TEST)

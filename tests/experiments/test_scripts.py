@@ -24,8 +24,9 @@ def run(tiny_model, tiny_scenes, tmp_path):
                        "TEST_IMDB": f"sbd:{tiny_scenes}:val", "MODEL": str(model),
                        "PYTHON": sys.executable,
                        "LOGS": str(tmp_path / "logs"), "OMP_NUM_THREADS": "1"}
-        return subprocess.run([str(SCRIPTS / f"{task}.sh"), *arguments], env=environment, capture_output=True,
-                              text=True, cwd=tmp_path)
+        command = [str(SCRIPTS / f"{task}.sh"), *arguments]
+        return subprocess.run(command, env=environment, capture_output=True, text=True,
+                              cwd=tmp_path)
     return run
 
 

@@ -108,3 +108,15 @@ def runs(mask: np.ndarray) -> list[int]:
     turns = np.flatnonzero(np.diff(flat)).tolist()
     ends = [0, *turns] + ([mask.size] if not turns or turns[-1] != mask.size else [])
     return np.diff(ends).tolist()
+
+
+def write_mcg(path: Path, superpixels: np.ndarray, lists: list[list[int]]) -> None:
+    """Regions as the MCG project publishes them: superpixels and the lists of their numbers."""
+    import scipy.io
+
+    labels, scores = np.empty((len(lists), 1), object), np.linspace(1, 0.1, len(lists))[:, None]
+    for row, members in enumerate(lists):
+        labels[row, 0] = np.array([members], np.uint16)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scipy.io.savemat(path, {"superpixels": superpixels.astype(np.uint16), "labels": labels,
+                            "scores": scores})

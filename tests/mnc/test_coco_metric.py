@@ -187,3 +187,24 @@ def test_crowds_and_instances_without_masks():
     assert found["COCO mAP^b@[.5:.95]"] == pytest.approx(1)     # the one without a mask, too
     assert evaluate(Mixed(), detections, [0.5])["mAP^r@0.5"] == pytest.approx(1)
     assert load(coco_results.truth(Mixed())).anns[3].get("segmentation") is None
+
+
+def test_coco_data_is_measured_against_its_own_file(data, tmp_path):
+    """Numbers of images and categories, and boxes, as the file has them."""
+    content = coco_results.truth(data)
+    for image in content["images"]:
+        image["id"] += 1000
+    for category in content["categories"]:
+        category["id"] *= 7
+    for each in content["annotations"]:
+        each["image_id"] += 1000
+        each["category_id"] *= 7
+        each["bbox"] = [v + 0.25 for v in each["bbox"]]
+    (tmp_path / "gt.json").write_text(json.dumps(content))
+    own = get_dataset(f"coco:{tmp_path / 'gt.json'}:{data.folder / 'img'}")
+    assert coco_results.truth(own) == content
+    entries = coco_results.result_entries(own, perfect(own), 0.4)
+    assert {e["category_id"] % 7 for e in entries} == {0} and entries[0]["image_id"] > 1000
+    found = coco_metric(own, perfect(own))
+    assert found["COCO mAP^r@[.5:.95]"] == pytest.approx(1)
+    assert 0.8 < found["COCO mAP^b@[.5:.95]"] <= 1

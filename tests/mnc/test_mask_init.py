@@ -17,7 +17,8 @@ from mnc.mask_init import default_output, double_head, main, make_mask_init
 ROOT = Path(__file__).resolve().parents[2]
 VGG = """
 name: "small VGG"
-layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }
+layer { name: "data" type: "Input" top: "data"
+        input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } }
 layer { name: "conv5_3" type: "Convolution" bottom: "data" top: "conv5_3"
         convolution_param { num_output: 2 kernel_size: 1 weight_filler { type: "msra" } } }
 layer { name: "fc6" type: "InnerProduct" bottom: "conv5_3" top: "fc6"

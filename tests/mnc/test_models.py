@@ -126,7 +126,7 @@ def test_three_stages_are_the_first_of_the_five(net, phase):
 
 @pytest.mark.parametrize("net", ["VGG16", "ZF", "ResNet50", "ResNet101", "Mini"])
 def test_the_papers_own_variant(net):
-    """Exact warping and resizing, masks of 28, weights 1, both passes alike in training and test."""
+    """Exact warping and resizing, masks of 28, weights 1, both passes alike in test as well."""
     for phase in ("train", "test"):
         found = {layer.name: layer for layer in
                  read_net(str(ROOT / f"models/{net}/mnc_5stage_paper/{phase}.prototxt")).layer}

@@ -75,14 +75,25 @@ def cfm_batch(rois: int = 8) -> dict[str, np.ndarray]:
     """What CFMDataLayer gives: half of the RoIs foreground."""
     side, s, k = cfg.TRAIN.CFM_INPUT_MASK_SIZE, cfg.MASK_SIZE, 4 * CLASSES
     labels = np.arange(rois) % CLASSES * (np.arange(rois) < rois // 2)
+    column = labels[:, None]
     inside = np.repeat(np.eye(CLASSES)[labels] * (labels > 0)[:, None], 4, axis=1)
     random = np.random.rand
     return {"data": np.random.randn(1, 3, 96, 128) * 50,
             "rois": np.array([[0, 8, 8, 40 + 8 * i, 70] for i in range(rois)]),
-            "masks": random(rois, 1, side, side) > 0.5, "box_labels": labels, "mask_labels": labels,
+            "masks": random(rois, 1, side, side) > 0.5, "box_labels": column, "mask_labels": column,
             "bbox_targets": random(rois, k) * inside, "mask_targets": random(rois, 1, s, s) > 0.5,
             "bbox_inside_weights": inside, "bbox_outside_weights": inside,
             "mask_weight": np.ones((rois, 1, s, s)) * (labels > 0)[:, None, None, None]}
+
+
+def test_the_batch_of_cfm_has_the_shapes_of_its_data_layer(tmp_path):
+    cfg_from_file(ROOT / "experiments/cfgs/Mini/cfm.yml")
+    text = net_texts("Mini", "cfm", small("Mini", "cfm"))["train"]
+    (tmp_path / "net.prototxt").write_text(text)
+    net = caffe.Net(str(tmp_path / "net.prototxt"), caffe.TRAIN)
+    for name, array in cfm_batch().items():
+        if name != "data":
+            assert net.blobs[name].data.shape[1:] == array.shape[1:], name
 
 
 def fed(train_net: str) -> str:
@@ -201,3 +212,32 @@ def test_the_context_of_a_resnet_is_the_box_path_on_the_whole_map(build):
         for own, context in zip(net.params[layer], net.params[f"{layer}_context"]):
             own.data[...] += 1
             np.testing.assert_array_equal(own.data, context.data)
+
+
+@pytest.mark.parametrize("net, side", [("VGG16", 7), ("ZF", 6), ("Mini", 5)])
+@pytest.mark.parametrize("task", ["mnc_5stage", "cfm", "faster_rcnn_end2end"])
+def test_fc6_takes_what_it_took_on_imagenet(build, net, side, task):
+    """Cells of its input: 7x7 for VGG-16, 6x6 for ZF."""
+    if (net, task) not in SOLVERS:
+        return
+    made = build(net, task, "test")
+    for name in ("fc6", "fc6_mask") if task != "faster_rcnn_end2end" else ("fc6",):
+        assert made.params[name][0].shape == (9, 5 * side**2)
+
+
+@pytest.mark.parametrize("task", ["mnc_3stage", "faster_rcnn_end2end"])
+def test_conv5_of_a_resnet_takes_14x14_cells_to_7x7(build, task):
+    net = build("ResNet50", task, "test")
+    check_outputs(net, task)
+    assert net.blobs["res5a_branch1"].shape[2:] == net.blobs["res5c"].shape[2:] == (7, 7)
+
+
+@pytest.mark.parametrize("net", ["ZF", "ResNet50", "Mini"])
+def test_five_stages_run_with_weights_of_three(build, tmp_path, net):
+    three, five = build(net, "mnc_3stage", "train"), build(net, "mnc_5stage", "test")
+    path = str(tmp_path / "three.caffemodel.h5")
+    three.save_hdf5(path)
+    five.copy_from(path)
+    for name, blobs in five.params.items():
+        for blob, trained in zip(blobs, three.params[name.removesuffix("_ext")], strict=True):
+            np.testing.assert_array_equal(blob.data, trained.data)

@@ -18,12 +18,12 @@ from caffe.detector import Detector
 from caffe.net_spec import NetSpec, layers, params, to_proto
 
 __all__ = [
-    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "CaffeError", "Classifier", "Detector", "Layer",
-    "LayerError", "NCCL", "NesterovSolver", "Net", "NetSpec", "PrototxtError", "RMSPropSolver",
-    "SGDSolver", "TEST", "TRAIN", "Timer", "WeightsError", "get_solver", "has_nccl", "init_log",
-    "io", "layer_type_list", "layers", "log", "params", "set_device", "set_lenient", "set_mode_cpu",
-    "set_mode_gpu", "set_multiprocess", "set_random_seed", "set_solver_count", "set_solver_rank",
-    "solver_count", "solver_rank", "to_proto",
+    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "CaffeError", "Classifier", "Detector",
+    "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "NetSpec", "PrototxtError",
+    "RMSPropSolver", "SGDSolver", "TEST", "TRAIN", "Timer", "WeightsError", "get_solver",
+    "has_nccl", "init_log", "io", "layer_type_list", "layers", "log", "params", "set_device",
+    "set_lenient", "set_mode_cpu", "set_mode_gpu", "set_multiprocess", "set_random_seed",
+    "set_solver_count", "set_solver_rank", "solver_count", "solver_rank", "to_proto",
 ]
 
 other_caffe.warn()      # names another caffe on the path, for scripts that expect that one

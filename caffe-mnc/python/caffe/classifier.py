@@ -48,7 +48,8 @@ class Classifier(Net):
 
 
 def image_transformer(net: Net, mean: np.ndarray | None, input_scale: float | None,
-                      raw_scale: float | None, channel_swap: Sequence[int] | None) -> io.Transformer:
+                      raw_scale: float | None,
+                      channel_swap: Sequence[int] | None) -> io.Transformer:
     """What feeds images (H, W, K) to the first input of `net`."""
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].shape})

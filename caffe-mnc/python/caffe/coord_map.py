@@ -36,8 +36,8 @@ def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """(axis, stride, extent of the dilated kernel, pad) of a layer with a sliding window."""
     params = fn.params.get("convolution_param") or fn.params.get("pooling_param") or fn.params
     if _ONE_SIDED & set(params):
-        raise AssertionError(f"{fn.type_name}: kernel_h, kernel_w and their like have no coordinate "
-                             f"map; give kernel_size, stride and pad")
+        raise AssertionError(f"{fn.type_name}: kernel_h, kernel_w and their like have no "
+                             f"coordinate map; give kernel_size, stride and pad")
     if "kernel_size" not in params:
         raise UndefinedMapException(f"{fn.type_name} has no kernel_size")
     kernel, stride, pad, dilation = (
@@ -94,7 +94,8 @@ def coord_map_from_to(top_from: Top, top_to: Top) -> CoordMap:
     for ancestor, to_map in _maps_to_ancestors(top_to):
         if ancestor in from_maps:
             return compose(to_map, inverse(from_maps[ancestor]))
-    raise RuntimeError("there is no coordinate map between the tops: no spatial layers connect them")
+    raise RuntimeError("there is no coordinate map between the tops: no spatial layers connect "
+                       "them")
 
 
 def _maps_to_ancestors(top: Top):
@@ -126,6 +127,6 @@ def crop(top_from: Top, top_to: Top) -> Top:
         if not fits:
             raise AssertionError(problem)
     if axis is None:
-        raise AssertionError("the tops are already aligned by layers without a window; no axis to crop")
+        raise AssertionError("the tops are already aligned: no layer with a window is between them")
     offset = (-np.round(b)).astype(int).tolist()
     return L.Crop(top_from, top_to, crop_param={"axis": axis + 1, "offset": offset})

@@ -55,8 +55,8 @@ class Detector(Net):
             import selective_search_ijcv_with_python as selective_search
         except ImportError as error:
             raise CaffeError("detect_selective_search needs the MATLAB wrapper "
-                             "selective_search_ijcv_with_python on the Python path; or make windows "
-                             "with another program and call detect_windows") from error
+                             "selective_search_ijcv_with_python on the Python path; or make "
+                             "windows with another program and call detect_windows") from error
         files = [os.path.abspath(name) for name in image_fnames]
         windows = selective_search.get_windows(files, cmd="selective_search_rcnn")
         return self.detect_windows(zip(files, windows))

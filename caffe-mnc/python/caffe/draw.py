@@ -36,10 +36,10 @@ def get_edge_label(layer: Any) -> str:
 def get_layer_lr_mult(layer: Any) -> tuple[float, float]:
     """(lr_mult of the weights, of the bias) of a layer that has both."""
     if layer.type not in _LEARNING:
-        raise ValueError(f"{layer.type} layers have no learning-rate multipliers of weight and bias")
+        raise ValueError(f"{layer.type} layers have no lr_mult of weight and bias")
     if len(layer.param) > 2:
-        raise ValueError(f'layer "{layer.name}" ({layer.type}) has {len(layer.param)} param entries '
-                         f"where two are known")
+        raise ValueError(f'layer "{layer.name}" ({layer.type}) has {len(layer.param)} param '
+                         f"entries where two are known")
     given = [spec.lr_mult for spec in layer.param]
     return (*given, 1.0, 1.0)[:2]
 
@@ -94,7 +94,8 @@ def get_pydot_graph(caffe_net: Any, rankdir: str, label_edges: bool = True,
             nodes.setdefault(f"{name}_blob", pydot.Node(_quoted(name), **BLOB_STYLE))
         label = get_edge_label(layer) if label_edges else '""'
         edges += [pydot.Edge(nodes[f"{name}_blob"], node, label='""') for name in layer.bottom]
-        edges += [pydot.Edge(node, nodes[f"{name}_blob"], label=_quoted(label)) for name in layer.top]
+        edges += [pydot.Edge(node, nodes[f"{name}_blob"], label=_quoted(label))
+                  for name in layer.top]
     for node in nodes.values():
         graph.add_node(node)
     for edge in edges:

@@ -72,7 +72,7 @@ def datum_to_array(datum: Any) -> np.ndarray:
     return values.reshape(datum.channels, datum.height, datum.width)
 
 
-# --- from images to net inputs, and back -----------------------------------------------------------
+# --- from images to net inputs, and back -----------------------------------------------------
 
 class Transformer:
     """Turns images into net inputs: resize, transpose, swap channels, raw_scale, mean, input_scale.
@@ -90,7 +90,7 @@ class Transformer:
         self.input_scale: dict[str, float] = {}
 
     def preprocess(self, in_: str, data: np.ndarray) -> np.ndarray:
-        """An image (H', W', K) as input `in_` wants it: (K, H, W) float32. `data` stays as it is."""
+        """An image (H', W', K) as input `in_` wants it: (K, H, W) float32. `data` stays."""
         self._check(in_)
         image = np.asarray(data, np.float32)
         size = self.inputs[in_][2:]
@@ -174,7 +174,7 @@ def _resized_mean(mean: np.ndarray, size: Sequence[int]) -> np.ndarray:
     return resize_image(image, size).transpose(2, 0, 1) * span + low
 
 
-# --- image files and sizes -------------------------------------------------------------------------
+# --- image files and sizes ---------------------------------------------------------------------
 
 def load_image(filename: str, color: bool = True) -> np.ndarray:
     """An image file as (H, W, 3) RGB, or (H, W, 1) grey if not `color`: float32 in [0, 1]."""
@@ -189,8 +189,8 @@ def load_image(filename: str, color: bool = True) -> np.ndarray:
 def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
     """(H', W', K) -> (*new_dims, K) float32 by interpolation of `interp_order` (1: bilinear).
 
-    For K = 1 or 3 pixel centres stay in place and what lies outside counts as the smallest value; no
-    smoothing comes before shrinking. For other K corners stay in place.
+    For K = 1 or 3 pixel centres stay in place, what lies outside counts as the smallest value, and
+    nothing is smoothed before shrinking. For other K corners stay in place.
     """
     height, width = (int(n) for n in new_dims[:2])
     if im.shape[-1] not in (1, 3):
@@ -207,7 +207,7 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
 
 
 def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:
-    """Ten crops an image (10 N, *crop_dims, K) float32: four corners and the centre, then mirrored."""
+    """Ten crops an image (10 N, *crop_dims, K): four corners and the centre, then mirrored."""
     size, crop = np.array(images[0].shape[:2]), np.array([int(n) for n in crop_dims])
     if (crop > size).any():
         raise ValueError(f"crops of {tuple(crop)} do not fit into images of {tuple(size)}")

@@ -227,4 +227,4 @@ def load_mat(path: str | os.PathLike, keys: tuple[str, ...]) -> dict[str, np.nda
     if missing:
         raise DataError(f"{path}: lacks {', '.join(missing)}; tools/prepare_mcg_maskdb.py makes "
                         "the files that CFM is trained on (--db train) and tested on (--db val)")
-    return content
+    return {key: content[key] for key in keys}

@@ -14,7 +14,7 @@ class Conv:
     channels: int
     kernel: int = 3
     stride: int = 1
-    learn: bool = True        # False: lr_mult 0, for the layers taken over from ImageNet as they are
+    learn: bool = True        # False: lr_mult 0, for layers that stay as ImageNet left them
     norm: bool = False        # BatchNorm (of this image alone) and Scale before the ReLU
 
 
@@ -27,7 +27,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Rescale:
-    """Pixels times a constant: filters that start from random values need inputs of about unit size."""
+    """Pixels times a constant: filters that start from random values need inputs of unit size."""
 
     name: str                 # top and layer
     factor: float
@@ -35,7 +35,7 @@ class Rescale:
 
 @dataclass(frozen=True)
 class LocalNorm:
-    """Each value by those of its channel in the 3x3 window around it, as the ImageNet ZF does it."""
+    """Each value by those of its channel in the 3x3 window around it, as in the ImageNet ZF."""
 
     name: str                 # "1" gives norm1
 
@@ -144,8 +144,8 @@ NETS: dict[str, Sizes] = {
     ),
     "ResNet50": resnet("abcd", "abcdef", bias=True),
     "ResNet101": resnet(numbered(4), numbered(23), bias=False),
-    # 2.3 million weights; learns from random initialisation on two CPU cores. A RoI of the usual size
-    # covers some ten cells, so it is warped to 20 and pooled to 10.
+    # 2.3 million weights; learns from random initialisation on two CPU cores. A RoI of the usual
+    # size covers some ten cells, so it is warped to 20 and pooled to 10.
     "Mini": Sizes(
         backbone=(
             Rescale("data_scaled", 1 / 64), Conv("1_1", 32, kernel=5, stride=2, norm=True),

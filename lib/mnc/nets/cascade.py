@@ -87,7 +87,7 @@ def warped(sizes: Sizes, s: str) -> str:
 def warp(net: NetWriter, sizes: Sizes, s: str) -> str:
     """28x28 and max pooling to 14x14; returns the top.
 
-    The second pass of the public test net warps to 14x14 at once; the exact one does as in training.
+    The second pass of the public test net warps to 14x14 at once; the exact one as in training.
     """
     top = warped(sizes, s)
     pooled = net.train or not s or sizes.exact

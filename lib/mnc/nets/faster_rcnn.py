@@ -1,4 +1,4 @@
-"""Faster R-CNN, trained end to end, as prototxt: boxes alone, with RoI warping in place of pooling."""
+"""Faster R-CNN, trained end to end, as prototxt: boxes alone, from warped RoIs."""
 
 from __future__ import annotations
 

@@ -104,14 +104,14 @@ def bottleneck(net: NetWriter, sizes: Sizes, row: Bottleneck, bottom: str, endin
 
 
 def normalization(net: NetWriter, name: str, blob: str) -> None:
-    """Each channel of each image to mean 0 and deviation 1, in training and test alike, then scale and shift."""
+    """Each channel of an image to mean 0 and deviation 1, in test as well, then scale and shift."""
     net.layer(f"bn{name}", "BatchNorm", blob, blob, batch_norm_param={"use_global_stats": False})
     net.layer(f"scale{name}", "Scale", blob, blob, scale_param={"bias_term": True})
 
 
 def frozen_norm(net: NetWriter, name: str, bottom: str, top: str, ending: str = "",
                 shared: str | None = None) -> None:
-    """BatchNorm by the statistics of ImageNet and its Scale: constants, so that one image is a batch."""
+    """BatchNorm by ImageNet's statistics and its Scale, as constants: one image is no batch."""
     net.layer(f"bn{name}{ending}", "BatchNorm", bottom, top, batch_norm_param={
         "use_global_stats": True},
         param=[{**_named(f"bn{name}", shared, blob), **FROZEN}

@@ -51,13 +51,13 @@ def generate(net: str, task: str, folder: str | Path, *, classes: int | None = N
     folder = Path(folder)
     sizes = replace(NETS[net], **TASKS[task].changes, classes=classes or NETS[net].classes,
                     context=context)
-    origin = f"# Generated: {generate_command(net, task, sizes.classes, anchors, context=context)}\n"
+    command = generate_command(net, task, sizes.classes, anchors, context=context)
     texts = {**net_texts(net, task, sizes, anchors), "solver": solver(net, task, folder)}
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, text in texts.items():
         paths.append(folder / f"{name}.prototxt")
-        paths[-1].write_text(origin + text)
+        paths[-1].write_text(f"# Generated: {command}\n{text}")
     return paths
 
 

@@ -51,7 +51,7 @@ def conv5(net: NetWriter, sizes: Sizes, bottom: str, ending: str, path: str) -> 
 
 
 def halved(net: NetWriter, sizes: Sizes, bottom: str, name: str, top: str | None = None) -> str:
-    """2x2 max pooling before fc6; conv5 of a ResNet does that by its own stride. Returns the top."""
+    """2x2 max pooling before fc6; conv5 of a ResNet strides itself. Returns the top."""
     if sizes.head:
         return bottom
     pool(net, name, bottom, top)
@@ -85,7 +85,7 @@ def context(net: NetWriter, sizes: Sizes) -> None:
 
 
 def joined(net: NetWriter, sizes: Sizes, name: str, parts: list[str], s: str = "") -> str:
-    """The vectors of a RoI in a row, with that of its image where the net has one; returns the top."""
+    """The vectors of a RoI in a row, and that of its image if the net has one; returns the top."""
     if sizes.context:
         parts = [*parts, roi_context(net, sizes, s)]
     if len(parts) == 1:

@@ -80,8 +80,8 @@ def set_input_arrays(net: Any, data: np.ndarray, labels: np.ndarray) -> None:
     if len(data) != len(labels):
         raise CaffeError(f"set_input_arrays: {len(data)} items but {len(labels)} labels")
     if len(data) % options.batch_size:
-        raise CaffeError(f"set_input_arrays: {len(data)} items are not a multiple of the batch size "
-                         f"{options.batch_size}")
+        raise CaffeError(f"set_input_arrays: {len(data)} items are not a multiple of the batch "
+                         f"size {options.batch_size}")
     layer.reset(data, labels)
 
 

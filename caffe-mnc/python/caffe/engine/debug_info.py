@@ -1,4 +1,4 @@
-"""What `debug_info: true` writes to the log: the mean absolute value of every blob, as Caffe does."""
+"""What `debug_info: true` logs, as Caffe does: the mean absolute value of every blob."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from caffe.engine import log
 
 FORWARD = "    [Forward] Layer %s, %s blob %s data: %g"
 BACKWARD = "    [Backward] Layer %s, %s blob %s diff: %g"
-NORMS = ("    [Backward] All net params (data, diff): L1 norm = (%g, %g); L2 norm = (%g, %g)")
+NORMS = "    [Backward] All net params (data, diff): L1 norm = (%g, %g); L2 norm = (%g, %g)"
 
 
 def log_forward(net: Any, number: int) -> None:

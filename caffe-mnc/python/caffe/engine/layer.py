@@ -125,7 +125,8 @@ class Layer:
 class BlobList(list):
     """The parameters of a layer; `add_blob(*shape)` makes one more, filled with zeros."""
 
-    def __init__(self, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, dtype: torch.dtype = torch.float32,
+                 device: torch.device | str = "cpu") -> None:
         super().__init__()
         self._dtype, self._device = dtype, device
 

@@ -50,21 +50,22 @@ _MESSAGES = (                               # what Python 3 says at run time -> 
      r"|only integers, slices .* are valid indices"
      r"|'float' object cannot be interpreted as an integer",
      "/ of integers gives a float in Python 3; Python 2 rounded down: write //"),
-    (r"'(dict_keys|dict_values|dict_items|map|filter|zip)' object (is not subscriptable|has no|does "
-     r"not support|is not an iterator)|object of type '(map|filter|zip)' has no len"
+    (r"'(dict_keys|dict_values|dict_items|map|filter|zip)' object (is not subscriptable|has no"
+     r"|does not support|is not an iterator)|object of type '(map|filter|zip)' has no len"
      r"|for \+: '(range|dict_\w+|map|filter|zip)' and|for \+: 'list' and '(range|dict_\w+|map|zip)'"
      r"|'(dict_keys|dict_values|dict_items|map|filter|zip|range)' object does not support item",
-     "keys(), values(), items(), map, filter, zip and range are no lists in Python 3: write list(...)"),
+     "keys(), values(), items(), map, filter, zip, range give no lists in Python 3: list(...)"),
     (r"a bytes-like object is required, not 'str'|argument must be str, not bytes"
      r"|can't concat str to bytes|can only concatenate str \(not \"bytes\"\)",
-     "text and bytes differ in Python 3: open binary files with 'rb' or 'wb', or encode() / decode()"),
+     "text and bytes differ in Python 3: open files as 'rb' or 'wb', or encode() / decode()"),
     (r"for >>: 'builtin_function_or_method'", "write print(x, file=sys.stderr)"),
     (r"'cmp' is an invalid keyword argument", "write sort(key=functools.cmp_to_key(function))"),
     (r"dictionary changed size during iteration|dictionary keys changed during iteration",
      "keys() is no copy in Python 3: loop over list(dictionary)"),
 )
 _OWN = str(Path(__file__).resolve().parents[1])
-_LIBRARIES = tuple({sysconfig.get_paths()[k] for k in ("stdlib", "platstdlib", "purelib", "platlib")})
+_LIBRARIES = tuple(sysconfig.get_paths()[kind]
+                   for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 def hint(error: BaseException) -> str | None:

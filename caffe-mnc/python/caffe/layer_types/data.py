@@ -136,8 +136,8 @@ def read_image_list(path: str) -> list[tuple[str, int]]:
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
-        name, _, label = line.rstrip().rpartition(" ")
         try:
+            name, label = line.rsplit(None, 1)
             found.append((name, int(label)))
         except ValueError:
             raise ValueError(f'{path}, line {number}: expected "image label", the label a whole '

@@ -32,8 +32,8 @@ def python_layer(param: Any, *args: Any) -> Layer:
 def _import(name: str, title: str) -> ModuleType:
     """A module of the Python path; the errors of its code keep their kind."""
     if not all(part.isidentifier() for part in name.split(".")):
-        raise LayerError(f'{title}: python_param.module is "{name}"; it must be the name of a module, '
-                         f"found on the Python path")
+        raise LayerError(f'{title}: python_param.module is "{name}"; it must be the name of a '
+                         f"module, found on the Python path")
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

@@ -70,7 +70,8 @@ class Recurrent(TorchLayer):
             raise LayerError(f"{self.title}: x_static must be ({x[1]}, ...), got {shapes[2]}")
         for state in shapes[2 + self.static:]:
             if state != (1, x[1], self.size):
-                raise LayerError(f"{self.title}: states must be {(1, x[1], self.size)}, got {state}")
+                raise LayerError(f"{self.title}: states must be {(1, x[1], self.size)}, got "
+                                 f"{state}")
 
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         state = (1, shapes[0][1], self.size)
@@ -157,7 +158,7 @@ class LSTM(Recurrent):
 
 
 def lstm_unit(c: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
-    """The next c and h (..., D) from c, gates (..., 4D) in the order i, f, o, g, and cont (..., 1)"""
+    """The next c, h (..., D) from c, gates (..., 4D) in the order i, f, o, g, and cont (..., 1)"""
     i, f, o, g = gates.chunk(4, -1)
     c = cont * torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return c, torch.sigmoid(o) * torch.tanh(c)
@@ -177,8 +178,8 @@ class LSTMUnit(TorchLayer):
     def check(self, *shapes):
         c, gates, cont = shapes
         if len(c) != 3 or c[0] != 1 or gates != (1, c[1], 4 * c[2]) or cont != (1, c[1]):
-            raise LayerError(f"{self.title}: bottoms must be (1, N, D), (1, N, 4 D) and (1, N), got "
-                             f"{', '.join(map(str, shapes))}")
+            raise LayerError(f"{self.title}: bottoms must be (1, N, D), (1, N, 4 D) and (1, N), "
+                             f"got {', '.join(map(str, shapes))}")
 
     def compute(self, c: Tensor, gates: Tensor, cont: Tensor) -> tuple[Tensor, Tensor]:
         return lstm_unit(c, gates, cont.detach()[..., None])

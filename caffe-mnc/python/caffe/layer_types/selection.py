@@ -54,8 +54,8 @@ class Filter(TorchLayer):
         *items, selector = shapes
         if not selector or math.prod(selector) != selector[0] or any(
                 s[:1] != selector[:1] for s in items):
-            raise LayerError(f"{self.title}: the selector must be (N,) and the others (N, ...), got "
-                             f"{', '.join(map(str, shapes))}")
+            raise LayerError(f"{self.title}: the selector must be (N,) and the others (N, ...), "
+                             f"got {', '.join(map(str, shapes))}")
 
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         return list(shapes[:-1])

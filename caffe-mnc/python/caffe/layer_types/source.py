@@ -123,8 +123,8 @@ class MemoryData(Layer):
         n must be a multiple of the batch size.
         """
         if data.shape[1:] != self.item_shape:
-            raise LayerError(f"{self.title}: data must be (n, {', '.join(map(str, self.item_shape))})"
-                             f", got {data.shape}")
+            raise LayerError(f"{self.title}: data must be (n, "
+                             f"{', '.join(map(str, self.item_shape))}), got {data.shape}")
         if not len(data) or len(data) % self.batch_size:
             raise LayerError(f"{self.title}: the number of items must be a multiple of batch_size "
                              f"{self.batch_size}, got {len(data)}")

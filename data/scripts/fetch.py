@@ -1,0 +1,348 @@
+#!/usr/bin/env python3
+"""Fetches public data into data/: python data/scripts/fetch.py GROUP [PART ...]; see --help.
+
+A download that was broken off goes on where it stopped. Known checksums are verified; of a file
+without one the SHA-256 is shown. If an address is dead, the file can be put where the message says.
+Needs nothing but Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import sys
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DATA = Path(__file__).resolve().parent.parent
+DOWNLOADS = "downloads"                 # folder in data/ where archives are kept
+BLOCK = 1 << 20
+
+
+class FetchError(Exception):
+    """A file that could not be had; the message says where to put it."""
+
+
+@dataclass(frozen=True)
+class Remote:
+    """A file in the net and what becomes of it.
+
+    urls: tried in turn; none for a file that is not public any more. into: the folder in data/ it
+    is unpacked to, or, with `name`, put in under that name. checksum: "md5:..." or "sha1:...".
+    strip: leading parts left off the names in the archive; only: what they must begin with.
+    """
+
+    urls: tuple[str, ...]
+    into: str
+    checksum: str | None = None
+    name: str | None = None
+    strip: int = 0
+    only: str = ""
+    note: str = ""                      # where else to look
+
+    @property
+    def file(self) -> str:
+        return self.urls[0].rsplit("/", 1)[-1].partition("?")[0] if self.urls else self.name or ""
+
+
+def _voc(year: str, file: str, md5: str) -> Remote:
+    return Remote((f"http://host.robots.ox.ac.uk/pascal/VOC/voc{year}/{file}",
+                   f"https://data.pjreddie.com/files/{file}"), f"VOCdevkit{year}", f"md5:{md5}",
+                  strip=1)
+
+
+def _coco(path: str, md5: str | None) -> Remote:
+    return Remote((f"http://images.cocodataset.org/{path}",), "coco", md5 and f"md5:{md5}")
+
+
+def _by_hand(into: str, name: str, note: str) -> Remote:
+    return Remote((), into, name=name, note=note)
+
+
+GROUPS: dict[str, dict[str, Remote]] = {
+    "voc": {
+        "2007": _voc("2007", "VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64"),
+        "2007-test": _voc("2007", "VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
+        "2012": _voc("2012", "VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),
+    },
+    "sbd_data": {
+        "sbd": Remote(("http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/"
+                       "semantic_contours/benchmark.tgz",), "VOCdevkitSDS",
+                      "md5:82b4d87ceb2ed10f6038a1cba92111cb", strip=2,
+                      only="benchmark_RELEASE/dataset/"),
+    },
+    "mcg_data": {
+        "mcg": Remote(("https://data.vision.ee.ethz.ch/jpont/mcg/"
+                       "MCG-Pascal-Main_trainvaltest_2012-proposals.tgz",), "MCG-raw", strip=1,
+                      note="https://www2.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/"
+                           "mcg/"),
+    },
+    "coco": {
+        "2014": _coco("annotations/annotations_trainval2014.zip",
+                      "0a379cfc70b0e71301e0f377548639bd"),
+        "2014-train": _coco("zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88"),
+        "2014-val": _coco("zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3"),
+        "2015-test": _coco("zips/test2015.zip", None),
+        "2015-test-info": _coco("annotations/image_info_test2015.zip", None),
+        "2017": _coco("annotations/annotations_trainval2017.zip",
+                      "f4bbac642086de4f52a3fdda2de5fa2c"),
+        "2017-train": _coco("zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2"),
+        "2017-val": _coco("zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80"),
+        "2017-test": _coco("zips/test2017.zip", None),
+        "2017-test-info": _coco("annotations/image_info_test2017.zip", None),
+    },
+    "imagenet_models": {
+        "VGG16-ZF": Remote(("http://people.eecs.berkeley.edu/~rbg/faster-rcnn-data/"
+                            "imagenet_models.tgz",
+                            "https://dl.dropbox.com/s/gstw7122padlf0l/imagenet_models.tgz?dl=1"),
+                           "imagenet_models", "md5:ed34ca912d6782edfb673a8c3a0bda6d", strip=1,
+                           note="VGG16 alone: data/scripts/fetch_imagenet_models.sh VGG16"),
+        "VGG16": Remote(("http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/"
+                         "VGG_ILSVRC_16_layers.caffemodel",), "imagenet_models",
+                        "sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24",
+                        name="VGG16.v2.caffemodel"),
+        **{f"ResNet{n}": _by_hand("imagenet_models", f"ResNet-{n}-model.caffemodel",
+                                  "https://github.com/KaimingHe/deep-residual-networks")
+           for n in (50, 101)},
+    },
+    "mnc_model": {
+        "VGG16": _by_hand("mnc_model", "mnc_model.caffemodel.h5",
+                          "https://github.com/daijifeng001/MNC"),
+    },
+}
+DEFAULTS = {"imagenet_models": ("VGG16-ZF",), "voc": ("2007", "2007-test", "2012"),
+            "coco": ("2014", "2014-train", "2014-val")}
+NEXT = {"imagenet_models": "tools/make_mask_init.py makes the *.mask.caffemodel that cascades "
+                           "start from",
+        "mcg_data": "tools/prepare_mcg_maskdb.py --db train (and val) makes the files that CFM "
+                    "works on"}
+
+
+# --- one file ------------------------------------------------------------------------------------
+
+def fetch(remote: Remote, data: Path) -> Path:
+    """Download, verify and unpack; returns the folder or file. What is there already stays."""
+    place = data / remote.into
+    if remote.name:
+        place /= remote.name
+        if not place.is_file():
+            place.parent.mkdir(parents=True, exist_ok=True)
+            download(remote, place)
+        return place
+    mark = place / f".{remote.file}.unpacked"
+    if not mark.is_file():
+        archive = data / DOWNLOADS / remote.file
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        if archive.is_file():
+            verify(archive, remote.checksum)
+        else:
+            download(remote, archive)
+        unpack(archive, place, remote)
+        mark.touch()
+    return place
+
+
+def download(remote: Remote, target: Path) -> None:
+    """The file at `target`, whole and verified; from the first address that has it."""
+    partial, reasons = target.with_name(f"{target.name}.part"), []
+    for url in remote.urls:
+        try:
+            _receive(url, partial)
+        except OSError as error:                        # URLError, timeouts, broken connections
+            reasons.append(f"{url}: {getattr(error, 'reason', None) or error}")
+            continue
+        verify(partial, remote.checksum)
+        os.replace(partial, target)
+        return
+    told = "\n  ".join(reasons) or "it is not published at a fixed address any more"
+    look = f"\nLook for it at {remote.note}" if remote.note else ""
+    raise FetchError(f"{remote.file or target.name} cannot be fetched:\n  {told}{look}\n"
+                     f"Wherever you get it from, put it at {target} and run this again.")
+
+
+def _receive(url: str, partial: Path) -> None:
+    """Append what is missing to the partial file."""
+    have = partial.stat().st_size if partial.is_file() else 0
+    request = urllib.request.Request(url, headers={"User-Agent": "mnc-fetch"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        answer = urllib.request.urlopen(request, timeout=60)
+    except urllib.error.HTTPError as error:
+        with error:
+            if have and error.code == 416:              # nothing is missing
+                return
+            raise
+    with answer:
+        resumed = answer.status == 206
+        total = int(answer.headers.get("Content-Length") or 0) + (have if resumed else 0)
+        with open(partial, "ab" if resumed else "wb") as file:
+            for block in _with_progress(answer, partial.name[:-len(".part")],
+                                        have if resumed else 0, total):
+                file.write(block)
+    size = partial.stat().st_size
+    if total and size < total:
+        raise OSError(f"broken off after {size} of {total} bytes; run this again to go on")
+
+
+def _with_progress(answer, name: str, done: int, total: int) -> Iterator[bytes]:
+    shown = 0.0
+    while block := answer.read(BLOCK):
+        yield block
+        done += len(block)
+        if sys.stderr.isatty() and time.monotonic() - shown > 0.5:
+            shown = time.monotonic()
+            share = f" of {total >> 20} MB ({100 * done / total:.0f} %)" if total else ""
+            print(f"\r{name}: {done >> 20} MB{share}  ", end="", file=sys.stderr, flush=True)
+    if shown:
+        print(file=sys.stderr)
+
+
+def verify(path: Path, checksum: str | None) -> None:
+    """FetchError, and the file set aside, unless it has this checksum; without one show its own."""
+    kind, _, wanted = (checksum or "sha256:").partition(":")
+    digest = hashlib.new(kind)
+    with open(path, "rb") as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    if not wanted:
+        print(f"{path.name}: no checksum is known to compare with; its SHA-256 is "
+              f"{digest.hexdigest()}")
+    elif digest.hexdigest() != wanted:
+        aside = path.with_name(f"{path.name}.wrong")
+        os.replace(path, aside)
+        raise FetchError(f"{path.name}: {kind} {digest.hexdigest()}, but it should be {wanted}. The "
+                         f"file is now {aside}; run this again to fetch it anew.")
+
+
+def unpack(archive: Path, into: Path, remote: Remote) -> None:
+    """Files of a tar or zip archive into a folder, which only whole ones ever reach."""
+    into.mkdir(parents=True, exist_ok=True)
+    print(f"unpacking {archive.name} to {into}", flush=True)
+    with tempfile.TemporaryDirectory(prefix=".unpacking-", dir=into) as folder:
+        temporary = Path(folder)
+        try:
+            _extract(archive, temporary)
+        except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+            raise FetchError(f"{archive}: not a whole archive ({error}); remove it and run this "
+                             "again") from error
+        moved = 0
+        for path in sorted(p for p in temporary.rglob("*") if p.is_file()):
+            inside = path.relative_to(temporary)
+            if not inside.as_posix().startswith(remote.only) or len(inside.parts) <= remote.strip:
+                continue
+            target = into.joinpath(*inside.parts[remote.strip:])
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, target)
+            moved += 1
+    if not moved:
+        raise FetchError(f"{archive}: holds nothing below {remote.only or '/'}")
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(folder)
+        return
+    with tarfile.open(archive) as file:
+        if hasattr(tarfile, "data_filter"):
+            file.extractall(folder, filter="data")
+        else:
+            file.extractall(folder, [m for m in file if m.isdir() or _harmless(m)])
+
+
+def _harmless(member: tarfile.TarInfo) -> bool:
+    return member.isfile() and not member.name.startswith("/") and ".." not in member.name.split("/")
+
+
+# --- what SBD needs besides ----------------------------------------------------------------------
+
+def split_as_voc_2012(data: Path) -> str:
+    """train.txt and val.txt of the SBD as MNC uses them: its images by VOC 2012's train and val.
+
+    The SBD's own lists stay as train_sbd.txt and val_sbd.txt. Returns what was done.
+    """
+    folder, lists = data / "VOCdevkitSDS", data / "VOCdevkit2012/VOC2012/ImageSets/Main"
+    if not (folder / "train.txt").is_file():
+        return ""
+    if not (lists / "val.txt").is_file():
+        return ("VOCdevkitSDS/train.txt and val.txt are the SBD's own (8498 and 2857 images). The "
+                "paper's are those of VOC 2012 (5623 and 5732): data/scripts/fetch_voc.sh 2012 "
+                "fetches VOC 2012 and puts them in place.")
+    have = {path.stem for path in (folder / "inst").glob("*.mat")}
+    counts = []
+    for split in ("train", "val"):
+        own = folder / f"{split}_sbd.txt"
+        if not own.is_file():
+            shutil.copyfile(folder / f"{split}.txt", own)
+        names = [name for name in (lists / f"{split}.txt").read_text().split() if name in have]
+        (folder / f"{split}.txt").write_text("".join(f"{name}\n" for name in names))
+        counts.append(len(names))
+    return (f"VOCdevkitSDS/train.txt and val.txt are now those of VOC 2012: {counts[0]} and "
+            f"{counts[1]} images (the SBD's own: train_sbd.txt, val_sbd.txt)")
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    parts = GROUPS[args.group]
+    unknown = [part for part in args.parts if not _matching(parts, part)]
+    if unknown:
+        print(f"error: {args.group} has no part {unknown[0]!r}; there are: {', '.join(parts)}",
+              file=sys.stderr)
+        return 1
+    wanted = [name for part in args.parts for name in _matching(parts, part)]
+    wanted = list(dict.fromkeys(wanted)) or list(DEFAULTS.get(args.group, parts))
+    if args.list:
+        for name, remote in parts.items():
+            print(f"{name}: {' or '.join(remote.urls) or 'no address; see ' + remote.note} -> "
+                  f"{Path(args.data) / remote.into}")
+        return 0
+    failed = 0
+    for name in wanted:
+        try:
+            print(f"{name}: {fetch(parts[name], Path(args.data))}", flush=True)
+        except (FetchError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed += 1
+    if args.group in ("sbd_data", "voc"):
+        told = split_as_voc_2012(Path(args.data))
+        print(told, end="\n" if told else "")
+    if not failed and args.group in NEXT:
+        print(f"Next: {NEXT[args.group]}")
+    return 1 if failed else 0
+
+
+def _matching(parts: dict[str, Remote], part: str) -> list[str]:
+    """2014 stands for 2014, 2014-train and 2014-val, but not for tests; full names for themselves."""
+    if part in parts and "-" in part:
+        return [part]
+    return [name for name in parts
+            if name == part or (name.startswith(f"{part}-") and not name.startswith("VGG16-")
+                                and (part == "2007" or "test" not in name))]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, prog="fetch",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("group", choices=GROUPS)
+    parser.add_argument("parts", nargs="*", metavar="PART",
+                        help="some of what --list shows; a year stands for all of it but test "
+                             "images of COCO")
+    parser.add_argument("--data", default=str(DATA), metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--list", action="store_true", help="show parts, addresses and places")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

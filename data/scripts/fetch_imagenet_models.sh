@@ -1,0 +1,4 @@
+#!/usr/bin/env bash
+# ImageNet weights that training starts from (VGG16 and ZF; ResNet50 ... by hand). --list shows addresses and places.
+cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 1
+exec "${PYTHON:-python3}" data/scripts/fetch.py imagenet_models "$@"

@@ -1,0 +1,68 @@
+"""Files in VOC's formats, and pictures of curves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnc.curve_plots import draw_curves
+from mnc.evaluation import Curve
+from mnc.result_files import write_instance_pictures, write_voc_det
+
+
+class Pair:
+    name, names = "pair_val", ["a", "b"]
+    classes = ("__background__", "kite", "boat")
+
+    def __len__(self):
+        return 2
+
+    def image(self, i):
+        return np.zeros((12, 16, 3), np.uint8)
+
+    def annotation(self, i):
+        from mnc.data import Annotation
+
+        return Annotation(np.zeros((0, 4), np.float32), np.zeros(0, int), [])
+
+
+NONE = np.zeros((0, 5)), np.zeros((0, 1, 4, 4))
+SOLID = np.ones((1, 1, 4, 4))
+FOUND = [[NONE, NONE],
+         [(np.array([[1, 2, 8, 9, 0.75]]), SOLID), NONE],
+         [(np.array([[5, 5, 12, 11, 0.9]]), SOLID), (np.array([[0, 0, 3, 3, 0.25]]), SOLID)]]
+
+
+def pixels(path):
+    with Image.open(path) as picture:
+        return np.array(picture)
+
+
+def test_voc_det_counts_pixels_from_one(tmp_path):
+    paths = write_voc_det(tmp_path, Pair(), FOUND)
+    assert [path.name for path in paths] == ["comp4_det_val_kite.txt", "comp4_det_val_boat.txt"]
+    assert paths[0].read_text() == "a 0.750000 2.0 3.0 9.0 10.0\n"
+    assert paths[1].read_text().splitlines()[1] == "b 0.250000 1.0 1.0 4.0 4.0"
+
+
+def test_instance_pictures(tmp_path):
+    write_instance_pictures(tmp_path, Pair(), FOUND, 0.4)
+    with Image.open(tmp_path / "inst/a.png") as picture:
+        assert picture.mode == "P" and picture.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
+    inst, cls = pixels(tmp_path / "inst/a.png"), pixels(tmp_path / "cls/a.png")
+    assert inst.shape == (12, 16) and inst[6, 6] == 1 and inst[3, 3] == 2 and inst[0, 0] == 0
+    assert cls[6, 6] == 2 and cls[3, 3] == 1                        # the better one lies on top
+    assert (tmp_path / "a.txt").read_text().splitlines() == ["boat 0.900000 5.0 5.0 12.0 11.0",
+                                                             "kite 0.750000 1.0 2.0 8.0 9.0"]
+    assert not pixels(tmp_path / "inst/b.png").any()                # its score is below 0.5
+    assert (tmp_path / "b.txt").read_text() == ""
+
+
+@pytest.mark.parametrize("classes", [0, 1, 5])
+def test_curves_are_drawn(tmp_path, classes):
+    curve = Curve(np.array([0.5, 1.0]), np.array([1.0, 0.5]))
+    curves = {f"class {n}": [curve, curve] for n in range(classes)} | {"absent": None}
+    path = draw_curves(tmp_path / "c.png", curves, (0.5, 0.7), (0.7,))
+    with Image.open(path) as picture:
+        assert picture.size[0] > 400
