@@ -44,8 +44,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     if args.gt_roi or args.gt_mask:
-        logging.warning("--gt_roi and --gt_mask are of no effect: the ground truth is read from the "
-                        "data set (--imdb)")
+        logging.warning("--gt_roi and --gt_mask are of no effect: the ground truth is read from "
+                        "the data set (--imdb)")
     settings = Settings(args.mask_sz, args.top_k, cfg.BINARIZE_THRESH)
     try:
         dataset = get_dataset(args.imdb or f"voc_2012_seg_{args.db}")

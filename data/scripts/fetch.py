@@ -56,7 +56,7 @@ class Remote:
 
 def _voc(year: str, file: str, md5: str) -> Remote:
     return Remote((f"http://host.robots.ox.ac.uk/pascal/VOC/voc{year}/{file}",
-                   f"https://data.pjreddie.com/files/{file}"), f"VOCdevkit{year}", f"md5:{md5}",
+                   f"https://pjreddie.com/media/files/{file}"), f"VOCdevkit{year}", f"md5:{md5}",
                   strip=1)
 
 
@@ -70,9 +70,11 @@ def _by_hand(into: str, name: str, note: str) -> Remote:
 
 GROUPS: dict[str, dict[str, Remote]] = {
     "voc": {
-        "2007": _voc("2007", "VOCtrainval_06-Nov-2007.tar", "c52e279531787c972589f7e41ab4ae64"),
+        "2007-trainval": _voc("2007", "VOCtrainval_06-Nov-2007.tar",
+                              "c52e279531787c972589f7e41ab4ae64"),
         "2007-test": _voc("2007", "VOCtest_06-Nov-2007.tar", "b6e924de25625d8de591ea690078ad9f"),
-        "2012": _voc("2012", "VOCtrainval_11-May-2012.tar", "6cd6e144f989b92b3379bac3b3de84fd"),
+        "2012-trainval": _voc("2012", "VOCtrainval_11-May-2012.tar",
+                              "6cd6e144f989b92b3379bac3b3de84fd"),
     },
     "sbd_data": {
         "sbd": Remote(("http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/"
@@ -87,14 +89,14 @@ GROUPS: dict[str, dict[str, Remote]] = {
                            "mcg/"),
     },
     "coco": {
-        "2014": _coco("annotations/annotations_trainval2014.zip",
-                      "0a379cfc70b0e71301e0f377548639bd"),
+        "2014-annotations": _coco("annotations/annotations_trainval2014.zip",
+                                  "0a379cfc70b0e71301e0f377548639bd"),
         "2014-train": _coco("zips/train2014.zip", "0da8c0bd3d6becc4dcb32757491aca88"),
         "2014-val": _coco("zips/val2014.zip", "a3d79f5ed8d289b7a7554ce06a5782b3"),
         "2015-test": _coco("zips/test2015.zip", None),
         "2015-test-info": _coco("annotations/image_info_test2015.zip", None),
-        "2017": _coco("annotations/annotations_trainval2017.zip",
-                      "f4bbac642086de4f52a3fdda2de5fa2c"),
+        "2017-annotations": _coco("annotations/annotations_trainval2017.zip",
+                                  "f4bbac642086de4f52a3fdda2de5fa2c"),
         "2017-train": _coco("zips/train2017.zip", "cced6f7f71b7629ddf16f17bbcfab6b2"),
         "2017-val": _coco("zips/val2017.zip", "442b8da7639aecaf257c1dceb8ba8c80"),
         "2017-test": _coco("zips/test2017.zip", None),
@@ -119,8 +121,13 @@ GROUPS: dict[str, dict[str, Remote]] = {
                           "https://github.com/daijifeng001/MNC"),
     },
 }
-DEFAULTS = {"imagenet_models": ("VGG16-ZF",), "voc": ("2007", "2007-test", "2012"),
-            "coco": ("2014", "2014-train", "2014-val")}
+SHORT: dict[str, dict[str, tuple[str, ...]]] = {            # "": what no PART at all stands for
+    "voc": {"2007": ("2007-trainval", "2007-test"), "2012": ("2012-trainval",)},
+    "coco": {year: (f"{year}-annotations", f"{year}-train", f"{year}-val")
+             for year in ("2014", "2017")},
+    "imagenet_models": {"": ("VGG16-ZF",)},
+}
+SHORT["coco"][""] = SHORT["coco"]["2014"]
 NEXT = {"imagenet_models": "tools/make_mask_init.py makes the *.mask.caffemodel that cascades "
                            "start from",
         "mcg_data": "tools/prepare_mcg_maskdb.py --db train (and val) makes the files that CFM "
@@ -220,8 +227,8 @@ def verify(path: Path, checksum: str | None) -> None:
     elif digest.hexdigest() != wanted:
         aside = path.with_name(f"{path.name}.wrong")
         os.replace(path, aside)
-        raise FetchError(f"{path.name}: {kind} {digest.hexdigest()}, but it should be {wanted}. The "
-                         f"file is now {aside}; run this again to fetch it anew.")
+        raise FetchError(f"{path.name}: {kind} {digest.hexdigest()}, but it should be {wanted}. "
+                         f"The file is now {aside}; run this again to fetch it anew.")
 
 
 def unpack(archive: Path, into: Path, remote: Remote) -> None:
@@ -261,7 +268,8 @@ def _extract(archive: Path, folder: Path) -> None:
 
 
 def _harmless(member: tarfile.TarInfo) -> bool:
-    return member.isfile() and not member.name.startswith("/") and ".." not in member.name.split("/")
+    parts = member.name.split("/")
+    return member.isfile() and parts[0] != "" and ".." not in parts
 
 
 # --- what SBD needs besides ----------------------------------------------------------------------
@@ -296,18 +304,16 @@ def split_as_voc_2012(data: Path) -> str:
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     parts = GROUPS[args.group]
-    unknown = [part for part in args.parts if not _matching(parts, part)]
-    if unknown:
-        print(f"error: {args.group} has no part {unknown[0]!r}; there are: {', '.join(parts)}",
-              file=sys.stderr)
-        return 1
-    wanted = [name for part in args.parts for name in _matching(parts, part)]
-    wanted = list(dict.fromkeys(wanted)) or list(DEFAULTS.get(args.group, parts))
     if args.list:
         for name, remote in parts.items():
             print(f"{name}: {' or '.join(remote.urls) or 'no address; see ' + remote.note} -> "
                   f"{Path(args.data) / remote.into}")
         return 0
+    try:
+        wanted = _wanted(args.group, args.parts)
+    except FetchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     failed = 0
     for name in wanted:
         try:
@@ -323,13 +329,15 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def _matching(parts: dict[str, Remote], part: str) -> list[str]:
-    """2014 stands for 2014, 2014-train and 2014-val, but not for tests; full names for themselves."""
-    if part in parts and "-" in part:
-        return [part]
-    return [name for name in parts
-            if name == part or (name.startswith(f"{part}-") and not name.startswith("VGG16-")
-                                and (part == "2007" or "test" not in name))]
+def _wanted(group: str, given: list[str]) -> list[str]:
+    """Names of parts, each once."""
+    short = {name: (name,) for name in GROUPS[group]} | SHORT.get(group, {})
+    for part in given:
+        if part not in short:
+            raise FetchError(f"{group} has no part {part!r}; there are: {', '.join(short)}")
+    if not given:
+        return list(short.get("", GROUPS[group]))
+    return list(dict.fromkeys(name for part in given for name in short[part]))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -337,8 +345,8 @@ def _parser() -> argparse.ArgumentParser:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("group", choices=GROUPS)
     parser.add_argument("parts", nargs="*", metavar="PART",
-                        help="some of what --list shows; a year stands for all of it but test "
-                             "images of COCO")
+                        help="some of what --list shows; a year stands for all of it but the "
+                             "test images of COCO")
     parser.add_argument("--data", default=str(DATA), metavar="DIR", help="default: %(default)s")
     parser.add_argument("--list", action="store_true", help="show parts, addresses and places")
     return parser

@@ -1,4 +1,4 @@
-"""The `mnc` command: train, test, evaluate, demo. tools/*.py are the same under their old names.
+"""The `mnc` command; tools/*.py are its parts under their old names.
 
 Each command is a function of the parsed arguments that returns the exit status.
 """
@@ -16,6 +16,7 @@ import torch
 
 import caffe
 from mnc import demo as demos
+from mnc.compare import add_compare_arguments, run_compare
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list, get_output_dir
 from mnc.data import DataError, get_dataset
 from mnc.inference import load_net
@@ -172,6 +173,7 @@ COMMANDS: dict[str, tuple[Run, AddArguments]] = {
     "train": (run_train, _train_arguments),
     "test": (run_test, add_test_arguments),
     "evaluate": (run_evaluate, add_evaluate_arguments),
+    "compare": (run_compare, add_compare_arguments),
     "demo": (run_demo, _demo_arguments),
 }
 

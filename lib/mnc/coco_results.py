@@ -44,7 +44,7 @@ def result_entries(dataset, detections: Sequence[Found], binarize: float) -> lis
 
 def _full_size(boxes: np.ndarray, masks: Masks, binarize: float,
                size: tuple[int, int]) -> list[dict]:
-    if isinstance(masks, np.ndarray) and not masks.size:          # boxes alone
+    if not len(masks) or isinstance(masks, np.ndarray) and not masks.size:      # boxes alone
         return [{}] * len(boxes)
     return [{"segmentation": encode(pasted(box, mask, size))}
             for box, mask in zip(*render(boxes, masks, binarize))]

@@ -26,7 +26,10 @@ def origin(prototxts: Sequence[str | Path], weights: Sequence[str | Path], cfg, 
                "weights": str(w), "weights_sha256": file_hash(w)}
               for p, w in zip(prototxts, weights, strict=True)]
     found = {"task": task, "models": models, "settings": settings(cfg), **data_origin(dataset)}
-    return found | ({"proposals": str(proposals)} if proposals else {})
+    if proposals:
+        files = [Path(proposals, f"{name}.mat") for name in dataset.names]
+        found |= {"proposals": str(proposals), "proposals_sha256": _hash(list(map(_state, files)))}
+    return found
 
 
 def settings(cfg) -> dict[str, object]:
@@ -41,10 +44,22 @@ def settings(cfg) -> dict[str, object]:
 
 
 def data_origin(dataset) -> dict[str, object]:
-    """Name and number of images for people, a hash of classes and image names for comparison."""
-    content = json.dumps([list(dataset.classes), list(map(str, dataset.names))])
+    """Name and number of images for people; for comparison a hash of classes, names and sizes."""
+    sizes = [_state(Path(dataset.image_path(i)))[0] for i in range(len(dataset))]
     return {"imdb": dataset.name, "images": len(dataset),
-            "images_sha256": hashlib.sha256(content.encode()).hexdigest()}
+            "images_sha256": _hash([list(dataset.classes), list(map(str, dataset.names)), sizes])}
+
+
+def _state(path: Path) -> tuple[int, int]:
+    """(bytes, time of last change in ns) of a file, zeros where there is none."""
+    if not path.is_file():
+        return 0, 0
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns
+
+
+def _hash(content: object) -> str:
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def file_hash(path: str | Path) -> str:
@@ -66,7 +81,7 @@ def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[
 def _compared(about: Mapping[str, object]) -> dict[str, object]:
     models = [{key: model[key] for key in ("prototxt_sha256", "weights_sha256")}
               for model in about.get("models", ())]
-    rest = {key: about.get(key) for key in ("task", "settings", "images_sha256", "proposals")}
+    rest = {key: about.get(key) for key in ("task", "settings", "images_sha256", "proposals_sha256")}
     return {**rest, "models": models}
 
 

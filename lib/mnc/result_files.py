@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mnc.coco_results import image_size, pasted
+from mnc.data.dataset import DataError
 from mnc.evaluation import Found, render
 from mnc.visualisation import color_map
 
@@ -29,6 +30,27 @@ def write_voc_det(folder: str | Path, dataset, detections: Sequence[Found],
         path.write_text("".join(f"{line}\n" for line in lines))
         written.append(path)
     return written
+
+
+def read_voc_det(folder: str | Path, dataset) -> list[list[tuple[np.ndarray, np.ndarray]]]:
+    """detections[class][image], without masks, of the files *_CLASS.txt in a folder."""
+    places = {str(name): i for i, name in enumerate(dataset.names)}
+    found: list[list[list]] = [[[] for _ in places] for _ in dataset.classes]
+    for c, label in list(enumerate(dataset.classes))[1:]:
+        paths = sorted(Path(folder).glob(f"*_{label}.txt"))
+        if len(paths) != 1:
+            raise DataError(f"{folder}: {len(paths)} files *_{label}.txt; VOC's detection files "
+                            "are one a class")
+        for number, line in enumerate(paths[0].read_text().splitlines(), 1):
+            try:
+                name, score, *corners = line.split()
+                x1, y1, x2, y2 = (float(v) - 1 for v in corners)
+                found[c][places[name]].append((x1, y1, x2, y2, float(score)))
+            except (ValueError, KeyError) as error:
+                raise DataError(f"{paths[0]}:{number}: not NAME SCORE X1 Y1 X2 Y2 of an image of "
+                                f"{dataset.name}: {line!r}") from error
+    return [[(np.array(rows, float).reshape(-1, 5), np.zeros((len(rows), 1, 0, 0)))
+             for rows in row] for row in found]
 
 
 def write_instance_pictures(folder: str | Path, dataset, detections: Sequence[Found],

@@ -84,10 +84,14 @@ def curves_of(dataset, detections: SetDetections, task: str,
 
 
 def has_masks(dataset) -> bool:
-    """Whether any instance of the data set has one; one without instances counts as having."""
-    flags = (dataset.annotation(i).has_mask for i in range(len(dataset)))
-    some = [mask.any() for mask in flags if len(mask)]
-    return not some or any(some)
+    """Whether any instance of the data set has a mask; True where there is no instance at all."""
+    instances = 0
+    for i in range(len(dataset)):
+        found = dataset.annotation(i)
+        if found.has_mask.any():
+            return True
+        instances += len(found.labels)
+    return not instances
 
 
 def save_metrics(path: Path, metrics: Mapping[str, object], **about: object) -> None:

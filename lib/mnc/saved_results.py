@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mnc import coco_results, results
+from mnc import coco_results, result_files, results
 from mnc.coco_metric import coco_metric, entries_metric
 from mnc.data.dataset import DataError
 from mnc.evaluation import Figures, Found
@@ -26,8 +26,10 @@ class Saved:
 
 
 def load(path: str | Path, dataset) -> Saved:
-    """A detections_*.npz of `mnc test`, or a COCO result file (.json), of this data set."""
+    """Of this data set: a detections_*.npz, a COCO result file (.json), a folder of VOC's files."""
     path = Path(path)
+    if path.is_dir():
+        return Saved(result_files.read_voc_det(path, dataset), "det")
     if not path.is_file():
         raise DataError(f"{path}: no such results file")
     if path.suffix == ".json":
@@ -36,7 +38,8 @@ def load(path: str | Path, dataset) -> Saved:
         return Saved(coco_results.to_detections(dataset, entries), "det" if boxes_only else "seg",
                      entries)
     if path.suffix != ".npz":
-        raise DataError(f"{path}: results are read from detections_*.npz or a COCO result .json")
+        raise DataError(f"{path}: results are read from detections_*.npz, a COCO result .json or "
+                        "a folder of VOC detection files")
     detections, names = results.load_detections(path)
     about = results.about_detections(path)
     check_data(path, dataset, names, len(detections), about)

@@ -6,12 +6,13 @@ import argparse
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from mnc import coco_results, curve_plots, result_files, results, saved_results, visualisation
 from mnc.cfm import ProposalFolder
 from mnc.config import ConfigError, cfg, get_output_dir
-from mnc.data import get_dataset
+from mnc.data import DataError, get_dataset
 from mnc.inference import TASKS, Instances, load_net, test_dataset
 from mnc.origin import differences, origin
 from mnc.saved_results import METRICS, Saved
@@ -24,6 +25,7 @@ Models = list[tuple[str, str]]              # prototxt, weights
 
 def run_test(args: argparse.Namespace) -> int:
     """test a net, or several together, on a data set"""
+    check_forms(args.task, args.write)
     dataset = get_dataset(args.imdb)
     models = paired(args.prototxt, args.caffemodel)
     for prototxt, weights in models:
@@ -123,8 +125,11 @@ def run_evaluate(args: argparse.Namespace) -> int:
     """measure saved results again: of `mnc test`, or COCO result files of any system"""
     dataset = get_dataset(args.imdb)
     saved = saved_results.load(args.results, dataset)
+    if args.task == "seg" and saved.task == "det":
+        raise DataError(f"{args.results}: it holds boxes without masks: measure it with --task det")
     if args.task:
-        saved = Saved(saved.detections, args.task, saved.entries, saved.about)
+        saved = replace(saved, task=args.task)
+    check_forms(saved.task, args.write)
     output = Path(args.out or Path(args.results).parent / f"{Path(args.results).stem}_evaluated")
     output.mkdir(parents=True, exist_ok=True)
     report(output, dataset, saved, args, results=str(args.results))
@@ -132,7 +137,8 @@ def run_evaluate(args: argparse.Namespace) -> int:
 
 
 def add_evaluate_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("results", metavar="RESULTS", help="detections_*.npz, or a COCO result .json")
+    p.add_argument("results", metavar="RESULTS",
+                   help="detections_*.npz, a COCO result .json, or a folder of VOC detection files")
     p.add_argument("--task", choices=("seg", "det"),
                    help="measure instances or boxes (default: what the file holds)")
     _add_report_arguments(p)
@@ -140,6 +146,12 @@ def add_evaluate_arguments(p: argparse.ArgumentParser) -> None:
 
 
 # --- both ----------------------------------------------------------------------------------------
+
+def check_forms(task: str, forms: Sequence[str]) -> None:
+    """ConfigError if a file is asked for that the task cannot give."""
+    if task == "det" and "seginst" in forms:
+        raise ConfigError("--write seginst needs masks; task det has none")
+
 
 def report(output: Path, dataset, saved: Saved, args: argparse.Namespace, **about: object) -> None:
     """Figures to the screen and to OUTPUT/metrics_TASK.json, and the files asked for."""

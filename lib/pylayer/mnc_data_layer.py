@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import exactly
@@ -25,7 +27,7 @@ class MNCDataLayer(ImageOrder):
 
     def setup(self, bottom: list, top: list) -> None:
         self._with_masks = cfg.MNC_MODE
-        self._maskdb: list[Entry] | None = None
+        self._maskdb: Sequence[Entry] | None = None
         names = ["data", "im_info", "gt_boxes"] + ["gt_masks", "mask_info"] * self._with_masks
         self.begin(read_options(self, num_classes=None).num_classes, top, names)
         shapes = [(1, 3, max(self._scales), self._max_size), (1, 3), (1, 5), (1, 21, 21), (1, 2)]
@@ -37,7 +39,7 @@ class MNCDataLayer(ImageOrder):
         self._maskdb = None
         self.take_roidb(roidb)
 
-    def set_maskdb(self, maskdb: list[Entry]) -> None:
+    def set_maskdb(self, maskdb: Sequence[Entry]) -> None:
         """Take the masks that go with the roidb, in the same order."""
         if self._roidb is None or len(maskdb) != len(self._roidb):
             raise DataError(f"the maskdb has {len(maskdb)} entries, the roidb "

@@ -73,6 +73,14 @@ def test_accuracy_of_ties_and_of_nothing():
     assert n.forward()["y"] == 0
 
 
+def test_accuracy_of_labels_that_are_no_class():
+    n = net("type: 'Accuracy' top: 'y' top: 'each'", (4, 3), (4,))
+    n.blobs["b0"].data[...] = [[1, 0, 0]] * 4
+    n.blobs["b1"].data[...] = [0, -1, 3, 0]
+    out = n.forward()
+    assert out["y"] == 0.5 and out["each"].tolist() == [1, 0, 0]
+
+
 def test_softmax_loss_of_a_hopeless_score_is_finite_and_still_has_a_gradient():
     n = net("type: 'SoftmaxWithLoss' top: 'y'", (1, 2), (1,), force=True)
     n.blobs["b0"].data[...], n.blobs["b1"].data[...] = [[0, 1000]], [0]

@@ -139,6 +139,16 @@ def test_bottoms_that_do_not_fit_name_the_layer():
         net.forward()
 
 
+def test_a_layer_that_cannot_be_built_is_named_with_its_file(tmp_path):
+    path = tmp_path / "net.prototxt"
+    path.write_text(CHAIN.replace('type: "Sigmoid"', 'type: "Sigmoyd"'))
+    with pytest.raises(caffe.LayerError, match=r'net\.prototxt: layer "sig".*"Sigmoid"'):
+        caffe.Net(str(path), caffe.TEST)
+    (tmp_path / "solver.prototxt").write_text('net: "net.prototxt" base_lr: 1 lr_policy: "fixed"')
+    with pytest.raises(caffe.LayerError, match=r'net\.prototxt: layer "sig"'):
+        caffe.get_solver(str(tmp_path / "solver.prototxt"))
+
+
 def test_backward_before_forward_says_so():
     with pytest.raises(caffe.CaffeError, match="before the first forward"):
         chain().backward()

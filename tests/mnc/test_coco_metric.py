@@ -57,7 +57,7 @@ def test_it_says_what_pycocotools_says(data, tmp_path):
     from pycocotools.cocoeval import COCOeval
 
     rng = np.random.default_rng(0)
-    noisy = [[(boxes + np.hstack((np.zeros((len(boxes), 4)), rng.uniform(-.3, .3, (len(boxes), 1)))),
+    noisy = [[(boxes + [0, 0, 0, 0, 1] * rng.uniform(-.3, .3, (len(boxes), 1)),
                [mask & (rng.uniform(size=mask.shape) < rng.uniform(0.5, 1)) for mask in masks])
               for boxes, masks in row] for row in perfect(data)]
     coco_results.write_results(tmp_path / "res.json", data, noisy, 0.4)

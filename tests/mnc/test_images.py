@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import cv2
@@ -79,3 +80,18 @@ def test_grey_and_transparent_files_become_bgr(tmp_path):
     for name in ("grey.png", "clear.png"):
         image = read_image(tmp_path / name)
         assert image.shape == (3, 5, 3) and image.dtype == np.uint8
+
+
+def test_a_photograph_taken_sideways(tmp_path):
+    """Read upright, or as it lies in the file if it was annotated so."""
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((7, 11, 3), np.uint8))
+    plain = (tmp_path / "a.jpg").read_bytes()
+    turned = struct.pack("<HHII", 0x0112, 3, 1, 6)                      # orientation: 90 degrees
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + turned + struct.pack("<I", 0)
+    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
+    (tmp_path / "b.jpg").write_bytes(plain[:2] + segment + plain[2:])
+    assert read_image(tmp_path / "b.jpg").shape == (11, 7, 3)
+    assert read_image(tmp_path / "b.jpg", (11, 7)).shape == (11, 7, 3)
+    assert read_image(tmp_path / "b.jpg", (7, 11)).shape == (7, 11, 3)
+    for size in ((7, 11), (11, 7), (5, 5)):
+        assert read_image(tmp_path / "a.jpg", size).shape == (7, 11, 3)

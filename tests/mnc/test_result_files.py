@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 
 from mnc.curve_plots import draw_curves
+from mnc.data import DataError
 from mnc.evaluation import Curve
-from mnc.result_files import write_instance_pictures, write_voc_det
+from mnc.result_files import read_voc_det, write_instance_pictures, write_voc_det
 
 
 class Pair:
@@ -44,6 +45,20 @@ def test_voc_det_counts_pixels_from_one(tmp_path):
     assert [path.name for path in paths] == ["comp4_det_val_kite.txt", "comp4_det_val_boat.txt"]
     assert paths[0].read_text() == "a 0.750000 2.0 3.0 9.0 10.0\n"
     assert paths[1].read_text().splitlines()[1] == "b 0.250000 1.0 1.0 4.0 4.0"
+
+
+def test_voc_det_files_come_back(tmp_path):
+    write_voc_det(tmp_path, Pair(), FOUND)
+    for row, read in zip(FOUND, read_voc_det(tmp_path, Pair())):
+        for (boxes, _), (boxes2, masks) in zip(row, read):
+            np.testing.assert_allclose(boxes, boxes2)
+            assert masks.shape == (len(boxes), 1, 0, 0)
+    (tmp_path / "comp4_det_val_boat.txt").write_text("c 0.5 1 2 3 4\n")
+    with pytest.raises(DataError, match="boat.txt:1: not NAME SCORE .* of an image of pair_val"):
+        read_voc_det(tmp_path, Pair())
+    (tmp_path / "comp4_det_val_boat.txt").unlink()
+    with pytest.raises(DataError, match=r"0 files \*_boat.txt"):
+        read_voc_det(tmp_path, Pair())
 
 
 def test_instance_pictures(tmp_path):

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mnc import results
-from mnc.data import get_dataset
+from mnc.data import Annotation, get_dataset
+from mnc.evaluation import evaluate
 
 
 @pytest.fixture
@@ -49,6 +50,37 @@ def test_box_ap_of_the_truth_is_one(data):
     present = {data.classes[c] for a in map(data.annotation, range(len(data))) for c in a.labels}
     assert metrics["mAP^b@0.5"] == pytest.approx(1)
     assert {name for name, ap in metrics["AP^b@0.5"].items() if not math.isnan(ap)} == present
+
+
+class BoxesOnly:
+    """The same data without masks."""
+
+    def __init__(self, whole):
+        self.whole, self.name = whole, whole.name
+        self.names, self.classes = whole.names, whole.classes
+
+    def __len__(self):
+        return len(self.whole)
+
+    def annotation(self, i):
+        found = self.whole.annotation(i)
+        return Annotation(found.boxes, found.labels, None, found.size)
+
+
+def test_data_without_masks_is_measured_on_boxes(data):
+    assert set(results.measure(BoxesOnly(data), perfect(data), "seg", 0.4)) == {"mAP^b@0.5",
+                                                                                "AP^b@0.5"}
+    assert not results.has_masks(BoxesOnly(data)) and results.has_masks(data)
+
+
+def test_volume_is_the_mean_over_nine_thresholds(data):
+    found = results.measure(data, perfect(data), "seg", 0.4)
+    each = evaluate(data, perfect(data), [k / 10 for k in range(1, 10)])
+    assert found["mAP^r_vol"] == pytest.approx(
+        np.mean([each[f"mAP^r@{k / 10:g}"] for k in range(1, 10)]))
+    assert found["mAP^r@0.7"] == each["mAP^r@0.7"]
+    assert set(found) == {f"{m}AP^{kind}" for m in ("", "m")
+                          for kind in ("r@0.5", "r@0.7", "r_vol", "b@0.5")}
 
 
 def test_mask_ap_of_solid_boxes_is_not(data):

@@ -129,3 +129,16 @@ def test_instances_without_masks():
     assert [entry["mask_max"] for entry in maskdb] == [[1, 1], [4, 2]] * 2
     assert maskdb[2]["gt_masks"] == [None, None] and maskdb[3]["gt_masks"][0] is None
     assert (maskdb[3]["gt_masks"][1] == found.masks[1][:, ::-1]).all()
+
+
+def test_masks_beyond_a_limit_are_read_when_needed(monkeypatch):
+    first, second = annotation((0, 0, 1, 1)), annotation((8, 5, 11, 6), (1, 1, 4, 2))
+    dataset = Drawer([first, second])
+    _, held = prepare(dataset)
+    monkeypatch.setattr("mnc.data.roidb.KEEP_MASKS", 5)           # the first has 4 pixels
+    _, read = prepare(dataset)
+    assert len(read) == 4 and read[0]["gt_masks"][0] is first.masks[0]
+    assert read[1]["gt_masks"] is not read[1]["gt_masks"]
+    for a, b in zip(held, read):
+        assert a["mask_max"] == b["mask_max"] and a["flipped"] == b["flipped"]
+        assert all((m == n).all() for m, n in zip(a["gt_masks"], b["gt_masks"]))

@@ -154,3 +154,13 @@ def test_importing_mnc_is_light():
     assert done.stdout.split() == ["False", "False"]
     with pytest.raises(AttributeError, match="has no attribute 'Segmentor'"):
         mnc.Segmentor
+
+
+def test_what_is_public_is_documented():
+    from conftest import ROOT
+
+    text = (ROOT / "docs/python_api.md").read_text()
+    public = [name for name in vars(Segmenter) if not name.startswith("_")]
+    assert all(f"s.{name}(" in text for name in public), public
+    assert all(f"| `{name}` |" in text for name in Instance.__dataclass_fields__)
+    assert all(name.lower() in text.lower() for name in mnc.__all__)

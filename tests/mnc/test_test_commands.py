@@ -70,11 +70,33 @@ def test_area_under_the_curve(tester, tmp_path):
 
 
 def test_evaluate_writes_beside_the_results(tester, imdb, tmp_path):
-    assert tester("--task", "det") == 0
+    assert tester("--task", "det", "--write", "voc", "coco") == 0
     path = tmp_path / "out/detections_det.npz"
     assert cli.main(["evaluate", "--cpu", str(path), "--imdb", imdb]) == 0
     again = json.loads((tmp_path / "out/detections_det_evaluated/metrics_det.json").read_text())
     assert again["task"] == "det" and again["origin"]["settings"]["TEST"]["SCALES"] == [200]
+
+
+def test_boxes_of_every_form_measure_the_same(tester, imdb, tmp_path, capsys):
+    pytest.importorskip("pycocotools")
+    assert tester("--task", "det", "--write", "voc", "coco") == 0
+    out, want = tmp_path / "out", figures(tmp_path / "out/metrics_det.json")
+    for name in ("detections_det.npz", "coco_det.json", "voc_det"):
+        assert cli.main(["evaluate", "--cpu", str(out / name), "--imdb", imdb, "--out",
+                         str(tmp_path / name)]) == 0
+        got = figures(tmp_path / name / "metrics_det.json")
+        assert got["mAP^b@0.5"] == pytest.approx(want["mAP^b@0.5"], abs=0.01)
+    assert cli.main(["evaluate", str(out / "voc_det"), "--imdb", imdb, "--cpu", "--write",
+                     "coco"]) == 0
+    assert len(json.loads((out / "voc_det_evaluated/coco_det.json").read_text())) == len(
+        json.loads((out / "coco_det.json").read_text()))
+    assert cli.main(["evaluate", str(out / "voc_det"), "--imdb", imdb, "--task", "seg"]) == 1
+    assert "boxes without masks" in capsys.readouterr().err
+
+
+def test_pictures_of_boxes_are_refused_at_once(tester, capsys):
+    assert tester("--task", "det", "--write", "seginst") == 1
+    assert "seginst needs masks" in capsys.readouterr().err
 
 
 def test_results_say_what_made_them(tester, imdb, weights, tmp_path):
@@ -157,6 +179,26 @@ def test_what_is_no_results_file(imdb, tmp_path, name, complaint, capsys):
     (tmp_path / "d.pkl").write_text("")
     assert cli.main(["evaluate", "--cpu", str(tmp_path / name), "--imdb", imdb]) == 1
     assert complaint in capsys.readouterr().err
+
+
+def test_other_images_or_proposals_of_the_same_names_are_told(tiny_scenes, imdb, tmp_path):
+    import shutil
+
+    from mnc.config import cfg
+    from mnc.data import get_dataset
+    from mnc.origin import data_origin, differences, origin
+
+    shutil.copytree(tiny_scenes, tmp_path / "copy")
+    other = get_dataset(f"sbd:{tmp_path / 'copy'}:val")
+    assert data_origin(other)["images_sha256"] == data_origin(get_dataset(imdb))["images_sha256"]
+    proposals = tmp_path / f"{other.names[0]}.mat"
+    proposals.write_text("one")
+    before = origin([], [], cfg, other, "cfm", tmp_path)
+    proposals.write_text("others")
+    with open(other.image_path(1), "ab") as file:
+        file.write(b" ")
+    found = differences(before, origin([], [], cfg, other, "cfm", tmp_path))
+    assert [line.partition(":")[0] for line in found] == ["images_sha256", "proposals_sha256"]
 
 
 def test_cfm_needs_proposals(tester, tiny_scenes, tmp_path, capsys):

@@ -183,11 +183,11 @@ def test_solver_without_a_net(tmp_path, data):
 def test_an_error_in_the_middle_costs_nothing_that_was_trained(run, data, monkeypatch, tmp_path):
     reads = []
 
-    def read(path):
+    def read(path, size):
         reads.append(path)
         if len(reads) == 3:
             raise DataError(f"{path}: not a decodable image")
-        return read_image(path)
+        return read_image(path, size)
 
     monkeypatch.setattr("mnc.data.minibatch.read_image", read)
     with pytest.raises(DataError, match="not a decodable image"):

@@ -1,8 +1,8 @@
 """COCO instances: a JSON of images, categories and annotations (polygons, RLE, crowd) and a folder.
 
 Every segmentation becomes a run-length code at load, so that an annotation is decoded when it is
-asked for. Large files take minutes to read: what is made of them is kept as .npz under the SHA-256
-of the file, and read from there the next time.
+asked for. Large files take long to read: what is made of them is kept as .npz under the SHA-256 of
+the file, and read from there the next time.
 
 Boxes are tight around the masks, in whole inclusive pixels; where an annotation has no mask they
 are the file's, x y w h -> x, y, x + w - 1, y + h - 1.
@@ -64,7 +64,7 @@ class COCO:
         return str(self.folder / self.files[i])
 
     def image(self, i: int) -> np.ndarray:
-        return read_image(self.image_path(i))
+        return read_image(self.image_path(i), tuple(self.index.sizes[i].tolist()))
 
     def annotation(self, i: int) -> Annotation:
         index = self.index

@@ -11,14 +11,21 @@ import numpy as np
 from mnc.data.dataset import DataError
 
 
-def read_image(path: str | os.PathLike) -> np.ndarray:
-    """The image file as (H, W, 3) uint8 BGR."""
+def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
+    """The image file as (H, W, 3) uint8 BGR.
+
+    A photograph that was taken sideways is turned upright, as its file says, unless it was
+    annotated as it lies in the file: size is the (height, width) it was annotated with.
+    """
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such image file")
     image = cv2.imread(str(path), cv2.IMREAD_COLOR)
     if image is None:
         raise DataError(f"{path}: not a decodable image ({os.path.getsize(path)} bytes); replace "
                         "the file or drop it from the list")
+    if size is not None and image.shape[:2] != tuple(size) == image.shape[1::-1]:
+        lying = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        return lying if lying.shape[:2] == tuple(size) else image
     return image
 
 

@@ -27,8 +27,9 @@ def minibatch(rois: Entry, masks: Entry | None, pixel_means: np.ndarray, *, targ
 def scaled_image(rois: Entry, pixel_means: np.ndarray, target_size: int,
                  max_size: int) -> tuple[np.ndarray, float]:
     """The image of a roidb entry, mirrored if it says so, ready for a blob; and its scale."""
-    image = read_image(rois["image"])
-    if image.shape[:2] != (rois["height"], rois["width"]):
+    size = rois["height"], rois["width"]
+    image = read_image(rois["image"], size)
+    if image.shape[:2] != size:
         raise DataError(f"{rois['image']}: the image has {image.shape[1]} x {image.shape[0]} "
                         f"pixels, its annotation is for {rois['width']} x {rois['height']}")
     return prepare_image(image[:, ::-1] if rois["flipped"] else image, pixel_means, target_size,

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,16 +24,43 @@ from mnc.data.dataset import (Annotation, DataError, Dataset, check_image, fault
 log = logging.getLogger("mnc")
 Entry = dict[str, Any]
 
+KEEP_MASKS = 2_000_000_000      # bytes of masks to hold in memory; the others are read when needed
+
+
+class MaskDB(Sequence[Entry]):
+    """The maskdb: each entry is either held, or made anew whenever it is asked for."""
+
+    def __init__(self, entries: Iterable[Entry | Callable[[], Entry]]) -> None:
+        self._entries = list(entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, k: int | slice) -> Entry | MaskDB:
+        if isinstance(k, slice):
+            return MaskDB(self._entries[k])
+        entry = self._entries[k]
+        return entry() if callable(entry) else entry
+
+    def mirrored(self) -> MaskDB:
+        """The masks of the mirrored images."""
+        return MaskDB(partial(_mirrored, entry) if callable(entry) else mirrored_masks(entry)
+                      for entry in self._entries)
+
+    def __add__(self, other: MaskDB) -> MaskDB:
+        return MaskDB(self._entries + other._entries)
+
 
 def prepare(dataset: Dataset, use_flipped: bool = True, *,
-            progress: bool = False) -> tuple[list[Entry], list[Entry]]:
+            progress: bool | None = None) -> tuple[list[Entry], MaskDB]:
     """(roidb, maskdb) of the images with an instance; with use_flipped all again, mirrored.
 
     Difficult instances and crowds are not trained on. What cannot be used is left out, and one
-    warning says what and why.
+    warning says what and why. progress None: a bar on a terminal.
     """
+    progress = sys.stderr.isatty() if progress is None else progress
     roidb, maskdb, wrong = [], [], []
-    empty = 0
+    empty = held = 0
     for i in with_progress(range(len(dataset)), f"reading {dataset.name}", progress):
         try:
             found, size = _read(dataset, i)
@@ -47,7 +77,9 @@ def prepare(dataset: Dataset, use_flipped: bool = True, *,
             continue
         entry = roi_entry(dataset.image_path(i), found, size, len(dataset.classes))
         roidb.append({**entry, "name": dataset.names[i]})
-        maskdb.append(mask_entry(found.mask_list))
+        held += sum(mask.size for mask in found.mask_list if mask is not None)
+        maskdb.append(mask_entry(found.mask_list) if held <= KEEP_MASKS
+                      else partial(_masks_again, dataset, i, keep))
     if wrong:
         log.warning("%s: %d images or instances cannot be used and are left out:\n%s",
                     dataset.name, len(wrong), listed(wrong))
@@ -56,10 +88,9 @@ def prepare(dataset: Dataset, use_flipped: bool = True, *,
     if not roidb:
         raise DataError(f"{dataset.name}: no image with an instance to train on"
                         f"{'; the first fault: ' + wrong[0] if wrong else ''}")
-    if use_flipped:
-        maskdb += [mirrored_masks(entry) for entry in maskdb]
-        roidb += [mirrored_rois(entry) for entry in roidb]
-    return roidb, maskdb
+    if not use_flipped:
+        return roidb, MaskDB(maskdb)
+    return roidb + [mirrored_rois(e) for e in roidb], MaskDB(maskdb) + MaskDB(maskdb).mirrored()
 
 
 def _read(dataset: Dataset, i: int) -> tuple[Annotation, tuple[int, int]]:
@@ -70,6 +101,14 @@ def _read(dataset: Dataset, i: int) -> tuple[Annotation, tuple[int, int]]:
     size = found.size or dataset.image(i).shape[:2]
     check_image(f"{dataset.name}, {dataset.names[i]}", found, size)
     return found, size
+
+
+def _masks_again(dataset: Dataset, i: int, keep: np.ndarray) -> Entry:
+    return mask_entry(dataset.annotation(i).rows(keep).mask_list)
+
+
+def _mirrored(entry: Callable[[], Entry]) -> Entry:
+    return mirrored_masks(entry())
 
 
 def roi_entry(image: str, found: Annotation, size: tuple[int, int], num_classes: int) -> Entry:

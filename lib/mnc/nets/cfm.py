@@ -24,13 +24,10 @@ def train_net(name: str, sizes: Sizes, anchors: int) -> str:
               python_param=python("cfm_data_layer", "CFMDataLayer",
                                   f"{{'num_classes': {sizes.classes}}}"))
     _body(net, sizes)
-    for name, label in (("cls", "box_labels"), ("bbox", None), ("seg_cls", "mask_labels")):
-        if label is None:
-            heads.box_deltas(net, sizes, "join_box_mask")
-            box_loss(net, "", "bbox_loss")
-            continue
-        heads.class_scores(net, sizes, name, "join_box_mask")
-        softmax_loss(net, f"loss_{name}", f"{name}_score", label, f"{name}_loss")
+    classes(net, sizes, "cls", "box_labels")
+    heads.box_deltas(net, sizes, "join_box_mask")
+    box_loss(net, "", "bbox_loss")
+    classes(net, sizes, "seg_cls", "mask_labels")
     accuracies(net, "mask_labels", "box_labels")
     return net.text()
 
@@ -69,6 +66,12 @@ def _body(net: NetWriter, sizes: Sizes) -> None:
         net.layer("mask_prob", "Sigmoid", "mask_pred", "mask_prob")
     net.comment("classes and boxes")
     heads.joined(net, sizes, "join_box_mask", [mask, box])
+
+
+def classes(net: NetWriter, sizes: Sizes, name: str, labels: str) -> None:
+    """Scores and their loss."""
+    heads.class_scores(net, sizes, name, "join_box_mask")
+    softmax_loss(net, f"loss_{name}", f"{name}_score", labels, f"{name}_loss")
 
 
 def roi_pooling(net: NetWriter, sizes: Sizes, top: str, side: int) -> None:

@@ -109,6 +109,8 @@ def box_statistics(classes: np.ndarray, deltas: np.ndarray, num_classes: int,
                    mirrored: bool = False) -> BoxStatistics:
     """Mean and standard deviation by class of deltas (n, 4); 0 and 1 for a class without any.
 
+    A deviation of next to nothing, as of a single delta, counts as 1: it must not blow up targets.
+
     mirrored: every delta counts a second time, as the mirrored image has it.
     """
     if mirrored:
@@ -117,5 +119,6 @@ def box_statistics(classes: np.ndarray, deltas: np.ndarray, num_classes: int,
     means, stds = np.zeros((num_classes, 4)), np.ones((num_classes, 4))
     for c in np.unique(classes):
         means[c] = deltas[classes == c].mean(axis=0)
-        stds[c] = np.maximum(deltas[classes == c].std(axis=0), 1e-7)
+        found = deltas[classes == c].std(axis=0)
+        stds[c] = np.where(found < 1e-3, 1, found)
     return BoxStatistics(means, stds)

@@ -10,6 +10,10 @@ The three are ValueErrors too, so that code which catches those keeps working.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class CaffeError(Exception):
     """Base of every error raised on purpose by this package."""
@@ -25,3 +29,12 @@ class LayerError(CaffeError, ValueError):
 
 class WeightsError(CaffeError, ValueError):
     """A file of weights or of solver state does not fit, or is damaged."""
+
+
+@contextmanager
+def in_file(path: str | os.PathLike[str]) -> Iterator[None]:
+    """What is wrong with a layer is said together with the file the layer stands in."""
+    try:
+        yield
+    except LayerError as error:
+        raise LayerError(f"{path}: {error}") from error

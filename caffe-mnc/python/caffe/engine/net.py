@@ -14,7 +14,7 @@ import torch
 from caffe.engine import batching, debug_info, log, weights as weight_files
 from caffe.engine.blob import Blob
 from caffe.engine.device import current_device
-from caffe.engine.errors import CaffeError
+from caffe.engine.errors import CaffeError, in_file
 from caffe.engine.layer import TRAIN, Layer, Phase
 from caffe.engine.net_build import (Node, connect, filter_by_state, insert_splits, make_layer,
                                     mark_backward, noted)
@@ -41,8 +41,9 @@ class Net:
 
     def __init__(self, network_file: str, *args: Any, **options: Any) -> None:
         given = _arguments(network_file, args, options)
-        self._build(read_net(str(network_file)), given["phase"], given["level"], given["stages"],
-                    given["dtype"])
+        param = read_net(str(network_file))
+        with in_file(network_file):
+            self._build(param, given["phase"], given["level"], given["stages"], given["dtype"])
         if given["weights"] is not None:
             self.copy_from(given["weights"])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from caffe.engine import log
-from caffe.engine.errors import PrototxtError
+from caffe.engine.errors import PrototxtError, in_file
 from caffe.engine.layer import TEST, TRAIN, Phase
 from caffe.engine.net import Net
 from caffe.engine.prototxt import read_net
@@ -73,7 +74,8 @@ def _build(source: str | Any, folder: Path | None, phase: Phase, state: Any | No
     if state is not None:
         merged.MergeFrom(state)
     param.state.CopyFrom(merged)
-    return Net.from_proto(param, merged.phase)
+    with in_file(source) if isinstance(source, str) else nullcontext():
+        return Net.from_proto(param, merged.phase)
 
 
 def _locate(name: str, folder: Path | None) -> Path:
