@@ -22,8 +22,8 @@ from mnc.data import DataError, get_dataset
 from mnc.inference import load_net
 from mnc.nets import NETS, NetError, generate
 from mnc.raw import InferenceError
-from mnc.test_commands import (add_evaluate_arguments, add_test_arguments, folder_name,
-                               run_evaluate, run_test)
+from mnc.testing import (add_evaluate_arguments, add_test_arguments, folder_name, run_evaluate,
+                         run_test)
 from mnc.training import TrainingError, train
 
 USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, InferenceError, NetError, TrainingError,

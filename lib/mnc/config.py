@@ -98,7 +98,7 @@ cfg.TRAIN = EasyDict(
 )
 
 cfg.TEST = EasyDict(
-    SCALES=(600,),
+    SCALES=(600,),                # short sides; of several the results are joined
     MAX_SIZE=1000,
     NMS=0.3,
     HAS_RPN=True,

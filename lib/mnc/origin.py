@@ -81,7 +81,8 @@ def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[
 def _compared(about: Mapping[str, object]) -> dict[str, object]:
     models = [{key: model[key] for key in ("prototxt_sha256", "weights_sha256")}
               for model in about.get("models", ())]
-    rest = {key: about.get(key) for key in ("task", "settings", "images_sha256", "proposals_sha256")}
+    keys = ("task", "settings", "images_sha256", "proposals_sha256")
+    rest = {key: about.get(key) for key in keys}
     return {**rest, "models": models}
 
 

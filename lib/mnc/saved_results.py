@@ -56,6 +56,9 @@ def check_data(path: Path, dataset, names: Sequence[str], classes: int,
             known is None and list(names) == list(dataset.names)
             and classes == len(dataset.classes)):
         return
+    if list(names) == list(dataset.names) and classes == len(dataset.classes):
+        raise DataError(f"{path}: these are results on images of the same names, but other files "
+                        f"or other classes than those of {dataset.name}")
     raise DataError(f"{path}: these are results on {about.get('imdb', 'another data set')} "
                     f"({len(names)} images, {classes - 1} classes), not on {dataset.name} "
                     f"({len(dataset)} images, {len(dataset.classes) - 1} classes); name the data "

@@ -41,15 +41,14 @@ class SyncedTensor:
     def resize(self, shape: tuple[int, ...]) -> None:
         """Another number of elements drops the content; the same number keeps it."""
         if math.prod(shape) != math.prod(self.shape):
-            self._device, self.head = None, Head.UNINITIALIZED
-            if self.touched:
-                self._host = torch.zeros(math.prod(shape), dtype=self.dtype)
+            self._host = self._device = None
+            self.head = Head.UNINITIALIZED
         self.shape = shape
 
     def adopt(self, value: torch.Tensor) -> None:
         """Take `value` as the content."""
         self.resize(tuple(value.shape))
-        value = value.detach().to(self.dtype)
+        value = value.detach().to(self.device, self.dtype)
         if self.touched and self.device.type == "cpu":
             self._host.copy_(value.reshape(-1))
             self.head = Head.HOST

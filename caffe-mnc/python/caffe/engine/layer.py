@@ -100,7 +100,8 @@ class Layer:
         raise LayerError(f"{self.title} has no forward()")
 
     def backward(self, top: list[Blob], propagate_down: list[bool], bottom: list[Blob]) -> None:
-        raise LayerError(f"{self.title} has no backward(), but its bottoms need a gradient")
+        if any(propagate_down):
+            raise LayerError(f"{self.title} has no backward(), but its bottoms need a gradient")
 
     @property
     def title(self) -> str:
@@ -188,6 +189,10 @@ class TorchLayer(Layer):
         if refused:
             raise LayerError(f"{self.title} cannot propagate a gradient to bottom {refused[0]}; "
                              f"set propagate_down: false for it")
+        if not any(self._needs(bottom)) and not any(self._blob_needs()):
+            return
+        if self._tape is None:
+            raise LayerError(f"{self.title}: backward() reached it, but it has not run forward")
         variables, outputs = self._tape
         wanted = [v for v in variables if v.requires_grad]
         pairs = [(o, t.diff_tensor.to(o.dtype)) for o, t in zip(outputs, top) if o.requires_grad]

@@ -163,6 +163,7 @@ class Net:
         for node in self._nodes:
             with noted(node.layer):
                 node.layer.reshape(node.bottom, node.top)
+            _weigh(node)
 
     def forward(self, blobs: list[str] | None = None, start: str | None = None,
                 end: str | None = None, **inputs: np.ndarray) -> OrderedDict[str, np.ndarray]:
@@ -258,9 +259,7 @@ class Net:
             if not node.layer.shapes_by_running:
                 node.layer.reshape(node.bottom, node.top)
             node.layer.forward(node.bottom, node.top)
-        for blob, weight in zip(node.top, node.loss_weights):
-            if weight and not blob.has_diff:
-                blob.diff_tensor.fill_(weight)
+        _weigh(node)
 
     def _loss(self, first: int, last: int) -> float:
         terms = [weight * blob.tensor.sum() for node in self._nodes[first:last + 1]
@@ -352,6 +351,13 @@ class Net:
                     raise CaffeError(f"share_with: {layer.title} has a parameter of shape "
                                      f"{mine.shape}, the other net's has {theirs.shape}")
                 mine.share_data(theirs)
+
+
+def _weigh(node: Node) -> None:
+    """A top of the loss has its weight for a gradient, also when a new size dropped that."""
+    for blob, weight in zip(node.top, node.loss_weights):
+        if weight and not blob.has_diff:
+            blob.diff_tensor.fill_(weight)
 
 
 def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:

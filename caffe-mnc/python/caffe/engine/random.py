@@ -49,8 +49,13 @@ def set_state(states: dict[str, np.ndarray]) -> None:
     for name, state in states.items():
         if name == "numpy":
             _set_numpy_state(state)
-        elif not name.startswith("cuda") or torch.cuda.is_available():
+        elif _exists(name):
             generator(name).set_state(torch.from_numpy(np.array(state, dtype=np.uint8)))
+
+
+def _exists(device: str) -> bool:
+    kind, _, index = device.partition(":")
+    return kind != "cuda" or int(index) < torch.cuda.device_count()
 
 
 def _numpy_state() -> np.ndarray:

@@ -48,7 +48,9 @@ def read_state(path: str | os.PathLike[str]) -> SolverState:
     """Read a state of either format, told by content; WeightsError if it is neither."""
     try:
         return _read_hdf5(path) if h5py.is_hdf5(path) else _read_binary(path)
-    except (DecodeError, KeyError) as error:
+    except FileNotFoundError:
+        raise
+    except (DecodeError, KeyError, OSError) as error:
         raise WeightsError(f"{os.fspath(path)}: not a solver state, or damaged: {error}") from error
 
 

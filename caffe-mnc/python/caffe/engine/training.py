@@ -134,9 +134,9 @@ class Solver:
     def _clip_gradients(self) -> None:
         """Scale all gradients so that their common L2 norm is at most clip_gradients."""
         limit = self.param.clip_gradients
-        if limit < 0:
-            return
         gradients = [blob.diff_tensor for blob in self.net.learnable_params]
+        if limit < 0 or not gradients:
+            return
         norm = float(torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm())
         if norm > limit:
             log.info("Gradient clipping: scaling down gradients (L2 norm %g > %g) by scale factor "
@@ -238,9 +238,11 @@ class Solver:
         """Go on from a solver state; WeightsError, with nothing changed, if it does not fit."""
         state = read_state(path)
         self._check_history(state.history, os.fspath(path))
+        self._check_extra(state.extra, os.fspath(path))
         model = _find_model(state.learned_net, Path(path))
-        if model:
-            self.net.copy_from(model)
+        with _random_state_of(state.extra, os.fspath(path)):
+            if model:
+                self.net.copy_from(model)
         self.iter, self.current_step = state.iter, state.current_step
         for mine, saved in zip(self.history, state.history):
             mine.copy_(torch.as_tensor(saved).reshape(mine.shape))
@@ -256,9 +258,15 @@ class Solver:
                 raise WeightsError(f"{path}: history blob {i} has the shape {saved}, this "
                                    f"solver's has {mine}")
 
+    def _check_extra(self, extra: dict[str, np.ndarray], path: str) -> None:
+        for key, value in extra.items():
+            kind, index, name = [*key.split("/", 2), ""][:3]
+            mine = self.net.params.get(name, []) if kind == "param" else []
+            if kind == "param" and value.shape not in {b.shape for b in mine[int(index):][:1]}:
+                raise WeightsError(f'{path}: parameter {index} of layer "{name}", of shape '
+                                   f"{value.shape}, does not fit the net")
+
     def _restore_extra(self, extra: dict[str, np.ndarray]) -> None:
-        random.set_state({key.removeprefix("random/"): value for key, value in extra.items()
-                          if key.startswith("random/")})
         for key, value in extra.items():
             kind, _, rest = key.partition("/")
             if kind == "param":
@@ -306,6 +314,22 @@ def solver_parameter(source: str | os.PathLike[str] | Any) -> Any:
 def as_trained(net: Net) -> Iterator[tuple[str, ...]]:
     """Writes weights as they are: no layer altered."""
     yield ()
+
+
+@contextmanager
+def _random_state_of(extra: dict[str, np.ndarray], path: str) -> Iterator[None]:
+    """The random states saved in `extra` are set, and stay if the block ends without an error."""
+    before = random.get_state()
+    try:
+        try:
+            random.set_state({key.removeprefix("random/"): value for key, value in extra.items()
+                              if key.startswith("random/")})
+        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+            raise WeightsError(f"{path}: the saved random state is damaged: {error}") from error
+        yield
+    except BaseException:
+        random.set_state(before)
+        raise
 
 
 def _find_model(learned_net: str, state: Path) -> str | None:

@@ -56,7 +56,10 @@ def load(net: Any, path: str | os.PathLike[str]) -> None:
         return
     try:
         with h5py.File(path, "r") as file:
-            _copy(_match_hdf5(net, file, path))
+            pairs = _match_hdf5(net, file, path)
+            for _, stored in pairs:         # a damaged block shows only when it is read
+                stored.read()
+            _copy(pairs)
     except OSError as error:
         raise WeightsError(f"{path}: damaged HDF5 file: {error}") from error
 
@@ -102,7 +105,7 @@ def _stored_layers(message: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _match_hdf5(net: Any, file: h5py.File, path: str) -> list[tuple[Blob, Stored]]:
-    if "data" not in file:
+    if not isinstance(file.get("data"), h5py.Group):
         raise WeightsError(f"{path}: an HDF5 file, but not one of weights: it has no group /data")
     pairs, seen = [], set()
     for number, layer in enumerate(net.layers):
@@ -110,19 +113,28 @@ def _match_hdf5(net: Any, file: h5py.File, path: str) -> list[tuple[Blob, Stored
             continue
         seen.add(layer.name)
         group = file["data"][layer.name]
+        if not isinstance(group, h5py.Group):
+            raise WeightsError(f'{path}: /data/{layer.name} is no group of parameters')
         indices = {int(key) for key in group if key.isdigit()}
         missing = [i for i in range(len(layer.blobs)) if i not in indices
                    and net.param_id(number, i) == (number, i)]
         if missing or any(i >= len(layer.blobs) for i in indices):
             raise _count_error(path, layer, len(indices))
         for i in sorted(indices):
-            dataset = group[str(i)]
-            stored = Stored(dataset.shape, dataset.__array__)
+            stored = _from_dataset(group[str(i)], path)
             pairs.append(_checked(path, layer, i, layer.blobs[i], stored))
     for name in file["data"]:
         if name not in net.layer_dict and not any(y.startswith(f"{name}/") for y in seen):
             log.info("Ignoring source layer %s", name)
     return pairs
+
+
+def _from_dataset(dataset: Any, path: str) -> Stored:
+    """The values of a data set of numbers, whatever their type and byte order."""
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
+        raise WeightsError(f"{path}: {dataset.name} does not hold numbers")
+    native = dataset.dtype.newbyteorder("=")
+    return Stored(dataset.shape, lambda: np.asarray(dataset[()], native))
 
 
 def _count_error(path: str, layer: Any, count: int) -> WeightsError:

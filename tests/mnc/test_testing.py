@@ -163,6 +163,18 @@ def test_results_of_other_images_are_refused(tester, tiny_scenes, tmp_path, caps
     assert "val (3 images, 5 classes), not on sbd" in said
 
 
+def test_results_of_other_files_of_the_same_names_are_refused(tester, tiny_scenes, tmp_path,
+                                                             capsys):
+    import shutil
+
+    assert tester() == 0
+    shutil.copytree(tiny_scenes, tmp_path / "copy")
+    next((tmp_path / "copy/img").glob("val*.jpg")).write_bytes(b"another")
+    path = str(tmp_path / "out/detections_seg.npz")
+    assert cli.main(["evaluate", "--cpu", path, "--imdb", f"sbd:{tmp_path / 'copy'}:val"]) == 1
+    assert "images of the same names, but other files" in capsys.readouterr().err
+
+
 def test_results_without_an_origin_are_told_by_names(tester, imdb, tmp_path):
     from mnc.data import get_dataset
 
