@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,9 +25,12 @@ import caffe
 from mnc.boxes.nms import nms
 from mnc.boxes.regression import bbox_transform_inv, clip_boxes
 from mnc.cfm import cfm_detect
+from mnc.data.dataset import DataError
 from mnc.data.images import prepare_image
 from mnc.masks.voting import vote_masks, vote_masks_cpu
 from mnc.raw import Raw, as_list, blob_of, joined
+
+log = logging.getLogger("mnc")
 
 MAX_PER_IMAGE = 100          # results of an image, over all classes
 MAX_PER_CLASS = 40           # detections of a class, times the number of images, without voting
@@ -200,32 +204,43 @@ def test_dataset(net, dataset, cfg, task: str = "seg",
         found = _capped(dataset, cfg, lambda i, image: best_of(
             cfm_detect(net, image, proposals(i), cfg)))
     elif task == "det":
-        found = _capped(dataset, cfg, lambda i, image: detect_boxes(net, image, cfg))
+        found = _capped(dataset, cfg, lambda i, image: detect_boxes(net, image, cfg), mask_size=0)
     elif cfg.TEST.USE_MASK_MERGE:
-        found = [segment_image(net, image, cfg) for _, image in _images(dataset)]
+        found = _each(dataset, lambda i, image: segment_image(net, image, cfg), cfg.MASK_SIZE)
     else:
         found = _capped(dataset, cfg, lambda i, image: best_of(im_detect(net, image, cfg)))
     return [list(per_class) for per_class in zip(*found)]
 
 
-def _capped(dataset, cfg, detect: Callable[[int, np.ndarray], Detections]) -> list[Detections]:
+Detect = Callable[[int, np.ndarray], Detections]
+
+
+def _capped(dataset, cfg, detect: Detect, mask_size: int | None = None) -> list[Detections]:
     """The best MAX_PER_CLASS x images detections of each class, then NMS image by image."""
     floors = [ScoreFloor(MAX_PER_CLASS * len(dataset)) for _ in dataset.classes]
     found = []
-    for i, image in _images(dataset):
-        found.append(_above(detect(i, image), floors))
+    for detections in _each(dataset, detect, cfg.MASK_SIZE if mask_size is None else mask_size):
+        found.append(_above(detections, floors))
         for floor, (boxes, _) in zip(floors, found[-1]):
             floor.update(boxes[:, 4])
     return [suppress(_above(detections, floors), cfg) for detections in found]
 
 
-def _above(found: Detections, floors: list[ScoreFloor]) -> Detections:
-    kept = [boxes[:, 4] > floor.value for (boxes, _), floor in zip(found, floors)]
-    return [(boxes[k], masks[k]) for (boxes, masks), k in zip(found, kept)]
-
-
-def _images(dataset) -> Iterator[tuple[int, np.ndarray]]:
+def _each(dataset, detect: Detect, mask_size: int) -> Iterator[Detections]:
+    """What is found in each image; an image that cannot be read costs only itself."""
     hidden = not sys.stderr.isatty()
     for i in tqdm(range(len(dataset)), desc=f"testing on {dataset.name}", unit="image",
                   disable=hidden):
-        yield i, dataset.image(i)
+        try:
+            image = dataset.image(i)
+        except DataError as error:
+            log.warning("%s; counted as an image in which nothing was found", error)
+            nothing = np.zeros((0, 5)), np.zeros((0, 1, mask_size, mask_size), np.float32)
+            yield [nothing] * len(dataset.classes)
+        else:
+            yield detect(i, image)
+
+
+def _above(found: Detections, floors: list[ScoreFloor]) -> Detections:
+    kept = [boxes[:, 4] > floor.value for (boxes, _), floor in zip(found, floors)]
+    return [(boxes[k], masks[k]) for (boxes, masks), k in zip(found, kept)]

@@ -10,7 +10,7 @@ import pytest
 from golden_mnc import GOLDEN, relative_error
 
 from mnc.config import overridden
-from mnc.data import get_dataset
+from mnc.data import DataError, get_dataset
 from mnc.inference import (Instances, ScoreFloor, best_of, detect_boxes, im_detect, load_net,
                            read_raw, segment_image,
                            test_dataset as run_test)     # a name pytest does not collect
@@ -79,6 +79,24 @@ def test_detections_of_a_data_set(net, data, mini_cfg, task, side):
     found = run_test(net, data, mini_cfg, task)
     assert [len(per_image) for per_image in found] == [len(data)] * 6
     assert {masks.shape[1:] for per_image in found for _, masks in per_image} == {(1, side, side)}
+
+
+@pytest.mark.parametrize("task, merge", [("seg", True), ("seg", False), ("det", True)])
+def test_an_image_that_cannot_be_read_costs_only_itself(net, data, mini_cfg, monkeypatch, caplog,
+                                                        task, merge):
+    mini_cfg.TEST.USE_MASK_MERGE = merge
+
+    def image(i):
+        if i == 1:
+            raise DataError("b.jpg: not a decodable image")
+        return np.full((60, 80, 3), 90, np.uint8)
+
+    monkeypatch.setattr(data, "image", image, raising=False)
+    found = run_test(net, data, mini_cfg, task)
+    assert all(len(per_image[1][0]) == 0 for per_image in found)
+    assert sum(len(per_image[0][0]) for per_image in found) > 0
+    assert "b.jpg: not a decodable image" in caplog.text
+    assert all(np.concatenate([m for _, m in per_image]).ndim == 4 for per_image in found)
 
 
 def test_without_merging_a_class_keeps_its_best_of_the_whole_set(net, data, mini_cfg, monkeypatch):
