@@ -64,11 +64,28 @@ class SyncedTensor:
             self._device, self.head = self._host.to(self.device), Head.DEVICE
         return self._host if self.head is Head.HOST else self._device
 
-    def host(self) -> np.ndarray:
-        """A writable flat numpy view; the host copy becomes the current one."""
+    def view(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """The content on the device in a shape of as many elements; changes in place arrive."""
+        value = self.read()
+        if value.shape == shape:
+            return value
+        self._expect(shape)
+        if not value.is_contiguous():
+            value = self._device = value.contiguous()
+        return value.reshape(shape)
+
+    def host(self, shape: tuple[int, ...]) -> np.ndarray:
+        """A writable numpy view in that shape; the host copy becomes the current one."""
+        self._expect(shape)
         if self.head is not Head.HOST:
             self._to_host()
-        return self._host.numpy()
+        return self._host.numpy().reshape(shape)
+
+    def _expect(self, shape: tuple[int, ...]) -> None:
+        if math.prod(shape) != math.prod(self.shape):
+            raise CaffeError(f"a blob of shape {shape} shares memory that now has the shape "
+                             f"{self.shape}; call net.reshape() after giving an input another "
+                             f"shape")
 
     def _fill_zero(self) -> None:
         if self.touched:
@@ -152,15 +169,15 @@ class Blob:
 
     @property
     def data(self) -> np.ndarray:
-        return self._data.host().reshape(self._shape)
+        return self._data.host(self._shape)
 
     @property
     def diff(self) -> np.ndarray:
-        return self._diff.host().reshape(self._shape)
+        return self._diff.host(self._shape)
 
     @property
     def tensor(self) -> torch.Tensor:
-        return self._data.read().reshape(self._shape)
+        return self._data.view(self._shape)
 
     @tensor.setter
     def tensor(self, value: torch.Tensor) -> None:
@@ -170,7 +187,7 @@ class Blob:
 
     @property
     def diff_tensor(self) -> torch.Tensor:
-        return self._diff.read().reshape(self._shape)
+        return self._diff.view(self._shape)
 
     @diff_tensor.setter
     def diff_tensor(self, value: torch.Tensor) -> None:

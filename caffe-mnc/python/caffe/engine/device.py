@@ -25,11 +25,14 @@ def set_mode_cpu() -> None:
 def set_mode_gpu() -> None:
     """Nets made from now on (in this thread) compute on the GPU chosen by `set_device`.
 
+    Convolutions then keep float32's precision, as Caffe's do; torch's default for them is TF32 (10
+    bits), which `torch.backends.cudnn.allow_tf32 = True` brings back.
     Raises CaffeError if PyTorch sees no CUDA device.
     """
     if not torch.cuda.is_available():
         raise CaffeError("set_mode_gpu: PyTorch finds no CUDA device here; call "
                          "caffe.set_mode_cpu() (tools: --cpu), or install a CUDA build of PyTorch")
+    torch.backends.cudnn.allow_tf32 = False
     _state.gpu = True
 
 
