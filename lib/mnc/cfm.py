@@ -18,8 +18,9 @@ from mnc.boxes.regression import filter_small_boxes
 from mnc.data.dataset import DataError
 from mnc.data.images import image_blob, prepare_image
 from mnc.data.mcg import load_mat
-from mnc.masks.targets import resize
+from mnc.masks.targets import MaskForm
 from mnc.raw import Raw, as_list, blob_of, joined, mirrored_boxes
+from mnc.sampling.cfm_targets import input_masks
 
 CANONICAL_AREA = 224 ** 2
 MIN_SIDE = 16                # pixels of the image
@@ -84,18 +85,12 @@ def nearest_scale(boxes: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return np.abs(scaled - CANONICAL_AREA).argmin(axis=1)
 
 
-def input_masks(masks: np.ndarray, side: int, threshold: float) -> np.ndarray:
-    """(R, 1, side, side) 0 or 1: masks (R, S, S) resized and cut, as in training."""
-    resized = [resize(mask, side, side) >= threshold for mask in masks]
-    return np.array(resized, np.float32).reshape(-1, 1, side, side)
-
-
 def _read_groups(net, image: np.ndarray, proposals: Proposals, cfg) -> Raw:
     test, size = cfg.TEST, cfg.MASK_SIZE
     prepared = [prepare_image(image, cfg.PIXEL_MEANS, side, test.MAX_SIZE) for side in test.SCALES]
     factors = np.array([factor for _, factor in prepared])
     level = nearest_scale(proposals.boxes, factors)
-    masks = input_masks(proposals.masks, test.CFM_INPUT_MASK_SIZE, cfg.BINARIZE_THRESH)
+    masks = input_masks(proposals.masks, MaskForm(test.CFM_INPUT_MASK_SIZE, cfg.BINARIZE_THRESH))
     rois = with_image_index((proposals.boxes * factors[level, None]).astype(np.float32))
     classes = blob_of(net, "seg_cls_prob").shape[1]
     scores = np.zeros((len(rois), classes), np.float32)

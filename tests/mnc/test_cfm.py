@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mnc.cfm import (ProposalFolder, Proposals, cfm_detect, choose, input_masks, nearest_scale)
+from mnc.cfm import ProposalFolder, Proposals, cfm_detect, choose, nearest_scale
 from mnc.data import DataError, get_dataset
 from mnc.inference import test_dataset as run_test
+from mnc.masks.targets import MaskForm
 from mnc.raw import InferenceError
+from mnc.sampling.cfm_targets import input_masks
 
 # Features: the image itself, at a quarter of its size. Scores: of the masked features.
 NET = """
@@ -63,9 +65,9 @@ def test_a_box_goes_to_the_scale_where_it_is_nearest_to_224():
 def test_masks_are_cut_for_the_net():
     masks = np.zeros((1, 28, 28))
     masks[0, :14] = 1
-    given = input_masks(masks, 14, 0.4)
+    given = input_masks(masks, MaskForm(14, 0.4))
     assert given.shape == (1, 1, 14, 14) and given[0, 0, :7].all() and not given[0, 0, 7:].any()
-    assert input_masks(masks[:0], 14, 0.4).shape == (0, 1, 14, 14)
+    assert input_masks(masks[:0], MaskForm(14, 0.4)).shape == (0, 1, 14, 14)
 
 
 def test_small_ones_go_and_the_first_stay():
