@@ -64,13 +64,13 @@ def tiny_sizes():
 @pytest.fixture(scope="session")
 def tiny_net(tmp_path_factory):
     """task -> folder with train, test and solver.prototxt of the tiny net."""
-    from mnc.nets.generate import net_texts
+    from mnc.nets.generate import TASKS, net_texts
     from mnc.nets.solvers import solver
 
     def write(task: str) -> Path:
         folder = tmp_path_factory.mktemp("model") / task
         folder.mkdir()
-        texts = net_texts("Mini", task, tiny_sizes())
+        texts = net_texts("Mini", task, replace(tiny_sizes(), **TASKS[task].changes))
         for name, text in {**texts, "solver": solver("Mini", task, folder)}.items():
             (folder / f"{name}.prototxt").write_text(text)
         return folder

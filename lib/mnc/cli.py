@@ -16,6 +16,7 @@ import torch
 
 import caffe
 from mnc import demo as demos
+from mnc.ablation import add_ablation_arguments, run_ablation
 from mnc.compare import add_compare_arguments, run_compare
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list, get_output_dir
 from mnc.data import DataError, get_dataset
@@ -174,6 +175,7 @@ COMMANDS: dict[str, tuple[Run, AddArguments]] = {
     "test": (run_test, add_test_arguments),
     "evaluate": (run_evaluate, add_evaluate_arguments),
     "compare": (run_compare, add_compare_arguments),
+    "ablation": (run_ablation, add_ablation_arguments),
     "demo": (run_demo, _demo_arguments),
 }
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from caffe.engine.blob import Blob
+from caffe.engine.errors import CaffeError
 
 
 def test_data_is_a_live_writable_view():
@@ -77,3 +78,36 @@ def test_diff_reads_zero_until_written():
     assert (blob.diff == 0).all()
     blob.diff_tensor = torch.ones(3)
     assert (blob.diff == 1).all()
+
+
+def test_what_is_written_to_a_tensor_arrives_whatever_the_layout_and_shape():
+    flat, blob = Blob((2, 12)), Blob((2, 3, 2, 2))
+    flat.share_data(blob)
+    blob.tensor = torch.randn(2, 3, 2, 2).contiguous(memory_format=torch.channels_last)
+    flat.tensor.fill_(3)
+    assert (blob.data == 3).all()
+
+
+def test_another_size_ends_the_duty_to_a_view():
+    blob = Blob((2, 3))
+    blob.data[...] = 4
+    blob.reshape(5)
+    assert not blob.touched
+    value = torch.ones(5)
+    blob.tensor = value
+    assert blob.tensor.data_ptr() == value.data_ptr()
+
+
+def test_a_shape_that_its_memory_has_outgrown_is_named():
+    blob, flat = Blob((2, 3)), Blob((6,))
+    flat.share_data(blob)
+    blob.reshape(5, 3)
+    for read in (lambda: flat.data, lambda: flat.tensor):
+        with pytest.raises(CaffeError, match=r"shape \(6,\).*\(5, 3\); call net.reshape"):
+            read()
+
+
+def test_an_adopted_tensor_comes_to_the_blobs_device():
+    blob = Blob((2,), device="meta")
+    blob.tensor = torch.ones(2, dtype=torch.float64)
+    assert blob.tensor.device.type == "meta" and blob.tensor.dtype == torch.float32

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import caffe
 from caffe.engine.net import Net
@@ -176,3 +177,26 @@ def test_gpu_without_a_device_is_a_clear_error(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(caffe.CaffeError, match="set_mode_cpu"):
         caffe.set_mode_gpu()
+
+
+def test_a_loss_weight_outlives_a_look_at_the_gradient_after_reshape():
+    net = Net.from_proto(read_net("""
+        layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "ip" type: "InnerProduct" bottom: "x" top: "y" loss_weight: 3
+                inner_product_param { num_output: 1 } }"""), caffe.TRAIN)
+    net.blobs["x"].reshape(4, 3)
+    net.reshape()
+    assert (net.blobs["y"].diff == 3).all()
+    net.blobs["x"].data[...] = 1
+    net.forward_backward()
+    np.testing.assert_array_equal(net.params["ip"][0].diff, [[12, 12, 12]])
+
+
+def test_on_a_gpu_convolutions_keep_the_precision_of_float32(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.backends.cudnn.allow_tf32", True)
+    try:
+        caffe.set_mode_gpu()
+        assert not torch.backends.cudnn.allow_tf32
+    finally:
+        caffe.set_mode_cpu()

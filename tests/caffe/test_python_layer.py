@@ -28,6 +28,14 @@ class Scale(caffe.Layer):
             bottom[0].diff[...] = self.factor * top[0].diff
 
 
+class Source(caffe.Layer):
+    def reshape(self, bottom, top):
+        top[0].reshape(2, 3)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = 7
+
+
 class Failing(Scale):
     def forward(self, bottom, top):
         raise KeyError("gt_masks")
@@ -82,3 +90,16 @@ def test_missing_backward_is_said_when_it_is_needed():
     n.forward()
     with pytest.raises(caffe.LayerError, match='layer "p" .*no backward'):
         n.backward()
+
+
+def test_a_source_needs_no_backward_even_if_gradients_are_forced():
+    n = Net.from_proto(read_net(f"""
+        force_backward: true
+        layer {{ name: "p" type: "Python" top: "x"
+                 python_param {{ module: "{__name__}" layer: "Source" }} }}
+        layer {{ name: "double" type: "Power" bottom: "x" top: "y" power_param {{ scale: 2 }} }}
+        """), caffe.TEST)
+    n.forward()
+    n.blobs["y"].diff[...] = 1
+    n.backward()
+    assert (n.blobs["x"].diff == 2).all()

@@ -38,25 +38,36 @@ def net_of(*layers, phase=caffe.TEST):
 
 
 def gradient(net):
-    net.blobs["z"].diff[...] = [[1, 2, 3], [4, 5, 6]]
+    net.blobs["z"].diff[...] = np.arange(1, 7).reshape(net.blobs["z"].shape)
     net.backward()
     return net.blobs["x"].diff.copy()
 
 
 @pytest.mark.parametrize("sharing", [
     'layer { name: "same" type: "Flatten" bottom: "x" top: "y" }',
-    'layer { name: "same" type: "Reshape" bottom: "x" top: "y" }',
+    'layer { name: "same" type: "Reshape" bottom: "x" top: "y" reshape_param { shape { dim: -1 } } }',
     'layer { name: "same" type: "Split" bottom: "x" top: "y" }'], ids=["Flatten", "Reshape", "Split"])
 def test_a_layer_in_place_on_the_memory_of_an_input(sharing):
     lazy, always = (net_of(sharing, SIGMOID, SQUARE, phase=phase)
-                     for phase in (caffe.TEST, caffe.TRAIN))
+                    for phase in (caffe.TEST, caffe.TRAIN))
     lazy.forward(), always.forward()
     np.testing.assert_allclose(gradient(lazy), gradient(always), rtol=1e-6)
 
 
-@pytest.mark.parametrize("layers", [(DOUBLE, PYTHON, SQUARE), (DOUBLE, PYTHON, SIGMOID, SQUARE),
-                                    (DOUBLE, PYTHON, SIGMOID, PYTHON.replace('"py"', '"py2"'), SQUARE)],
-                         ids=["last", "before another", "around another"])
+def test_a_layer_that_read_the_memory_before_it_was_overwritten():
+    layers = ('layer { name: "cube" type: "Power" bottom: "x" top: "c" power_param { power: 3 } }',
+              'layer { name: "same" type: "Flatten" bottom: "x" top: "y" }', SIGMOID,
+              'layer { name: "sum" type: "Eltwise" bottom: "c" bottom: "y" top: "z" }')
+    lazy, always = (net_of(*layers, phase=phase) for phase in (caffe.TEST, caffe.TRAIN))
+    lazy.forward(), always.forward()
+    np.testing.assert_allclose(gradient(lazy), gradient(always), rtol=1e-6)
+
+
+@pytest.mark.parametrize("layers", [
+    (DOUBLE, PYTHON, SQUARE),
+    (DOUBLE, PYTHON, SIGMOID, SQUARE),
+    (DOUBLE, PYTHON, SIGMOID, PYTHON.replace('"py"', '"py2"'), SQUARE)],
+    ids=["last", "before another", "around another"])
 def test_a_python_layer_in_place_is_not_run_again_and_not_undone(layers, tmp_path, monkeypatch):
     (tmp_path / "triple_in_place.py").write_text(MODULE)
     monkeypatch.syspath_prepend(tmp_path)

@@ -76,3 +76,13 @@ def test_other_files_are_named(tmp_path):
         file["data"] = [1]
     with pytest.raises(WeightsError, match="bad.h5: not a solver state"):
         read_state(tmp_path / "bad.h5")
+
+
+def test_half_a_state_is_named(tmp_path):
+    path = tmp_path / "s.solverstate.h5"
+    write_state(path, SolverState(3, "m", 0, [np.ones(1000, np.float32)]), hdf5=True)
+    path.write_bytes(path.read_bytes()[:2500])
+    with pytest.raises(WeightsError, match="not a solver state, or damaged"):
+        read_state(path)
+    with pytest.raises(FileNotFoundError):
+        read_state(tmp_path / "none")

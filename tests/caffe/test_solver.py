@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from google.protobuf import text_format
 
 import caffe
 from caffe.engine.errors import CaffeError, PrototxtError, WeightsError
-from caffe.engine.snapshot import read_state
+from caffe.engine.snapshot import read_state, write_state
 from caffe.engine.solver import SOLVERS, get_solver
 from caffe.engine.training import solver_parameter
 from caffe.proto import caffe_pb2
@@ -504,3 +505,37 @@ def test_errors_say_what_is_wrong(text, message_):
 def test_a_snapshot_folder_that_is_missing_is_said_before_training(tmp_path):
     with pytest.raises(CaffeError, match='nowhere" does not exist or cannot be written'):
         small(f'snapshot: 10 snapshot_prefix: "{tmp_path}/nowhere/s"')
+
+
+@pytest.mark.parametrize("name, value", [
+    ("param/0/nobody", np.zeros(3, np.float32)),
+    ("param/0/fc", np.zeros(3, np.float32)),
+    ("random/cpu", np.zeros(3, np.uint8)),
+    ("random/numpy", np.zeros(3, np.uint8))])
+def test_a_state_with_extras_that_do_not_fit_changes_nothing(name, value, tmp_path):
+    trained = small(f'snapshot_prefix: "{tmp_path}/s"')
+    trained.step(2)
+    path = Path(trained.snapshot()).with_suffix(".solverstate")
+    state = read_state(path)
+    write_state(path, replace(state, extra={**state.extra, name: value}), hdf5=False)
+    solver = small()
+    before, drawn = solver.net.params["fc"][0].data.copy(), caffe.engine.random.get_state()
+    with pytest.raises(WeightsError, match="s_iter_2.solverstate"):
+        solver.restore(path)
+    assert solver.iter == 0 and (solver.net.params["fc"][0].data == before).all()
+    for device, values in caffe.engine.random.get_state().items():
+        np.testing.assert_array_equal(values, drawn[device])
+
+
+def test_random_states_of_absent_devices_are_left_out(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    caffe.engine.random.set_state({"cuda:99": np.zeros(16, np.uint8)})
+
+
+def test_clipping_without_parameters():
+    net = '''layer { name: "in" type: "Input" top: "x" top: "t" input_param { shape { dim: 4 } } }
+             layer { name: "loss" type: "EuclideanLoss" bottom: "x" bottom: "t" top: "loss" }'''
+    solver = get_solver(message('base_lr: 0.1 lr_policy: "fixed" clip_gradients: 1', net))
+    solver.step(2)
+    assert solver.iter == 2

@@ -285,3 +285,56 @@ def test_hdf5_that_another_process_reads(tmp_path):
     code = f"import h5py; print(sorted(h5py.File({str(tmp_path / 'w.h5')!r})['data']))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['a', 'b', 'c', 'in']"
+
+
+def altered(path, alter):
+    """A weight file of ones with its last parameter altered."""
+    source = net()
+    for blob in (b for blobs in source.params.values() for b in blobs):
+        blob.data[...] = 1
+    source.save_hdf5(str(path))
+    with h5py.File(path, "r+") as file:
+        layer = list(source.params)[-1]
+        values = file["data"][layer]["0"][()]
+        del file["data"][layer]["0"]
+        return alter(file["data"][layer], values)
+
+
+@pytest.mark.parametrize("alter", [
+    lambda group, values: group.create_group("0") and None,
+    lambda group, values: group.create_dataset("0", data=values.astype("S1")) and None,
+    lambda group, values: group.create_dataset("0", data=values, chunks=values.shape,
+                                               fletcher32=True).id.get_chunk_info(0).byte_offset],
+    ids=["group", "text", "damaged block"])
+def test_damage_found_late_leaves_the_net_as_it_was(tmp_path, alter):
+    path = tmp_path / "w.h5"
+    block = altered(path, alter)
+    if block:
+        with open(path, "r+b") as file:
+            file.seek(block)
+            file.write(b"damage")
+    target = net()
+    before = contents(target)
+    with pytest.raises(WeightsError, match="w.h5"):
+        target.copy_from(str(path))
+    assert_same(contents(target), before)
+
+
+def test_numbers_of_any_type_and_byte_order_load(tmp_path):
+    altered(tmp_path / "w.h5", lambda group, values: group.create_dataset(
+        "0", data=values.astype(">f8")) and None)
+    target = net()
+    target.copy_from(str(tmp_path / "w.h5"))
+    assert all((b.data == 1).all() for blobs in target.params.values() for b in blobs)
+
+
+@pytest.mark.parametrize("old, new", [('name: "second"', 'name: "first"'), ('name: "second"', "")])
+def test_hdf5_needs_a_name_for_each_layer_with_parameters(old, new, tmp_path):
+    text = """layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 dim: 3 } } }
+              layer { type: "ReLU" bottom: "x" top: "x" }
+              layer { name: "first" type: "Scale" bottom: "x" top: "y" }
+              layer { name: "second" type: "Scale" bottom: "y" top: "z" }"""
+    net(text).save_hdf5(str(tmp_path / "w.h5"))         # a layer without parameters needs none
+    with pytest.raises(WeightsError, match="other.h5.*give each its own"):
+        net(text.replace(old, new)).save_hdf5(str(tmp_path / "other.h5"))
+    assert not (tmp_path / "other.h5").exists()

@@ -87,7 +87,7 @@ def test_the_files_in_models_are_what_the_generator_writes(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     written = generate_all("models")
     files = {path.relative_to(ROOT) for path in ROOT.glob("models/*/*/*.prototxt")}
-    assert len(files) == 66 and set(written) == files
+    assert len(files) == 75 and set(written) == files
     for path in written:
         assert path.read_text() == (ROOT / path).read_text(), f"run models/generate.py: {path}"
 
@@ -215,7 +215,7 @@ def test_the_solver_names_the_train_net_beside_it(tmp_path):
 
 @pytest.mark.parametrize("options, complaint", [
     (dict(net="Mimi", task="mnc_5stage"), "there are: VGG16, ZF, ResNet50, ResNet101, Mini"),
-    (dict(net="ZF", task="cfm"), "there are: mnc_5stage, mnc_3stage, mnc_5stage_paper, faster"),
+    (dict(net="ZF", task="cfm"), "there are: mnc_5stage, mnc_3stage, mnc_5stage_paper, mnc_separate, faster"),
     (dict(net="Mini", task="mnc_5stage", classes=1), "the background counts"),
     (dict(net="Mini", task="mnc_5stage", anchors=0), "anchors must be 1 or more"),
 ])
@@ -244,6 +244,6 @@ def test_the_script_writes_one_net_or_all(tmp_path, capsys):
     train = (tmp_path / "one/train.prototxt").read_text()
     assert "--classes 81 --anchors 12 --context" in train and "context_of_roi" in train
     assert script(["--classes", "3", "--out", str(tmp_path / "all")]) == 0
-    assert len(list((tmp_path / "all").glob("*/*/test.prototxt"))) == 22
+    assert len(list((tmp_path / "all").glob("*/*/test.prototxt"))) == 25
     assert script(["--context", "--out", str(tmp_path)]) == 2
     assert "--context needs --net" in capsys.readouterr().err

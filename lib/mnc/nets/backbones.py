@@ -91,12 +91,13 @@ class Sizes:
     warp: int = 28                     # side of the warped RoI, before 2x2 max pooling
     mask_size: int = 21                # side of the mask that the net predicts (cfg.MASK_SIZE)
     features: str = "conv5_3"          # the blob that all stages share: the end of the backbone
-    block: int = 5                     # its number, in the names of what is sampled from it
+    block: int | str = 5               # its number, in the names of what is sampled from it
     head: tuple[Bottleneck, ...] = ()  # ResNet's conv5, in place of fc6 and fc7
     mask_loss: int = 2                 # weight of the mask losses
     clip_base: int | None = 512        # gradients of boxes are clipped to 1 / clip_base; None: not
     exact: bool = False                # the paper's RoI warping and mask resizing, alike in test
     context: bool = False              # a feature of the whole image joins those of each RoI
+    separate: bool = False             # stages 2 and 3 have backbones of their own
 
 
 def blocks(stage: int, names: Sequence[str], inner: int, stride: int = 2,

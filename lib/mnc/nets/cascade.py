@@ -6,6 +6,8 @@ more, on the boxes that stage 3 regressed, with shared weights and the suffix `_
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from mnc.nets import heads, rpn
 from mnc.nets.backbones import Sizes
 from mnc.nets.features import backbone
@@ -32,19 +34,32 @@ def test_net(name: str, sizes: Sizes, anchors: int, stages: int = 5) -> str:
 
 
 def _body(net: NetWriter, sizes: Sizes, anchors: int, stages: int) -> None:
-    net.comment("convolutional features, shared by all stages")
-    backbone(net, sizes)
+    stage2, stage3 = of_stage(sizes, 2), of_stage(sizes, 3)
+    net.comment("convolutional features, " + (
+        "a backbone each for stages 1, 2 and 3" if sizes.separate else "shared by all stages"))
+    for each in (sizes, stage2, stage3)[:3 if sizes.separate else 1]:
+        backbone(net, each)
     net.comment("stage 1: box proposals")
     proposals(net, sizes, anchors)
-    heads.context(net, sizes)
+    heads.context(net, stage3)
     for suffix, first in (("", 2), ("_ext", 4))[:stages // 2]:
         if suffix:
             net.comment("from the boxes of stage 3 to the RoIs of stage 4")
             stage_bridge(net, sizes)
         net.comment(f"stage {first}: masks")
-        masks(net, sizes, suffix)
+        masks(net, stage2, suffix)
         net.comment(f"stage {first + 1}: classes and boxes")
-        classes(net, sizes, suffix)
+        classes(net, stage3, suffix)
+
+
+def of_stage(sizes: Sizes, stage: int) -> Sizes:
+    """The sizes a stage works with: where features are separate, names end in _stageN."""
+    if not sizes.separate:
+        return sizes
+    ending = f"_stage{stage}"
+    rows = tuple(replace(row, name=f"{row.name}{ending}") for row in sizes.backbone)
+    return replace(sizes, backbone=rows, features=f"{sizes.features}{ending}",
+                   block=f"{sizes.block}{ending}")
 
 
 def proposals(net: NetWriter, sizes: Sizes, anchors: int) -> None:
@@ -109,6 +124,8 @@ def mode(sizes: Sizes) -> dict[str, object]:
 def classes(net: NetWriter, sizes: Sizes, s: str) -> None:
     """Box path and masked path, joined, to class scores (box-level, mask-level) and box deltas."""
     features, block = warped(sizes, s), sizes.block
+    if sizes.separate:
+        warp(net, sizes, s)
     bottom = heads.halved(net, sizes, features, f"roi_interpolate_conv{block}_box{s}")
     box = heads.hidden(net, sizes, bottom, "", s)
     masked = f"roi_mask_conv{block}{s}"

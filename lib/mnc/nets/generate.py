@@ -29,6 +29,8 @@ TASKS: dict[str, Task] = {
     "mnc_5stage": Task(cascade.train_net, cascade.test_net),
     "mnc_3stage": Task(partial(cascade.train_net, stages=3), partial(cascade.test_net, stages=3)),
     "mnc_5stage_paper": Task(cascade.train_net, cascade.test_net, PAPER),
+    "mnc_separate": Task(partial(cascade.train_net, stages=3), cascade.test_net,
+                         {"separate": True}),
     "cfm": Task(cfm.train_net, cfm.test_net),
     "faster_rcnn_end2end": Task(faster_rcnn.train_net, faster_rcnn.test_net),
 }

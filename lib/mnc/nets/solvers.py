@@ -15,17 +15,20 @@ SGD: dict[str, dict[str, object]] = {
     "mnc_5stage": {"iter_size": 8},
     "mnc_3stage": {"iter_size": 8},
     "mnc_5stage_paper": {"stepsize": 32000, "iter_size": 8},
+    "mnc_separate": {"iter_size": 8},
     "cfm": {"iter_size": 8},
     "faster_rcnn_end2end": {"stepsize": 50000, "display": 20, "iter_size": 2},
 }
 # From random initialisation Adam gets in 500 iterations where SGD with 0.01 gets in 900.
 ADAM: dict[str, object] = {"type": "Adam", "base_lr": 0.0007, "momentum2": 0.999,
                            "stepsize": 8000, "display": 20}
-WITHOUT_CFM = tuple(task for task in SGD if task != "cfm")
+RESNET = tuple(task for task in SGD if task not in ("cfm", "mnc_separate"))
+ZF = tuple(task for task in SGD if task != "cfm")
 
 SOLVERS: dict[tuple[str, str], dict[str, object]] = {
     **{("VGG16", task): changes for task, changes in SGD.items()},
-    **{(net, task): SGD[task] for net in ("ZF", "ResNet50", "ResNet101") for task in WITHOUT_CFM},
+    **{("ZF", task): SGD[task] for task in ZF},
+    **{(net, task): SGD[task] for net in ("ResNet50", "ResNet101") for task in RESNET},
     **{("Mini", task): ADAM for task in SGD},
 }
 # Snapshots are named NET_TASK, but for these two of the public code.

@@ -23,7 +23,7 @@ class Recording:
     def __init__(self, nodes: list[Node], always: bool) -> None:
         self._nodes = nodes
         self._on = always or any(node.layer.phase == TRAIN for node in nodes)
-        self._passes: list[tuple[int, int]] = []        # ranges of layers, in order, no layer twice
+        self._passes: list[tuple[int, int]] = []    # ranges of layers, in order, disjoint
         self._originals: dict[int, list[torch.Tensor]] = {}     # in-place layer -> its bottoms
         self._fresh: set[int] = set()                           # memory written by replayable layers
 
@@ -44,6 +44,8 @@ class Recording:
         self._on = True
         shown = self._shown()
         for first, last in self._passes:
+            for i in reversed(range(first, last + 1)):
+                self._rewind(i)
             for i in range(first, last + 1):
                 self._replay(i, shown, run_layer)
             if (first, last) != self._passes[-1]:
@@ -54,14 +56,19 @@ class Recording:
 
     def _replay(self, i: int, shown: dict[int, torch.Tensor], run_layer: Callable) -> None:
         node = self._nodes[i]
-        if not node.layer.replayable:
+        if node.in_place and not node.layer.replayable:
             self._put_back(i, shown)
+        if not node.layer.replayable:
             return
-        for blob, value in zip(node.bottom, self._originals.get(i, [])):
-            blob.tensor = value
+        self._rewind(i)
         node.layer.replaying = True
         run_layer(i, self._record)
         node.layer.replaying = False
+
+    def _rewind(self, i: int) -> None:
+        """Bring back what an in-place layer has overwritten; others may read that memory too."""
+        for blob, value in zip(self._nodes[i].bottom, self._originals.get(i, [])):
+            blob.tensor = value
 
     def _put_back(self, i: int, shown: dict[int, torch.Tensor]) -> None:
         for j, blob in zip(self._nodes[i].top_ids, self._nodes[i].top):

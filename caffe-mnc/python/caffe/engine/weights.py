@@ -7,6 +7,7 @@ file against the net before it changes anything.
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -243,6 +244,12 @@ def save_hdf5(net: Any, path: str | os.PathLike[str], write_diff: bool = False) 
 
     A shared parameter is stored once and linked under every layer that uses it in its shape.
     """
+    names = Counter(layer.name for layer in net.layers if layer.blobs)
+    for name, count in names.items():
+        if not name or count > 1:
+            raise WeightsError(f'{os.fspath(path)}: {count} layer(s) with parameters have the name '
+                               f'"{name}", but HDF5 keeps parameters by name; give each its own, '
+                               f"or save as .caffemodel")
     with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="earliest") as file:
         _write_group(file.create_group("data"), net, lambda blob: blob.tensor)
         if write_diff:
@@ -251,6 +258,8 @@ def save_hdf5(net: Any, path: str | os.PathLike[str], write_diff: bool = False) 
 
 def _write_group(root: h5py.Group, net: Any, values: Callable[[Blob], torch.Tensor]) -> None:
     for number, layer in enumerate(net.layers):
+        if not layer.name:
+            continue
         group = root.require_group(layer.name)
         for i, blob in enumerate(layer.blobs):
             owner, index = net.param_id(number, i)
