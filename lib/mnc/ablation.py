@@ -26,7 +26,7 @@ from mnc.data import get_dataset
 from mnc.inference import load_net, test_dataset
 from mnc.nets import NETS
 from mnc.origin import file_hash
-from mnc.schemes import SCHEMES, Places, seed, train_scheme
+from mnc.schemes import DECAY, SCHEMES, Places, seed, train_scheme
 
 ITERATIONS = {"Mini": 1200}        # of a run; other nets: 25000
 MEASURES = ("mAP^r@0.5", "mAP^r@0.7")
@@ -110,7 +110,7 @@ def description(name: str, number: int, args: argparse.Namespace) -> Run:
 def settings_hash(name: str, args: argparse.Namespace) -> str:
     """Of the steps, their nets, solvers, configurations and initial weights, by content."""
     scheme, where = SCHEMES[name], places(args)
-    content = [repr(scheme), file_hash(args.weights) if args.weights else None]
+    content = [repr(scheme), DECAY, file_hash(args.weights) if args.weights else None]
     for task in dict.fromkeys([*(step.task for step in scheme.steps), scheme.test]):
         content += [where.prototxt(task, phase).read_text() for phase in ("train", "test")]
         solver = where.prototxt(task, "solver").read_text().splitlines()
@@ -202,7 +202,8 @@ def spread(values: Iterable[float]) -> str:
     """Mean ± standard deviation; of one value there is none."""
     values = list(values)
     deviation = statistics.stdev(values) if len(values) > 1 else math.nan
-    return f"{statistics.mean(values):.1f}" + ("" if math.isnan(deviation) else f" ± {deviation:.1f}")
+    mean = f"{statistics.mean(values):.1f}"
+    return mean if math.isnan(deviation) else f"{mean} ± {deviation:.1f}"
 
 
 def differences(values: Sequence[float]) -> str:

@@ -162,7 +162,7 @@ def _demo_arguments(p: argparse.ArgumentParser) -> None:
                    help="least score drawn (default %(default)s)")
     p.add_argument("--scenes", action="store_true",
                    help="draw scenes, train Mini on them a little, test it, draw the results")
-    p.add_argument("--iters", type=int, default=100,
+    p.add_argument("--iters", type=int, default=300,
                    help="with --scenes: training iterations (default %(default)s)")
     p.add_argument("--images", type=int, default=100,
                    help="with --scenes: images to test on (default %(default)s)")

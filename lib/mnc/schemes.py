@@ -20,7 +20,7 @@ from caffe.engine.prototxt import read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data.roidb import prepare
-from mnc.training import SolverWrapper, check_net, load_for_training
+from mnc.training import SolverWrapper, TrainingError, check_net, load_for_training
 
 LOSSES = {1: ("rpn_loss_cls", "rpn_loss_bbox"), 2: ("loss_mask",),
           3: ("loss_cls", "loss_seg_cls", "loss_bbox")}
@@ -96,14 +96,25 @@ def train_scheme(scheme: Scheme, places: Places, dataset, output: Path, iteratio
                                     output / f"step{number}")
             net = wrapper.solver.net
             start(net, step, learned, weights)
-            path = wrapper.train_model(iters)[-1]
+            path = trained(wrapper, iters)
             learned |= {name: [blob.data.copy() for blob in blobs]
                         for name, blobs in net.params.items()}
     return path
 
 
+def trained(wrapper: SolverWrapper, iterations: int) -> Path:
+    """The weights after so many iterations; TrainingError if Ctrl-C ended them early."""
+    written = wrapper.train_model(iterations)
+    if wrapper.solver.iter < iterations:
+        raise TrainingError(f"stopped at iteration {wrapper.solver.iter} of {iterations}; "
+                            "next time this run starts over")
+    return written[-1]
+
+
 def shares(iterations: int, scheme: Scheme) -> list[int]:
     """Iterations of each step; they add up."""
+    if iterations < len(scheme.steps):
+        raise TrainingError(f"{iterations} iterations are too few for {len(scheme.steps)} steps")
     ends = [iterations * k // len(scheme.steps) for k in range(len(scheme.steps) + 1)]
     return [end - begin for begin, end in zip(ends, ends[1:])]
 

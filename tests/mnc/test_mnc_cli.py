@@ -177,7 +177,8 @@ def test_a_folder_without_images(tmp_path):
         demo.image_files([str(tmp_path)])
 
 
-@pytest.mark.parametrize("tool", ["train_net", "test_net", "evaluate", "compare", "demo"])
+@pytest.mark.parametrize("tool", ["train_net", "test_net", "evaluate", "compare", "ablation",
+                                  "demo"])
 def test_tools_run_from_a_plain_checkout(tool, tmp_path):
     """tools/_init_paths.py finds the packages, from any working directory."""
     done = subprocess.run([sys.executable, str(ROOT / f"tools/{tool}.py"), "--help"], cwd=tmp_path,

@@ -215,7 +215,8 @@ def test_the_solver_names_the_train_net_beside_it(tmp_path):
 
 @pytest.mark.parametrize("options, complaint", [
     (dict(net="Mimi", task="mnc_5stage"), "there are: VGG16, ZF, ResNet50, ResNet101, Mini"),
-    (dict(net="ZF", task="cfm"), "there are: mnc_5stage, mnc_3stage, mnc_5stage_paper, mnc_separate, faster"),
+    (dict(net="ZF", task="cfm"),
+     "there are: mnc_5stage, mnc_3stage, mnc_5stage_paper, mnc_separate, faster"),
     (dict(net="Mini", task="mnc_5stage", classes=1), "the background counts"),
     (dict(net="Mini", task="mnc_5stage", anchors=0), "anchors must be 1 or more"),
 ])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import caffe
+import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -93,6 +94,44 @@ def test_features_start_where_another_stage_left_them(places, tmp_path):
     np.testing.assert_array_equal(shared.params["rpn_cls_score"][0].data,
                                   learned["rpn_cls_score"][0])
     assert (learned["conv1_1"][0] != learned["conv1_1_stage3"][0]).any()
+
+
+@pytest.fixture
+def stored(places, scenes, tmp_path):
+    """scheme -> for each of its steps the first values of its layers in the snapshot."""
+    def stored(name):
+        train_scheme(SCHEMES[name], places, scenes, tmp_path, len(SCHEMES[name].steps))
+        found = []
+        for step in sorted(tmp_path.glob("step*")):
+            path, = step.glob("*.caffemodel.h5")
+            with h5py.File(path) as file:
+                found.append({layer: blobs["0"][()] for layer, blobs in file["data"].items()
+                              if "0" in blobs})
+        return found
+    return stored
+
+
+def same(one, other) -> bool:
+    return bool((one == other).all())
+
+
+def test_with_separate_features_the_last_step_has_all(stored):
+    first, second, third = stored("a")
+    assert same(third["conv3_1"], first["conv3_1"])
+    assert same(third["rpn_cls_score"], first["rpn_cls_score"])
+    for layer in ("conv3_1_stage2", "mask_pred"):
+        assert same(third[layer], second[layer])
+    assert "conv3_1_stage3" not in second and "mask_pred" not in first
+
+
+def test_shared_features_are_those_of_stage_3_and_the_heads_learn_again_on_them(stored):
+    steps = stored("b")
+    assert not same(steps[0]["conv3_1"], steps[2]["conv3_1_stage3"])
+    for later in steps[3:]:
+        assert same(later["conv3_1"], steps[2]["conv3_1_stage3"])
+    for layer, first, again in (("rpn_cls_score", 0, 3), ("mask_pred", 1, 4), ("fc7", 2, 5)):
+        assert not same(steps[first][layer], steps[again][layer])
+        assert same(steps[again][layer], steps[5][layer])
 
 
 def test_initial_weights_go_to_the_features_of_each_stage(places, tiny_net, tmp_path):
