@@ -6,7 +6,8 @@
 #   NET: VGG16 or ZF (VOC 2012 with SBD masks), or Mini (drawn scenes).
 #
 # A finished run is a JSON file in experiments/results and is not run again. docs/ablation.md says
-# more. WEIGHTS (none for random initial weights) and PYTHON may be set in the environment.
+# more. WEIGHTS (none for random initial weights), PYTHON and OMP_NUM_THREADS (on a CPU 1 if it is
+# not set) may be set in the environment.
 set -euo pipefail
 [ $# -ge 2 ] || { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
@@ -19,6 +20,7 @@ case $NET in
   Mini) WEIGHTS=${WEIGHTS:-none} ;;
   *)    WEIGHTS=${WEIGHTS:-data/imagenet_models/$NET.mask.caffemodel} ;;
 esac
+[ "$GPU" = cpu ] && export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1}
 initial=()
 [ "$WEIGHTS" = none ] || initial=(--weights "$WEIGHTS")
 

@@ -85,7 +85,7 @@ def _match_message(net: Any, message: Any, path: str) -> list[tuple[Blob, Stored
     pairs = []
     for name, protos in _stored_layers(message):
         if name not in layers:
-            log.info("Ignoring source layer %s", name)
+            _say_ignored(name, protos)
             continue
         blobs = layers[name].blobs
         if len(protos) != len(blobs):
@@ -124,10 +124,16 @@ def _match_hdf5(net: Any, file: h5py.File, path: str) -> list[tuple[Blob, Stored
         for i in sorted(indices):
             stored = _from_dataset(group[str(i)], path)
             pairs.append(_checked(path, layer, i, layer.blobs[i], stored))
-    for name in file["data"]:
+    for name, item in file["data"].items():
         if name not in net.layer_dict and not any(y.startswith(f"{name}/") for y in seen):
-            log.info("Ignoring source layer %s", name)
+            _say_ignored(name, item if isinstance(item, h5py.Group) else [item])
     return pairs
+
+
+def _say_ignored(name: str, parameters: Any) -> None:
+    """Caffe says it of layers that hold no parameters, too: a line each for data and losses."""
+    if len(parameters):
+        log.info("Ignoring source layer %s", name)
 
 
 def _from_dataset(dataset: Any, path: str) -> Stored:
