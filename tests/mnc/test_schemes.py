@@ -134,7 +134,7 @@ def test_shared_features_are_those_of_stage_3_and_the_heads_learn_again_on_them(
         assert same(steps[again][layer], steps[5][layer])
 
 
-def test_initial_weights_go_to_the_features_of_each_stage(places, tiny_net, tmp_path):
+def test_initial_weights_go_to_the_features_of_each_stage(places, tmp_path):
     path = tmp_path / "initial.caffemodel.h5"
     with places.configuration("mnc_3stage"):
         initial = caffe.Net(str(places.prototxt("mnc_3stage", "train")), caffe.TRAIN)
