@@ -43,6 +43,7 @@ def usual_log():
     yield
     log.configure()
     caffe.set_mode_cpu()
+    caffe.set_lenient(False)
 
 
 @pytest.fixture
@@ -328,6 +329,14 @@ def test_flags_of_the_log(folder, capsys):
     assert len(files) == 1 and "Benchmark ends" in files[0].read_text()
     assert cli.main([*argv, "--log_dir=none", "--logtostderr"]) == 0
     assert not Path("none").exists()
+
+
+def test_lenient_reads_the_nets_of_forks(folder, capsys):
+    Path("net.prototxt").write_text(NET.replace("bottom: \"data\"", 'bottom: "data" fork: 3'))
+    assert cli.main(["time", "--model=net.prototxt", "--iterations=1"]) == 1
+    assert "net.prototxt:5" in capsys.readouterr().err
+    assert cli.main(["time", "--model=net.prototxt", "--iterations=1", "--lenient"]) == 0
+    assert "fork" in capsys.readouterr().err
 
 
 def test_as_a_process(folder):

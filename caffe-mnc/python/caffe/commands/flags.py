@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 from caffe.commands.registration import UsageError
 from caffe.engine import log
+from caffe.engine.lenient import set_lenient
 from caffe.engine.registry import nearest
 
 TRUE, FALSE = ("1", "t", "true", "y", "yes"), ("0", "f", "false", "n", "no")
@@ -46,6 +47,7 @@ GLOG = (
     Flag("log_dir", str, None, "write a log file in this folder, too"),
     Flag("minloglevel", int, None, "drop lines below: 0 info, 1 warning, 2 error, 3 fatal"),
 )
+LENIENT = Flag("lenient", bool, False, "an unknown field in a prototxt is a warning, not an error")
 WITHOUT_EFFECT = (
     *(Flag(name, bool, None, "") for name in (
         "alsologtostderr", "colorlogtostderr", "drop_log_memory", "log_prefix",
@@ -61,9 +63,10 @@ def parse(argv: Sequence[str], flags: Sequence[Flag], usage: str,
           version: str = "") -> tuple[SimpleNamespace, list[str]]:
     """The values of all flags by name (glog's among them), and the other arguments.
 
-    --help and --version print and leave by SystemExit. The log is set up as glog's flags say.
+    --help and --version print and leave by SystemExit. The log is set up as glog's flags say, and
+    --lenient takes effect.
     """
-    known = {flag.name: flag for flag in (*flags, *GLOG, *WITHOUT_EFFECT)}
+    known = {flag.name: flag for flag in (*flags, LENIENT, *GLOG, *WITHOUT_EFFECT)}
     values = {name: flag.default for name, flag in known.items()}
     others: list[str] = []
     waiting = list(argv)
@@ -115,7 +118,7 @@ def names(text: str) -> list[str]:
 
 def help_text(flags: Sequence[Flag], usage: str) -> str:
     """Usage, then every flag with its default; glog's at the end."""
-    own = ["flags:\n" + _table(flags)] if flags else []
+    own = ["flags:\n" + _table((*flags, LENIENT))]
     rest = "The other flags of glog are accepted and have no effect."
     return "\n\n".join([usage, *own, f"flags of the log:\n{_table(GLOG)}\n\n{rest}"])
 
@@ -131,4 +134,6 @@ def _table(flags: Sequence[Flag]) -> str:
 
 def _configured(values: dict[str, object]) -> SimpleNamespace:
     log.configure(values["minloglevel"], values["logtostderr"], values["log_dir"])
+    if values["lenient"]:
+        set_lenient()
     return SimpleNamespace(**values)
