@@ -21,7 +21,8 @@ from caffe.engine.solver import SOLVERS  # noqa: E402
 
 def table() -> str:
     """All registered names; for layers the family file and the first line of the docstring."""
-    lines = ["", f"{len(LAYERS.names())} layer types:", "", "| type | file | what |", "|---|---|---|"]
+    lines = ["", f"{len(LAYERS.names())} layer types:", "",
+             "| type | file | what |", "|---|---|---|"]
     for name in LAYERS.names():
         entry = LAYERS.get(name)
         what = inspect.getdoc(entry).splitlines()[0].replace("|", "\\|")

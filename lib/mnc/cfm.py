@@ -47,13 +47,15 @@ class ProposalFolder:
     """proposals(i) of a data set from DIR/NAME.mat, as tools/prepare_mcg_maskdb.py writes them."""
 
     def __init__(self, folder: str | Path, dataset) -> None:
-        self.folder, self.names = Path(folder), list(dataset.names)
+        self.files = [Path(folder) / f"{name}.mat" for name in dataset.names]
+        missing = [path for path in self.files if not path.is_file()]
+        if missing:
+            raise DataError(f"{missing[0]}: no proposals of this image, nor of "
+                            f"{len(missing) - 1} others; tools/prepare_mcg_maskdb.py makes them, "
+                            "--proposals names their folder")
 
     def __call__(self, i: int) -> Proposals:
-        path = self.folder / f"{self.names[i]}.mat"
-        if not path.is_file():
-            raise DataError(f"{path}: no proposals of this image; tools/prepare_mcg_maskdb.py "
-                            "makes them, --proposals names their folder")
+        path = self.files[i]
         content = load_mat(path, ("boxes", "masks"))
         boxes = np.asarray(content["boxes"], np.float32).reshape(-1, 4)
         masks = np.asarray(content["masks"], np.float32)

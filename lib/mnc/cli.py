@@ -23,6 +23,7 @@ from mnc.data import DataError, get_dataset
 from mnc.inference import load_net
 from mnc.nets import NETS, NetError, generate
 from mnc.raw import InferenceError
+from mnc.segmenter import configuration_of
 from mnc.testing import (add_evaluate_arguments, add_test_arguments, folder_name, run_evaluate,
                          run_test)
 from mnc.training import TrainingError, train
@@ -32,7 +33,7 @@ USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, InferenceError, NetErro
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `mnc COMMAND …`; what a user can put right ends with one line on stderr and status 1."""
+    """Run `mnc COMMAND …`; what a user can put right ends with a line on stderr and status 1."""
     args = parser().parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
@@ -62,12 +63,12 @@ def parser() -> argparse.ArgumentParser:
 
 
 def configure(args: argparse.Namespace) -> None:
-    """Device and configuration, as the arguments say."""
-    choose_device(args.gpu, args.cpu)
+    """Configuration and device, as the arguments say."""
     if args.cfg_file:
         cfg_from_file(args.cfg_file)
     if args.set_cfgs:
         cfg_from_list(args.set_cfgs)
+    choose_device(args.gpu, args.cpu)
 
 
 def choose_device(gpu: str | None, cpu: bool) -> None:
@@ -76,7 +77,7 @@ def choose_device(gpu: str | None, cpu: bool) -> None:
         return
     if gpu is not None and not gpu.isdigit():
         raise ConfigError(f"--gpu takes a number or `cpu`, got {gpu!r}")
-    cfg.GPU_ID = int(gpu or 0)
+    cfg.GPU_ID = cfg.GPU_ID if gpu is None else int(gpu)
     caffe.set_mode_gpu()
     caffe.set_device(cfg.GPU_ID)
 
@@ -88,6 +89,9 @@ def run_train(args: argparse.Namespace) -> int:
     if not args.rand:
         np.random.seed(cfg.RNG_SEED)
         caffe.set_random_seed(cfg.RNG_SEED)
+    if args.weights and not Path(args.weights).is_file():
+        raise TrainingError(f"{args.weights}: no such weight file; models/README.md says where "
+                            "initial weights come from")
     dataset = get_dataset(args.imdb)
     output = Path(args.out or get_output_dir(folder_name(args.imdb)))
     solver = args.solver or _generated(args.net, args.task, dataset, output)
@@ -127,13 +131,18 @@ def run_demo(args: argparse.Namespace) -> int:
         demos.scenes_demo(Path(args.out), args.iters, args.images)
         return 0
     model = demos.default_model()
-    if args.caffemodel is None and args.cfg_file is None:
-        cfg_from_file(model.configuration)
-        configure(args)                 # --set goes over the model's own settings
-    net = load_net(args.prototxt or model.path("test.prototxt"),
-                   args.caffemodel or model.weight_file)
+    prototxt = Path(args.prototxt or model.path("test.prototxt"))
+    if args.cfg_file is None:
+        own = model.configuration if args.caffemodel is None else configuration_of(prototxt)
+        if own:
+            cfg_from_file(own)
+            configure(args)             # --set goes over the model's own settings
+    net = load_net(prototxt, args.caffemodel or model.weight_file)
     classes = demos.class_names(net.blobs["cls_prob"].shape[1], args.classes)
     paths = demos.image_files(args.image or [default_images()])
+    if args.image and args.caffemodel is None and model is demos.MINI:
+        print("Mini's own weights know the shapes of the drawn scenes, nothing of photographs; "
+              "others: --def, --net, --cfg", flush=True)
     wrong = demos.draw_files(net, paths, Path(args.out), classes, args.score)
     print(f"{len(paths) - len(wrong)} pictures and index.html in {args.out}", flush=True)
     for problem in wrong:

@@ -8,7 +8,7 @@ A result file is a JSON list of {"image_id", "category_id", "bbox": [x, y, w, h]
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,8 @@ def truth(dataset, *, every_mask: bool = False) -> dict:
     """
     if isinstance(dataset, COCO):
         content = json.loads(dataset.file.read_bytes())
-        if all(COMPLETE <= set(each) for each in content.get("annotations", ())):
+        if all(COMPLETE <= set(each) and each["segmentation"]
+               for each in content.get("annotations") or ()):
             return content
     images, categories, annotations = image_ids(dataset), category_ids(dataset), []
     about = []
@@ -122,6 +123,22 @@ def truth(dataset, *, every_mask: bool = False) -> dict:
 
 
 # --- reading -------------------------------------------------------------------------------------
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float))
+
+
+# What the values of a detection must be like
+FORMS: dict[str, Callable[[Any], bool]] = {
+    "image_id": lambda value: isinstance(value, (int, float, str)),
+    "category_id": lambda value: isinstance(value, (int, float, str)),
+    "score": _is_number,
+    "bbox": lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number,
+                                                                                  value)),
+    "segmentation": lambda value: (isinstance(value, list)
+                                   or isinstance(value, dict) and {"size", "counts"} <= set(value)),
+}
+
 
 def read_entries(path: str | Path, dataset) -> list[dict]:
     """The entries of a result file, checked, in the data set's numbers, masks as RLE.
@@ -162,17 +179,27 @@ def _checked(path: str | Path) -> list[dict]:
         if missing or not keys & {"bbox", "segmentation"}:
             raise DataError(f"{path}: detection {number} lacks "
                             f"{', '.join(sorted(missing)) or 'bbox and segmentation'}")
+        wrong = [key for key, right in FORMS.items() if key in entry and not right(entry[key])]
+        if wrong:
+            raise DataError(f"{path}: detection {number}: {wrong[0]} cannot be "
+                            f"{str(entry[wrong[0]])[:80]}")
     return entries
 
 
 def _run_lengths(path: str | Path, entry: Mapping, size: list[int]) -> dict:
     tools, code = pycocotools("mask"), entry["segmentation"]
-    if isinstance(code, list):                                    # polygons
-        return tools.merge(tools.frPyObjects(code, *size))
-    if list(code["size"]) != size:
-        raise DataError(f"{path}: a mask of image {entry['image_id']!r} is for {code['size']} "
-                        f"(height, width), the image has {size}")
-    return tools.frPyObjects(code, *size) if isinstance(code["counts"], list) else dict(code)
+    try:
+        if isinstance(code, list):                                # polygons
+            return tools.merge(tools.frPyObjects(code, *size))
+        if list(code["size"]) != size:
+            raise DataError(f"{path}: a mask of image {entry['image_id']!r} is for {code['size']} "
+                            f"(height, width), the image has {size}")
+        return tools.frPyObjects(code, *size) if isinstance(code["counts"], list) else dict(code)
+    except DataError:
+        raise
+    except (TypeError, IndexError, OverflowError, ValueError) as error:
+        raise DataError(f"{path}: a mask of image {entry['image_id']!r} is neither polygons nor "
+                        f"RLE ({error})") from error
 
 
 def _image_numbers(dataset) -> dict[object, tuple[int, int]]:
@@ -200,7 +227,10 @@ def to_detections(dataset, entries: Sequence[Mapping]) -> list[list[tuple[np.nda
     for entry in entries:
         boxes, masks = found[labels[entry["category_id"]]][places[entry["image_id"]]]
         if "segmentation" in entry:
-            box, mask = _cropped(entry["segmentation"])
+            try:
+                box, mask = _cropped(entry["segmentation"])
+            except ValueError as error:         # runs that do not fill the image
+                raise DataError(f"a mask of image {entry['image_id']}: {error}") from error
             masks.append(mask)
         else:
             x, y, w, h = entry["bbox"]

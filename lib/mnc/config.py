@@ -120,12 +120,15 @@ cfg.TEST = EasyDict(
 )
 
 # Where the public code departs from the paper: 'reference' follows the code, 'exact' the paper.
+# What else differs stands in the prototxts (`mode: EXACT` and more); models/README.md says where.
 cfg.COMPAT = EasyDict(
-    PROPOSAL_GRADIENT="reference",
-    BRIDGE_GRADIENT="reference",
-    BRIDGE_DELTAS="reference",
-    MASK_GRADIENT="reference",
-    BRIDGE_TEST_CLASS="all",
+    PROPOSAL_GRADIENT="reference",  # of the RPN's box shifts; exact: of decoding and clipping
+    BRIDGE_GRADIENT="reference",    # of the boxes and shifts of stage 3; exact: likewise
+    BRIDGE_DELTAS="reference",      # training moves boxes by shifts as predicted, in units of their
+                                    # deviation; exact: in true size, as testing does
+    MASK_GRADIENT="reference",      # to masks from stage 3, of foreground only; exact: of all RoIs
+    BRIDGE_TEST_CLASS="all",        # class whose shifts move a box in testing; "foreground": never
+                                    # the background's, as in training
 )
 
 _CHOICES = {f"COMPAT.{key}": ("reference", "exact") for key in cfg.COMPAT}

@@ -112,7 +112,8 @@ def count(found: Instances, classes: Sequence[str]) -> str:
 def class_names(number: int, given: str | None = None) -> tuple[str, ...]:
     """Names for a net of so many classes: from a file, else those of the data set of that size."""
     if given:
-        names = ("__background__", *Path(given).read_text().split())
+        lines = map(str.strip, Path(given).read_text().splitlines())
+        names = ("__background__", *filter(None, lines))
         if len(names) != number:
             raise DataError(f"{given}: {len(names) - 1} names, the net has {number - 1} classes "
                             "besides the background")

@@ -65,7 +65,7 @@ def load_net(prototxt: str | Path, weights: str | Path):
     weights = Path(weights)
     if not weights.exists():
         raise FileNotFoundError(f"{weights}: no such weight file")
-    net = caffe.Net(str(prototxt), str(weights), caffe.TEST)
+    net = caffe.Net(str(prototxt), caffe.TEST, weights=str(weights))
     net.name = weights.name.removesuffix(".h5").removesuffix(".caffemodel")
     return net
 
@@ -116,13 +116,16 @@ def passes(net) -> tuple[str, ...]:
     return ("", "_ext") if "rois_ext" in net.blobs else ("",)
 
 
-def read_boxes(net, scale: float, image_size: tuple[int, int], suffixes: Sequence[str]) -> Raw:
-    """Boxes (R, 4K) as regressed and scored after the passes; no masks."""
+def read_boxes(net, scale: float, image_size: tuple[int, int], suffixes: Sequence[str],
+               cfg) -> Raw:
+    """Boxes (R, 4K) as regressed and scored after the passes, or the RoIs themselves (R, 4) where
+    cfg.TEST.BBOX_REG is off; no masks."""
     parts = []
     for s in suffixes:
         rois = blob_of(net, f"rois{s}").data[:, 1:5] / np.float32(scale)            # (R, 4)
-        boxes, _ = clip_boxes(bbox_transform_inv(rois, blob_of(net, f"bbox_pred{s}").data),
-                              image_size)
+        deltas = blob_of(net, f"bbox_pred{s}").data
+        moved = bbox_transform_inv(rois, deltas) if cfg.TEST.BBOX_REG else rois
+        boxes, _ = clip_boxes(moved, image_size)
         scores = blob_of(net, f"cls_prob{s}").data.copy()
         parts.append(Raw(boxes, np.zeros((len(rois), 1, 0, 0), np.float32), scores))
     return joined(parts)
@@ -150,7 +153,7 @@ def detect_boxes(net, image: np.ndarray, cfg) -> Detections:
     """
     def read(one, scale: float, image_size: tuple[int, int]) -> Raw:
         suffixes = passes(one) if cfg.TEST.DET_STAGE5 else ("",)
-        return read_boxes(one, scale, image_size, suffixes)
+        return read_boxes(one, scale, image_size, suffixes, cfg)
 
     return best_of(pooled(net, image, cfg, read))
 
@@ -232,13 +235,12 @@ def _each(dataset, detect: Detect, mask_size: int) -> Iterator[Detections]:
     for i in tqdm(range(len(dataset)), desc=f"testing on {dataset.name}", unit="image",
                   disable=hidden):
         try:
-            image = dataset.image(i)
+            found = detect(i, dataset.image(i))
         except DataError as error:
             log.warning("%s; counted as an image in which nothing was found", error)
             nothing = np.zeros((0, 5)), np.zeros((0, 1, mask_size, mask_size), np.float32)
-            yield [nothing] * len(dataset.classes)
-        else:
-            yield detect(i, image)
+            found = [nothing] * len(dataset.classes)
+        yield found
 
 
 def _above(found: Detections, floors: list[ScoreFloor]) -> Detections:

@@ -18,13 +18,13 @@ def read_losses(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def draw_losses(path: str | Path, out: str | Path) -> Path:
-    """One panel a loss: the pass through stages 2 and 3 and that through 4 and 5 (`_ext`) together."""
+    """One panel a loss: the passes through stages 2, 3 and through 4, 5 (`_ext`) together."""
     from matplotlib.figure import Figure
 
     columns = read_losses(path)
     names = [n for n in columns if "loss" in n and not n.endswith("_ext")]
     across = 3
-    down = -(-len(names) // across)
+    down = max(-(-len(names) // across), 1)
     figure = Figure(figsize=(3.6 * across, 2.4 * down), layout="constrained")
     for panel, name in zip(figure.subplots(down, across, squeeze=False).flat, names):
         for column, label in ((name, "stages 2, 3"), (f"{name}_ext", "stages 4, 5")):

@@ -25,7 +25,9 @@ def origin(prototxts: Sequence[str | Path], weights: Sequence[str | Path], cfg, 
     models = [{"prototxt": str(p), "prototxt_sha256": file_hash(p),
                "weights": str(w), "weights_sha256": file_hash(w)}
               for p, w in zip(prototxts, weights, strict=True)]
-    found = {"task": task, "models": models, "settings": settings(cfg), **data_origin(dataset)}
+    changed = [_state(Path(dataset.image_path(i)))[1] for i in range(len(dataset))]
+    found = {"task": task, "models": models, "settings": settings(cfg), **data_origin(dataset),
+             "images_changed_sha256": _hash(changed)}
     if proposals:
         files = [Path(proposals, f"{name}.mat") for name in dataset.names]
         found |= {"proposals": str(proposals), "proposals_sha256": _hash(list(map(_state, files)))}
@@ -81,7 +83,7 @@ def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[
 def _compared(about: Mapping[str, object]) -> dict[str, object]:
     models = [{key: model[key] for key in ("prototxt_sha256", "weights_sha256")}
               for model in about.get("models", ())]
-    keys = ("task", "settings", "images_sha256", "proposals_sha256")
+    keys = ("task", "settings", "images_sha256", "images_changed_sha256", "proposals_sha256")
     rest = {key: about.get(key) for key in keys}
     return {**rest, "models": models}
 

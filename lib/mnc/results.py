@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
 from caffe.engine.atomic_file import atomic_path
 from mnc import evaluation
+from mnc.data.dataset import DataError
 
 # [c][i] = boxes (n, 5), masks (n, 1, S, S)
 SetDetections = list[list[tuple[np.ndarray, np.ndarray]]]
@@ -35,18 +39,31 @@ def save_detections(path: Path, dataset, detections: SetDetections,
 
 def load_detections(path: Path) -> tuple[SetDetections, list[str]]:
     """(detections[c][i], names of the images) as `save_detections` wrote them."""
-    with np.load(path) as file:
-        labels, images = file["labels"], file["images"]
+    with _opened(path) as file:
         boxes, masks, names = file["boxes"], file["masks"][:, None], file["names"].tolist()
-        rows = [[np.flatnonzero((labels == c) & (images == i)) for i in range(len(names))]
-                for c in range(len(file["classes"]))]
-    return [[(boxes[r], masks[r]) for r in per_image] for per_image in rows], names
+        classes, place = len(file["classes"]), file["labels"] * len(names) + file["images"]
+    order = np.argsort(place, kind="stable")
+    ends = np.searchsorted(place[order], np.arange(1, classes * len(names)))
+    rows = np.split(order, ends)                            # class by class, image by image
+    found = [(boxes[r], masks[r]) for r in rows]
+    return [found[c * len(names):(c + 1) * len(names)] for c in range(classes)], names
 
 
 def about_detections(path: Path) -> dict[str, object]:
     """What `save_detections` was told about them; empty where that was nothing."""
-    with np.load(path) as file:
+    with _opened(path) as file:
         return json.loads(str(file["about"])) if "about" in file else {}
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """The arrays of a results file; DataError if it is torn or another file."""
+    try:
+        with open(path, "rb") as stream, np.load(stream) as file:
+            yield file
+    except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as error:
+        raise DataError(f"{path}: not a results file of mnc test, or a torn one "
+                        f"({error})") from error
 
 
 VOLUME = [k / 10 for k in range(1, 10)]      # thresholds that mAP^r_vol is the mean over

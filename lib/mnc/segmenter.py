@@ -152,7 +152,8 @@ def prototxt_of(net: str | os.PathLike) -> Path:
 def configuration_of(prototxt: Path) -> Path | None:
     """experiments/cfgs/NET/TASK.yml for models/NET/TASK/test.prototxt, where it exists."""
     folder = prototxt.resolve().parent
-    path = folder.parents[2] / "experiments" / "cfgs" / folder.parent.name / f"{folder.name}.yml"
+    root, net = folder.parent.parent.parent, folder.parent.name
+    path = root / "experiments" / "cfgs" / net / f"{folder.name}.yml"
     return path if path.exists() else None
 
 
@@ -170,7 +171,8 @@ def as_bgr(image: Image) -> np.ndarray:
     """(H, W, 3) uint8 BGR of a file, or of an array that is that or grey."""
     if not isinstance(image, np.ndarray):
         return read_image(image)
-    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+    if (image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,))
+            or not image.size):
         raise ValueError(f"an image must be (H, W, 3) BGR or (H, W) grey, uint8; got "
                          f"{image.shape} {image.dtype}")
     return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image

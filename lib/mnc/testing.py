@@ -72,12 +72,17 @@ def reusable(path: Path, dataset, about: dict) -> results.SetDetections | None:
     """The detections in a file if nothing differs from what made them; else why not, and None."""
     if not path.exists():
         return None
-    different = differences(results.about_detections(path), about)
-    if different:
-        print(f"{path} is not reused, it was made otherwise:\n  " + "\n  ".join(different))
+    try:
+        different = differences(results.about_detections(path), about)
+        if different:
+            print(f"{path} is not reused, it was made otherwise:\n  " + "\n  ".join(different))
+            return None
+        detections, _ = results.load_detections(path)
+    except DataError as error:
+        print(f"{error}; it is not reused")
         return None
     print(f"{path} is reused: same nets, settings and images", flush=True)
-    return results.load_detections(path)[0]
+    return detections
 
 
 def wait_for(path: str) -> str:

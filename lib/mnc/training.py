@@ -85,7 +85,7 @@ class SolverWrapper:
         return path
 
     def train_model(self, max_iters: int) -> list[Path]:
-        """Train to iteration max_iters; a snapshot every TRAIN.SNAPSHOT_ITERS and at the end.
+        """Train to max_iters; a snapshot every TRAIN.SNAPSHOT_ITERS (0: none) and at the end.
 
         Where an error ends training, an image that does not decode say, a snapshot is taken first.
         """
@@ -93,7 +93,7 @@ class SolverWrapper:
         solver = self.solver
         with interrupt_stops(solver), progress(solver, max_iters), self._loss_file():
             while solver.iter < max_iters and not solver.stop_requested:
-                due, start = cfg.TRAIN.SNAPSHOT_ITERS, solver.iter
+                due, start = cfg.TRAIN.SNAPSHOT_ITERS or max_iters, solver.iter
                 try:
                     solver.step(min(due - solver.iter % due, max_iters - solver.iter))
                 finally:

@@ -8,7 +8,7 @@ from caffe.engine.layer import Phase
 from mnc.boxes.anchors import generate_anchors
 from mnc.boxes.proposals import ProposalLimits
 from mnc.boxes.regression import Normalization
-from mnc.config import cfg
+from mnc.config import ConfigError, cfg
 from mnc.masks.targets import MaskForm
 from mnc.sampling.anchor_targets import AnchorSampling
 from mnc.sampling.cfm_targets import RegionSampling
@@ -40,17 +40,23 @@ def anchor_sampling() -> AnchorSampling:
 
 def roi_sampling() -> RoiSampling:
     train = cfg.TRAIN
-    foreground = zip(train.FG_FRACTION, train.FG_THRESH_LO, train.FG_THRESH_HI)
-    background = zip(train.BG_FRACTION, train.BG_THRESH_LO, train.BG_THRESH_HI)
-    return RoiSampling(train.BATCH_SIZE, [OverlapBin(*b) for b in foreground],
-                       [OverlapBin(*b) for b in background])
+    return RoiSampling(train.BATCH_SIZE,
+                       _bins("FG_FRACTION", "FG_THRESH_LO", "FG_THRESH_HI"),
+                       _bins("BG_FRACTION", "BG_THRESH_LO", "BG_THRESH_HI"))
 
 
 def region_sampling() -> RegionSampling:
     train = cfg.TRAIN
-    bins = zip(train.FRACTION_SAMPLE, train.THRESH_LO_SAMPLE, train.THRESH_HI_SAMPLE)
-    return RegionSampling(train.BATCH_SIZE, [OverlapBin(*b) for b in bins], train.FG_DET_THRESH,
-                          train.FG_SEG_THRESH)
+    bins = _bins("FRACTION_SAMPLE", "THRESH_LO_SAMPLE", "THRESH_HI_SAMPLE")
+    return RegionSampling(train.BATCH_SIZE, bins, train.FG_DET_THRESH, train.FG_SEG_THRESH)
+
+
+def _bins(*keys: str) -> list[OverlapBin]:
+    columns = [cfg.TRAIN[key] for key in keys]
+    if len(set(map(len, columns))) > 1:
+        raise ConfigError(f"{', '.join(f'TRAIN.{key}' for key in keys)} must be equally long, got "
+                          f"{', '.join(map(str, columns))}")
+    return [OverlapBin(*row) for row in zip(*columns)]
 
 
 def normalization() -> Normalization | None:

@@ -226,6 +226,12 @@ def test_damaged_files_are_named(tmp_path, content, message):
         net().copy_from(str(tmp_path / "bad"))
 
 
+def test_hdf5_where_only_a_caffemodel_will_do(tmp_path):
+    weights.save_hdf5(net(), tmp_path / "w.h5")
+    with pytest.raises(WeightsError, match="w.h5: an HDF5 file; this takes a binary .caffemodel"):
+        weights.read_caffemodel(tmp_path / "w.h5")
+
+
 def test_other_hdf5_files_are_named(tmp_path):
     with h5py.File(tmp_path / "images.h5", "w") as file:
         file["label"] = [1]

@@ -37,6 +37,13 @@ def write_palette_png(path: Path, index: np.ndarray, palette: np.ndarray) -> Non
                      + chunk(b"IEND", b""))
 
 
+def turned(jpeg: bytes) -> bytes:
+    """The same JPEG file of a camera that was held sideways."""
+    orientation = struct.pack("<HHII", 0x0112, 3, 1, 6)                 # 90 degrees
+    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + orientation + struct.pack("<I", 0)
+    return jpeg[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + jpeg[2:]
+
+
 def write_voc(folder: Path, name: str, objects: list[tuple], size: tuple[int, int] = (7, 11),
               split: str = "train") -> None:
     """Image and XML of objects (class, xmin, ymin, xmax, ymax, difficult), counted from 1."""

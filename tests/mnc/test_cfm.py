@@ -120,13 +120,23 @@ def test_a_data_set(net, cfm_cfg, folder):
         assert 0 < len(boxes) <= 9 and masks.shape == (len(boxes), 1, 21, 21)
 
 
+def test_broken_proposals_cost_one_image(net, cfm_cfg, folder, caplog):
+    data, path = folder
+    (path / f"{data.names[1]}.mat").write_bytes(b"torn")
+    found = run_test(net, data, cfm_cfg, "cfm", ProposalFolder(path, data))
+    assert [len(boxes) > 0 for boxes, _ in found[1]] == [k != 1 for k in range(len(data))]
+    assert f"{data.names[1]}.mat: not a readable MATLAB file" in caplog.text
+
+
 def test_proposals_that_are_missing_or_broken(folder):
     data, path = folder
-    scipy.io.savemat(path / f"{data.names[0]}.mat", {"boxes": np.zeros((2, 4))})
+    first = path / f"{data.names[0]}.mat"
+    scipy.io.savemat(first, {"boxes": np.zeros((2, 4))})
     with pytest.raises(DataError, match="lacks masks"):
         ProposalFolder(path, data)(0)
-    with pytest.raises(DataError, match="no proposals of this image"):
-        ProposalFolder(path / "none", data)(0)
+    first.unlink()
+    with pytest.raises(DataError, match="no proposals of this image, nor of 0 others"):
+        ProposalFolder(path, data)         # at once, not when the test comes to this image
 
 
 def test_a_net_for_another_task(net, cfm_cfg, folder):

@@ -85,19 +85,24 @@ def test_what_cannot_be_used_is_counted_by_kind(small, caplog):
            good | {"id": 66, "segmentation": {"counts": [48]}},
            good | {"id": 67, "segmentation": None, "bbox": [90, 3, 4, 4]},
            good | {"id": 68, "segmentation": None, "bbox": None},
-           good | {"id": 69, "image_id": 6}]
+           good | {"id": 69, "image_id": 6}, None, good | {"id": 70, "image_id": [6]},
+           good | {"id": 71, "area": "12"},
+           good | {"id": 72, "segmentation": {"size": [60, 80], "counts": [5, 10**8, 7]}},
+           good | {"id": 73, "segmentation": {"size": [60, 80], "counts": [-5, 10]}}]
     change(small[0], annotations=[good, *bad])
     with caplog.at_level(logging.WARNING, "mnc"):
         dataset = COCO(*small)
     assert len(dataset.annotation(1).labels) == 1
     (record,) = caplog.records
-    for part in ("9 annotations cannot be used",
-                 "2 of an image that is not in the file (id 61, 69)",
+    for part in ("14 annotations cannot be used",
+                 "1 that are no objects with names and values (id None)",
+                 "1 with an area that is no number (id 71)",
+                 "3 of an image that is not in the file (id 61, 69, 70)",
                  "1 of a category that is not in the file (id 62)",
                  "1 with polygons of fewer than three points (id 63)",
                  "1 with a mask without a pixel (id 64)",
                  "1 with a mask of another size than the image (id 65)",
-                 "1 with a segmentation that is neither polygons nor RLE (id 66)",
+                 "3 with a segmentation that is neither polygons nor RLE (id 66, 72, 73)",
                  "1 with a box smaller than a pixel or outside the image (id 67)",
                  "1 with neither a segmentation nor a bbox of four numbers (id 68)"):
         assert part in record.getMessage()
@@ -117,6 +122,10 @@ def test_files_that_are_no_annotations(small, tmp_path):
     change(small[0], images=[{"id": 1, "file_name": "a.png"}])
     with pytest.raises(DataError, match='entry 0 of "images" lacks height, width'):
         COCO(*small)
+    for id_ in ("a", None):
+        change(small[0], images=[{"id": id_, "file_name": "a.png", "height": 4, "width": 5}])
+        with pytest.raises(DataError, match='0 of "images": id must be a whole number, got '):
+            COCO(*small)
     small[0].write_text('{"info": {}}')
     with pytest.raises(DataError, match='lacks the list "images" .*; it has info'):
         COCO(*small)
@@ -126,7 +135,8 @@ def test_files_that_are_no_annotations(small, tmp_path):
 
 
 def test_a_file_without_annotations_is_fit_for_testing(small):
-    content = json.loads(small[0].read_text())
+    content = change(small[0], annotations=None)
+    assert not len(COCO(*small).annotation(0).labels)
     del content["annotations"]
     small[0].write_text(json.dumps(content))
     assert COCO(*small).annotation(0).boxes.shape == (0, 4)

@@ -147,6 +147,15 @@ def test_names_polygons_and_plain_run_lengths_of_other_systems(data, tmp_path):
      "category_id 'mast' is not in sbd"),
     ('[{"image_id": 1, "score": 1, "category_id": 1, "segmentation": {"size": [2, 3], '
      '"counts": [6]}}]', r"is for \[2, 3\] \(height, width\), the image has"),
+    ('[{"image_id": [1], "score": 1, "category_id": 1, "bbox": [1, 1, 2, 2]}]',
+     r"detection 1: image_id cannot be \[1\]"),
+    ('[{"image_id": 1, "score": null, "category_id": 1, "bbox": [1, 1, 2, 2]}]',
+     "detection 1: score cannot be None"),
+    ('[{"image_id": 1, "score": 1, "category_id": 1, "bbox": [1, 1, 2]}]', "bbox cannot be"),
+    ('[{"image_id": 1, "score": 1, "category_id": 1, "segmentation": {"size": [2, 3]}}]',
+     "segmentation cannot be"),
+    ('[{"image_id": 1, "score": 1, "category_id": 1, "segmentation": []}]',
+     "a mask of image 1 is neither polygons nor RLE"),
 ])
 def test_mistakes_in_files_are_named(data, tmp_path, content, message):
     (tmp_path / "bad.json").write_text(content)
@@ -208,3 +217,12 @@ def test_coco_data_is_measured_against_its_own_file(data, tmp_path):
     found = coco_metric(own, perfect(own))
     assert found["COCO mAP^r@[.5:.95]"] == pytest.approx(1)
     assert 0.8 < found["COCO mAP^b@[.5:.95]"] <= 1
+
+
+def test_an_instance_without_a_segmentation_in_the_file_is_no_obstacle(data, tmp_path):
+    content = coco_results.truth(data)
+    content["annotations"][0]["segmentation"] = []
+    (tmp_path / "gt.json").write_text(json.dumps(content))
+    own = get_dataset(f"coco:{tmp_path / 'gt.json'}:{data.folder / 'img'}")
+    found = coco_metric(own, perfect(data))
+    assert found["COCO mAP^r@[.5:.95]"] > 0.9 and found["COCO mAP^b@[.5:.95]"] > 0.8

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from small_data import turned
 
 from mnc.data import DataError
 from mnc.data.images import image_blob, prepare_image, read_image, scale_for
@@ -86,12 +88,28 @@ def test_a_photograph_taken_sideways(tmp_path):
     """Read upright, or as it lies in the file if it was annotated so."""
     cv2.imwrite(str(tmp_path / "a.jpg"), np.zeros((7, 11, 3), np.uint8))
     plain = (tmp_path / "a.jpg").read_bytes()
-    turned = struct.pack("<HHII", 0x0112, 3, 1, 6)                      # orientation: 90 degrees
-    exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 1) + turned + struct.pack("<I", 0)
-    segment = b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif
-    (tmp_path / "b.jpg").write_bytes(plain[:2] + segment + plain[2:])
+    (tmp_path / "b.jpg").write_bytes(turned(plain))
     assert read_image(tmp_path / "b.jpg").shape == (11, 7, 3)
     assert read_image(tmp_path / "b.jpg", (11, 7)).shape == (11, 7, 3)
     assert read_image(tmp_path / "b.jpg", (7, 11)).shape == (7, 11, 3)
     for size in ((7, 11), (11, 7), (5, 5)):
         assert read_image(tmp_path / "a.jpg", size).shape == (7, 11, 3)
+
+
+def test_a_header_that_promises_too_many_pixels_is_named(tmp_path):
+    def chunk(kind, data):
+        return (struct.pack(">I", len(data)) + kind + data
+                + struct.pack(">I", zlib.crc32(kind + data)))
+
+    header = struct.pack(">IIBBBBB", 100_000, 100_000, 8, 2, 0, 0, 0)
+    (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header)
+                                        + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+    with pytest.raises(DataError, match="huge.png: not a readable image"):
+        read_image(tmp_path / "huge.png")
+
+
+@pytest.mark.parametrize("size", [(1, 2001), (2001, 1), (2, 9000)])
+def test_a_side_never_vanishes(size):
+    got, scale = prepare_image(np.full((*size, 3), 9, np.uint8), np.zeros(3), 600, 1000)
+    assert sorted(got.shape) == [1, 3, 1000] and scale == 1000 / max(size)
+    assert (got == 9).all()

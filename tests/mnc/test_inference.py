@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from golden_mnc import GOLDEN, relative_error
 
+from mnc.boxes.regression import clip_boxes
 from mnc.config import overridden
 from mnc.data import DataError, get_dataset
 from mnc.inference import (Instances, ScoreFloor, best_of, detect_boxes, im_detect, load_net,
@@ -206,3 +207,13 @@ def test_instances_are_sorted_and_cut():
     assert len(found) == 2 and found.labels.tolist() == [2, 1]
     assert found.boxes[:, 4].tolist() == [0.9, 0.7] and found.masks.shape == (2, 2, 2)
     assert len(Instances.from_detections([none, none])) == 0
+
+
+def test_boxes_are_the_rois_where_regression_is_off(net, data, mini_cfg):
+    mini_cfg.TEST.BBOX_REG = False
+    found = detect_boxes(net, data.image(0), mini_cfg)
+    scale = net.blobs["im_info"].data[0, 2]
+    rois, _ = clip_boxes(net.blobs["rois"].data[:, 1:] / scale, data.image(0).shape[:2])
+    for boxes, _ in found[1:]:
+        np.testing.assert_allclose(boxes[np.lexsort(boxes[:, :4].T), :4],
+                                   rois[np.lexsort(rois.T)], atol=1e-4)

@@ -19,3 +19,9 @@ def test_a_run_that_ended_before_the_first_row_is_an_empty_picture(tmp_path):
     path = tmp_path / "run_losses.csv"
     path.write_text("iteration,loss_mask\n")
     assert draw_losses(path, tmp_path / "run.png").exists()
+
+
+def test_a_net_without_a_column_of_losses_is_an_empty_picture(tmp_path):
+    path = tmp_path / "run_losses.csv"
+    path.write_text("iteration,accuracy\n20,0.5\n")
+    assert draw_losses(path, tmp_path / "run.png").exists()

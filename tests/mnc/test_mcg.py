@@ -105,6 +105,16 @@ def test_bad_files_are_named(tmp_path, raw):
     write_mcg(tmp_path / "a.mat", SUPERPIXELS, [[1, 9]])
     with pytest.raises(DataError, match="labels name superpixel 9, superpixels count to 5"):
         raw_regions(tmp_path / "a.mat", SMALL)
+    content = {"boxes": np.zeros((2, 4)), "masks": np.zeros((2, 3, 3)), "gt_classes": [[1]],
+               "mask_targets": np.zeros((2, 3, 3)), "Flip": [[0]],
+               **{key: np.zeros((2, 1)) for key in ("det_overlap", "seg_overlap", "output_label",
+                                                    "gt_assignment")}}
+    for key, value, message in (("boxes", np.zeros((2, 5)), r"boxes must be \(N, 4\)"),
+                                ("gt_assignment", np.array([[0], [7]]), "rows of the 2 boxes"),
+                                ("Flip", np.zeros((0, 0)), "Flip one value")):
+        scipy.io.savemat(tmp_path / "a.mat", content | {key: value})
+        with pytest.raises(DataError, match=f"a.mat: .*{message}"):
+            load_regions(tmp_path / "a.mat")
     (tmp_path / "a.mat").write_bytes(b"no MATLAB file")
     with pytest.raises(DataError, match="a.mat: not a readable MATLAB file"):
         raw_regions(tmp_path / "a.mat", SMALL)

@@ -102,6 +102,14 @@ def test_demo_draws_files_and_folders(tiny_model, tiny_scenes, weights, tmp_path
     assert "broken.jpg" in (tmp_path / "out/index.html").read_text()
 
 
+def test_demo_takes_the_configuration_of_a_net_of_the_project(tmp_path):
+    assert cli.main(["demo", "--cpu", str(ROOT / "data/demo/scene_5.jpg"), "--def",
+                     str(demo.MINI.path("test.prototxt")), "--net", str(demo.MINI.weight_file),
+                     "--out", str(tmp_path)]) == 0
+    assert "scene_5.jpg: 1 garnet, 3 opal" in (tmp_path / "index.html").read_text()
+    assert cfg.EXP_DIR == "mini_mnc_5stage"
+
+
 def test_demo_on_photographs(real_material, tiny_model, weights, tmp_path):
     photographs = sorted((real_material / "data").glob("*.jpg"))
     assert cli.main(["demo", "--cpu", *map(str, photographs), "--def",
@@ -130,6 +138,8 @@ def test_real_sbd_samples_train_mini_and_are_evaluated(real_material, tmp_path):
     (["train", "--cpu", "--set", "TRAIN.SCALE", "[1]"],
      'unknown key "TRAIN.SCALE"; did you mean TRAIN.SCALES'),
     (["demo", "--cpu", "no_such.jpg", "--net", "no.h5"], "no.h5: no such weight file"),
+    (["train", "--cpu", "--net", "VGG16", "--weights", "no.caffemodel"],
+     "no.caffemodel: no such weight file; models/README.md"),
 ])
 def test_mistakes_end_with_one_line(arguments, complaint, capsys):
     assert cli.main(arguments) == 1
@@ -160,8 +170,8 @@ def test_gpu_where_there_is_none(monkeypatch, capsys):
 def test_class_names(tmp_path):
     assert demo.class_names(6)[1] == "agate" and demo.class_names(21)[1] == "aeroplane"
     assert demo.class_names(3) == ("__background__", "class 1", "class 2")
-    (tmp_path / "names.txt").write_text("cat\ndog\n")
-    assert demo.class_names(3, tmp_path / "names.txt") == ("__background__", "cat", "dog")
+    (tmp_path / "names.txt").write_text("cat\nhot dog\n")
+    assert demo.class_names(3, tmp_path / "names.txt") == ("__background__", "cat", "hot dog")
     with pytest.raises(DataError, match="2 names, the net has 3 classes"):
         demo.class_names(4, tmp_path / "names.txt")
 

@@ -3,9 +3,11 @@ import pytest
 from golden_mnc import load
 
 from mnc.boxes.regression import Normalization
+from mnc.config import ConfigError, overridden
 from mnc.masks.targets import MaskForm
 from mnc.sampling.proposal_targets import (GroundTruth, OverlapBin, RoiSampling, TargetForm,
                                            proposal_targets, spread_over_classes)
+from pylayer import settings
 
 STDS = Normalization(np.zeros(4), np.array([0.1, 0.1, 0.2, 0.2]))
 FORM = TargetForm(num_classes=3, normalization=STDS, mask=MaskForm(size=2))
@@ -66,3 +68,12 @@ def test_spread_over_classes():
     targets, weights = spread_over_classes(golden["data"][:, 0], golden["data"][:, 1:], form)
     assert np.array_equal(targets, golden["targets"])
     assert np.array_equal(weights, golden["inside_weights"])
+
+
+@pytest.mark.parametrize("key, sampling", [("TRAIN.FG_FRACTION", settings.roi_sampling),
+                                           ("TRAIN.BG_THRESH_LO", settings.roi_sampling),
+                                           ("TRAIN.FRACTION_SAMPLE", settings.region_sampling)])
+def test_bins_need_all_their_ends(key, sampling):
+    with overridden({key: [0.1, 0.2, 0.3, 0.4]}):
+        with pytest.raises(ConfigError, match=f"{key}.* must be equally long"):
+            sampling()

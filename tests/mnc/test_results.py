@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mnc import results
-from mnc.data import Annotation, get_dataset
+from mnc.data import Annotation, DataError, get_dataset
 from mnc.evaluation import evaluate
 
 
@@ -101,3 +101,14 @@ def test_table():
                                                    "cat        25.0      10.0",
                                                    "heron         -         -",
                                                    "mean       50.0      10.0"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\3\4 torn", None])
+def test_a_torn_file_is_named(tmp_path, content):
+    path = tmp_path / "d.npz"
+    if content is None:
+        np.savez(path, other=np.zeros(3))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match="d.npz: not a results file of mnc test, or a torn one"):
+        results.load_detections(path)

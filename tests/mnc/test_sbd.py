@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
+from small_data import turned
 
 from mnc.data import Annotation, DataError, get_dataset, problems
 from mnc.data.dataset import check_annotation
@@ -44,6 +45,12 @@ def test_masks_and_tight_boxes(folder):
     assert dataset.image(0).shape == (7, 11, 3)
 
 
+def test_a_photograph_is_turned_as_it_was_annotated(folder):
+    path = folder / "img" / "a.jpg"
+    path.write_bytes(turned(path.read_bytes()))
+    assert SBD(folder, "train").image(0).shape == (7, 11, 3)
+
+
 def test_an_instance_without_a_pixel_is_left_out(folder):
     rewrite(folder, "a", Segmentation=OWNER, Categories=np.array([[3], [1], [2]]))
     assert SBD(folder, "train").annotation(0).labels.tolist() == [3, 1]
@@ -56,6 +63,7 @@ def test_an_instance_without_a_pixel_is_left_out(folder):
     ({"Segmentation": OWNER, "Categories": np.array([[3], [4]])}, "label 4, but .* are 1..3"),
     ({"Segmentation": OWNER, "Categories": np.array([[0], [1]])}, "label 0, but .* are 1..3"),
     ({"Segmentation": np.zeros((2, 2, 2)), "Categories": np.array([[3]])}, "must be a map"),
+    ({"Segmentation": OWNER, "Categories": "kite"}, "Categories must be whole numbers"),
 ])
 def test_a_bad_annotation_names_file_and_key(folder, fields, message):
     rewrite(folder, "b", **fields)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import caffe
 import cv2
@@ -121,6 +122,8 @@ def test_grey_images_and_wrong_ones(segmenter):
     assert all(each.mask.shape == (60, 80) for each in segmenter(grey))
     with pytest.raises(ValueError, match=r"uint8; got \(60, 80\) float64"):
         segmenter(grey / 255)
+    with pytest.raises(ValueError, match=r"uint8; got \(0, 80\) uint8"):
+        segmenter(grey[:0])
     with pytest.raises(DataError, match="no such image"):
         segmenter("none.jpg")
 
@@ -139,6 +142,8 @@ def test_nets_by_name():
     path = prototxt_of("Mini")
     assert path.parts[-4:] == ("models", "Mini", "mnc_5stage", "test.prototxt")
     assert configuration_of(path).parts[-2:] == ("Mini", "mnc_5stage.yml")
+    for shallow in ("/test.prototxt", "/nets/test.prototxt"):
+        assert configuration_of(Path(shallow)) is None
     with pytest.raises(DataError, match="nor a net of that name"):
         prototxt_of("Maxi")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import caffe
 import numpy as np
@@ -123,6 +124,9 @@ def test_results_are_reused_on_request_and_only_for_the_same(tester, weights, tm
     assert path.stat().st_mtime_ns != first
     second = path.stat().st_mtime_ns
     assert tester(quick=other) == 0 and path.stat().st_mtime_ns != second      # never unasked
+    path.write_bytes(path.read_bytes()[:200])
+    assert tester("--reuse", quick=other) == 0
+    assert "a torn one" in capsys.readouterr().out and path.stat().st_size > 200
 
 
 def test_other_weights_under_the_same_name_are_other_results(tester, tiny_model, weights, imdb,
@@ -209,8 +213,13 @@ def test_other_images_or_proposals_of_the_same_names_are_told(tiny_scenes, imdb,
     proposals.write_text("others")
     with open(other.image_path(1), "ab") as file:
         file.write(b" ")
-    found = differences(before, origin([], [], cfg, other, "cfm", tmp_path))
-    assert [line.partition(":")[0] for line in found] == ["images_sha256", "proposals_sha256"]
+    now = origin([], [], cfg, other, "cfm", tmp_path)
+    assert [line.partition(":")[0] for line in differences(before, now)] == [
+        "images_changed_sha256", "images_sha256", "proposals_sha256"]
+    path = Path(other.image_path(0))
+    path.write_bytes(path.read_bytes()[:-1] + b"x")         # another image of the same size
+    (found,) = differences(now, origin([], [], cfg, other, "cfm", tmp_path))
+    assert found.startswith("images_changed_sha256")
 
 
 def test_cfm_needs_proposals(tester, tiny_scenes, tmp_path, capsys):

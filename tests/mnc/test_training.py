@@ -194,3 +194,9 @@ def test_an_error_in_the_middle_costs_nothing_that_was_trained(run, data, monkey
         run("out", 5)
     assert (tmp_path / "out/mini_mnc_5stage_iter_2.caffemodel.h5").exists()
     assert (tmp_path / "out/mini_mnc_5stage_iter_2.solverstate.h5").exists()
+
+
+def test_no_snapshots_but_the_last(run, mini_cfg):
+    mini_cfg.TRAIN.SNAPSHOT_ITERS = 0
+    (path,) = run("out", 2)
+    assert path.name == "mini_mnc_5stage_iter_2.caffemodel.h5"

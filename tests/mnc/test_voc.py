@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from small_data import voc_palette, write_palette_png, write_voc
+from small_data import turned, voc_palette, write_palette_png, write_voc
 
 from mnc.data import DataError, get_dataset
 from mnc.data.sbd import VOC_CLASSES
@@ -127,3 +127,11 @@ def test_unions_need_the_same_classes(folder, tmp_path):
     (tmp_path / "other" / "classes.txt").write_text("kite\n")
     with pytest.raises(DataError, match="cannot be joined; .* has aeroplane.* has kite"):
         get_dataset(f"voc:{folder}:train+voc:{tmp_path / 'other'}:train")
+
+
+def test_a_photograph_is_turned_as_it_was_annotated(folder):
+    path = folder / "JPEGImages" / "a.jpg"
+    path.write_bytes(turned(path.read_bytes()))
+    assert VOC(folder, "train").image(0).shape == (7, 11, 3)
+    (folder / "Annotations" / "a.xml").unlink()             # of a test set, for example
+    assert VOC(folder, "train").image(0).shape == (11, 7, 3)

@@ -29,6 +29,7 @@ from mnc.data.images import read_image
 log = logging.getLogger("mnc")
 
 VERSION = 1                      # of the index; part of the key of a kept one
+NUMBERS = {"id", "height", "width"}
 KEEP_FROM = 20_000_000           # bytes of JSON that make an index worth keeping
 
 
@@ -150,11 +151,12 @@ def make_index(file: Path, content: Mapping[str, Any]) -> Index:
     label = _unique(file, "category", [category["id"] for category in categories])
     rows: list[tuple[int, int, list[float], bool, float, bytes]] = []
     dropped: dict[str, list[object]] = {}
-    for each in content.get("annotations", ()):
+    for each in content.get("annotations") or ():
         try:
             rows.append(_row(each, images, place, label))
         except _Unusable as fault:
-            dropped.setdefault(str(fault), []).append(each.get("id"))
+            number = each.get("id") if isinstance(each, dict) else None
+            dropped.setdefault(str(fault), []).append(number)
     rows.sort(key=lambda row: row[0])                # stable: in the order of the file
     counts = Counter(row[0] for row in rows)
     codes = [row[5] for row in rows]
@@ -183,14 +185,18 @@ class _Unusable(Exception):
 def _row(each: Mapping[str, Any], images: Sequence[Mapping[str, Any]], place: Mapping[int, int],
          label: Mapping[int, int]) -> tuple[int, int, list[float], bool, float, bytes]:
     """(image, label, box, crowd, area, code) of one annotation."""
-    if each.get("image_id") not in place:
+    if not isinstance(each, dict):
+        raise _Unusable("that are no objects with names and values")
+    if not isinstance(each.get("image_id"), (int, float)) or each["image_id"] not in place:
         raise _Unusable("of an image that is not in the file")
-    if each.get("category_id") not in label:
+    if not isinstance(each.get("category_id"), (int, float)) or each["category_id"] not in label:
         raise _Unusable("of a category that is not in the file")
     image = place[each["image_id"]]
-    size = images[image]["height"], images[image]["width"]
+    size = int(images[image]["height"]), int(images[image]["width"])
     code = _code(each.get("segmentation"), size)
     area = each.get("area")
+    if area is not None and not isinstance(area, (int, float)):
+        raise _Unusable("with an area that is no number")
     if code:
         encoded = {"size": list(size), "counts": code}
         x, y, w, h = mask_module().toBbox(encoded).tolist()
@@ -236,19 +242,28 @@ def _code(segmentation: Any, size: tuple[int, int]) -> bytes:
                 code = mask.frPyObjects(code, *size)
             elif isinstance(code["counts"], str):
                 code["counts"] = code["counts"].encode()
+            mask.decode(code)                   # ValueError for runs that do not fill the image
         if not mask.area(code):
             raise _Unusable("with a mask without a pixel")
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         raise _Unusable("with a segmentation that is neither polygons nor RLE") from None
     return bytes(code["counts"])
 
 
 def _records(file: Path, content: Mapping[str, Any], key: str, *needed: str) -> list[Mapping]:
     for number, record in enumerate(content[key]):
-        missing = [name for name in needed if name not in record]
+        missing = [name for name in needed if not isinstance(record, dict) or name not in record]
         if missing:
             raise DataError(f'{file}: entry {number} of "{key}" lacks {", ".join(missing)}')
+        wrong = [name for name in NUMBERS.intersection(needed) if not _whole(record[name])]
+        if wrong:
+            raise DataError(f'{file}: entry {number} of "{key}": {wrong[0]} must be a whole '
+                            f"number, got {record[wrong[0]]!r}")
     return content[key]
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value % 1 == 0
 
 
 def _unique(file: Path, kind: str, ids: Sequence[int]) -> dict[int, int]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from mnc.data.dataset import DataError
+from mnc.data.dataset import DataError, Dataset
 
 
 def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -19,7 +19,10 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
     """
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such image file")
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error as error:                  # such as more pixels than OpenCV would read
+        raise DataError(f"{path}: not a readable image ({error.err})") from error
     if image is None:
         raise DataError(f"{path}: not a decodable image ({os.path.getsize(path)} bytes); replace "
                         "the file or drop it from the list")
@@ -27,6 +30,15 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
         lying = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         return lying if lying.shape[:2] == tuple(size) else image
     return image
+
+
+def read_as_annotated(dataset: Dataset, i: int) -> np.ndarray:
+    """Image i of the data set, turned as its annotation is where that says its size."""
+    try:
+        size = dataset.annotation(i).size
+    except DataError:
+        size = None
+    return read_image(dataset.image_path(i), size)
 
 
 def scale_for(height: int, width: int, target_size: int, max_size: int) -> float:
@@ -46,8 +58,10 @@ def prepare_image(image: np.ndarray, pixel_means: np.ndarray, target_size: int,
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(f"an image must be (H, W, 3), got shape {image.shape}")
     scale = scale_for(*image.shape[:2], target_size, max_size)
+    # a side keeps a pixel, however long the other is
+    fy, fx = (scale if np.round(scale * side) else 1 / side for side in image.shape[:2])
     centred = (image.astype(np.float32) - pixel_means).astype(np.float32)
-    return cv2.resize(centred, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR), scale
+    return cv2.resize(centred, None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR), scale
 
 
 def image_blob(images: Sequence[np.ndarray]) -> np.ndarray:

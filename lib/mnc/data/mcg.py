@@ -208,6 +208,11 @@ def load_regions(path: str | os.PathLike) -> tuple[Regions, bool]:
               if content[key].ndim != 3 or len(content[key]) != count]
     if wrong:
         raise DataError(f"{path}: {', '.join(wrong)} must be as many as the {count} boxes")
+    if content["boxes"].shape != (count, 4) or not content["Flip"].size:
+        raise DataError(f"{path}: boxes must be (N, 4) and Flip one value, got "
+                        f"{content['boxes'].shape} and {content['Flip'].shape}")
+    if count and not -1 <= columns["gt_assignment"].min() <= columns["gt_assignment"].max() < count:
+        raise DataError(f"{path}: gt_assignment must name rows of the {count} boxes or be -1")
     return Regions(content["boxes"].astype(float), content["masks"].astype(bool),
                    content["mask_targets"].astype(bool), columns["det_overlap"],
                    columns["seg_overlap"], columns["output_label"].astype(int),

@@ -20,7 +20,7 @@ import scipy.io
 import scipy.sparse
 
 from mnc.data.dataset import Annotation, DataError
-from mnc.data.images import read_image
+from mnc.data.images import read_as_annotated
 
 VOC_CLASSES = (
     "__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat",
@@ -45,7 +45,7 @@ class SBD:
         return str(self.folder / "img" / f"{self.names[i]}.jpg")
 
     def image(self, i: int) -> np.ndarray:
-        return read_image(self.image_path(i))
+        return read_as_annotated(self, i)
 
     def annotation(self, i: int) -> Annotation:
         path = self.folder / "inst" / f"{self.names[i]}.mat"
@@ -86,7 +86,10 @@ def read_instances(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
             raise DataError(f"{path}: GTinst lacks the key {key}; it has "
                             f"{', '.join(keys) or 'none'}")
     owner = struct["Segmentation"].flat[0]
-    labels = np.asarray(struct["Categories"].flat[0], int).ravel()
+    try:
+        labels = np.asarray(struct["Categories"].flat[0], int).ravel()
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path}: Categories must be whole numbers ({error})") from error
     if owner.ndim != 2 or not owner.size:
         raise DataError(f"{path}: Segmentation must be a map (H, W), got shape {owner.shape}")
     if owner.max() > len(labels):

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 
 from mnc.data.dataset import Annotation, DataError
-from mnc.data.images import read_image
+from mnc.data.images import read_as_annotated
 from mnc.data.sbd import VOC_CLASSES, instances, read_list
 
 VOID = 255                  # border pixels, and what is too small to name
@@ -52,7 +52,7 @@ class VOC:
         return next(found, f"{base}.jpg")
 
     def image(self, i: int) -> np.ndarray:
-        return read_image(self.image_path(i))
+        return read_as_annotated(self, i)
 
     def annotation(self, i: int) -> Annotation:
         drawn = self.folder / "SegmentationObject" / f"{self.names[i]}.png"

@@ -17,7 +17,8 @@ def listed(text: str) -> list[int]:
         return []
     if not torch.cuda.is_available():
         raise UsageError(f"--gpu {text}: PyTorch finds no CUDA device here; leave --gpu out to "
-                         "compute on the CPU, or install a CUDA build of PyTorch")
+                         "compute on the CPU (train: say --cpu instead), or install a CUDA build "
+                         "of PyTorch")
     count = torch.cuda.device_count()
     if text == "all":
         return list(range(count))

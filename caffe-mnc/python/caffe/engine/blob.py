@@ -140,7 +140,8 @@ class Blob:
 
     def _legacy(self, axis: int) -> int:
         if len(self._shape) > 4:
-            raise ValueError(f"num, channels, height and width need at most 4 axes, not {self._shape}")
+            raise ValueError(f"num, channels, height and width need at most 4 axes, got shape "
+                             f"{self._shape}")
         return self._shape[axis] if axis < len(self._shape) else 1
 
     num = property(lambda self: self._legacy(0), doc="First of four axes; absent ones count 1.")

@@ -174,7 +174,7 @@ class TorchLayer(Layer):
 
     def forward(self, bottom: list[Blob], top: list[Blob]) -> None:
         self._check_shapes(tuple(b.shape for b in bottom))
-        record = self.recording and (any(self.bottom_needs_gradient) or any(self.blob_needs_gradient))
+        record = self.recording and any([*self.bottom_needs_gradient, *self.blob_needs_gradient])
         inputs = [_input(b, record, need) for b, need in zip(bottom, self._needs(bottom))]
         params = [b.tensor.detach().requires_grad_(record and need)
                   for b, need in zip(self.blobs, self._blob_needs())]

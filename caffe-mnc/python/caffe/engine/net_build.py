@@ -223,7 +223,7 @@ def make_layer(param: Any, phase: int, dtype: Any, device: Any) -> Layer:
     return kind(param, phase, dtype, device)
 
 
-# --- which gradients are needed --------------------------------------------------------------------
+# --- which gradients are needed ----------------------------------------------------------------
 
 def mark_backward(nodes: list[Node], force: bool, learns: Callable[[Node], list[bool]]) -> None:
     """Decide for every layer, bottom and parameter whether backward computes its gradient.

@@ -106,16 +106,28 @@ def _explain(error: text_format.ParseError, message: Message) -> str:
     pool = message.DESCRIPTOR.file.pool
     if match := _UNKNOWN_FIELD.search(reason):
         known = pool.FindMessageTypeByName(match[1]).fields_by_name
-        reason = f'{_short(match[1])} has no field "{match[2]}"{_hint(match[2], known)}'
+        reason = f'{_short(match[1])} has no field "{match[2]}"{_hint(match[2], known, match[1])}'
     elif match := _UNKNOWN_VALUE.search(reason):
         known = pool.FindEnumTypeByName(match[1]).values_by_name
-        reason = f'{_short(match[1])} has no value "{match[2]}"{_hint(match[2], known)}'
+        reason = f'{_short(match[1])} has no value "{match[2]}"{_hint(match[2], known, match[1])}'
     elif match := _REPEATED.search(reason):
         reason = f'{_short(match[1])} has "{match[2]}" more than once; it takes one value'
     return f"{error.GetLine()}:{error.GetColumn()}: {reason}"
 
 
-def _hint(name: str, known) -> str:
+# What the two forms of a layer, `layer` and `layers`, do not share: (message, name) -> instead.
+_OTHER_FORM = {
+    ("LayerParameter", "blobs_lr"): "in `layer` it is param { lr_mult: ... }, one for each blob",
+    ("LayerParameter", "weight_decay"): "in `layer` it is param { decay_mult: ... }, one for each "
+                                        "blob",
+    ("V1LayerParameter.LayerType", "PYTHON"): 'write the layer as layer { type: "Python" ... }, '
+                                              "and all others of the file in that form",
+}
+
+
+def _hint(name: str, known, message: str) -> str:
+    if instead := _OTHER_FORM.get((_short(message), name)):
+        return f"; {instead}"
     return f";{nearest(name, known) or ' known: ' + ', '.join(known.keys())}"
 
 

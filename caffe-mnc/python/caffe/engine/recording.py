@@ -25,7 +25,7 @@ class Recording:
         self._on = always or any(node.layer.phase == TRAIN for node in nodes)
         self._passes: list[tuple[int, int]] = []    # ranges of layers, in order, disjoint
         self._originals: dict[int, list[torch.Tensor]] = {}     # in-place layer -> its bottoms
-        self._fresh: set[int] = set()                           # memory written by replayable layers
+        self._fresh: set[int] = set()                           # memory that replay makes again
 
     def start_forward(self, first: int, last: int) -> Callable[[int], None]:
         """Begin a pass; returns what to call before each layer runs."""

@@ -75,8 +75,9 @@ def read_caffemodel(path: str | os.PathLike[str]) -> Any:
     try:
         message.ParseFromString(content)
     except DecodeError as error:
-        raise WeightsError(f"{path}: neither a .caffemodel nor an HDF5 file, or damaged "
-                           f"({len(content)} bytes)") from error
+        what = ("an HDF5 file; this takes a binary .caffemodel" if h5py.is_hdf5(path) else
+                f"neither a .caffemodel nor an HDF5 file, or damaged ({len(content)} bytes)")
+        raise WeightsError(f"{path}: {what}") from error
     return message
 
 
