@@ -1,10 +1,13 @@
 """One distribution, three packages from two source folders (metadata: pyproject.toml)."""
 
+import sys
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
 
 ROOT = Path(__file__).parent
+KERNELS = "caffe-mnc/src/ops"
 SOURCES = {"caffe": "caffe-mnc/python", "mnc": "lib", "pylayer": "lib"}
 
 
@@ -13,8 +16,27 @@ def packages():
             for name in find_packages(str(ROOT / folder), include=[top, f"{top}.*"])]
 
 
+def kernels():
+    """The C++ kernels. Without them (no compiler) everything runs, on the torch references."""
+    linux = sys.platform.startswith("linux")
+    openmp = ["-fopenmp"] if linux else []
+    sources = sorted(str(path.relative_to(ROOT)) for path in (ROOT / KERNELS).glob("*.cpp"))
+    return Extension(
+        "caffe.ops._native",
+        ["caffe-mnc/python/caffe/ops/_native.pyx", *sources],
+        include_dirs=[KERNELS],
+        depends=sorted(str(path.relative_to(ROOT)) for path in (ROOT / KERNELS).glob("*.hpp")),
+        language="c++",
+        # no contraction: a product and a sum round twice, as they do in the references
+        extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=off", *openmp],
+        extra_link_args=openmp,
+        optional=True,
+    )
+
+
 setup(
     packages=packages(),
+    ext_modules=cythonize([kernels()], build_dir="build", language_level=3),
     package_dir={top: f"{folder}/{top}" for top, folder in SOURCES.items()},
     package_data={"caffe.proto": ["*.proto"]},
 )
