@@ -17,6 +17,7 @@ class Head(enum.Enum):
     UNINITIALIZED = 0
     HOST = 1
     DEVICE = 2
+    RELEASED = 3
 
 
 class SyncedTensor:
@@ -55,8 +56,23 @@ class SyncedTensor:
         else:
             self._device, self.head = value, Head.DEVICE
 
+    def clear(self) -> None:
+        """Make the content zeros; where no user holds a view, when it is next read."""
+        if self.touched:
+            self._fill_zero()
+        else:
+            self._device, self.head = None, Head.UNINITIALIZED
+
+    def release(self) -> None:
+        """Give the memory back; reading is an error until something is written."""
+        self._host = self._device = None
+        self.head = Head.RELEASED
+
     def read(self) -> torch.Tensor:
         """The content on the device; zeros if nothing was ever written. May be changed in place."""
+        if self.head is Head.RELEASED:
+            raise CaffeError("the net was optimised for other outputs and did not keep this blob; "
+                             "name it in net.optimize(outputs=[...])")
         on_cpu = self.device.type == "cpu"
         if self.head is Head.UNINITIALIZED:
             self._fill_zero()
@@ -194,6 +210,17 @@ class Blob:
     def diff_tensor(self, value: torch.Tensor) -> None:
         self._diff.adopt(value.reshape(self._shape))
 
+    def clear_diff(self) -> None:
+        """Make the gradient zeros."""
+        self._diff.clear()
+
+    def add_diff(self, gradient: torch.Tensor) -> None:
+        """Add to the gradient; the tensor itself may be kept for it."""
+        if self.has_diff:
+            self.diff_tensor.add_(gradient)
+        else:
+            self.diff_tensor = gradient.contiguous()
+
     @property
     def touched(self) -> bool:
         """True once a user holds a view of the values."""
@@ -219,6 +246,10 @@ class Blob:
             raise CaffeError("_gpu_data_ptr, _gpu_diff_ptr: the blob is on the CPU; call "
                              "caffe.set_mode_gpu() before the net is made")
         return tensor.data_ptr()
+
+    def release(self) -> None:
+        """Give back the memory of the values; reading them is an error until they are written."""
+        self._data.release()
 
     def __repr__(self) -> str:
         return f"Blob{self._shape}"

@@ -145,16 +145,27 @@ class TorchLayer(Layer):
 
     replayable = True
     shapes_by_running = True
+    pure = True             # `compute` is all that forward does
     per_bottom = False      # compute is applied to each bottom by itself, with the same parameters
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._tape: tuple[list[torch.Tensor], tuple[torch.Tensor, ...]] | None = None
-        self._checked: tuple | None = None
+        self.seen_shapes: tuple[tuple[int, ...], ...] | None = None     # of the bottoms, last
 
     def compute(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """The tops from the bottoms and then the parameters; changes none of them in place."""
         raise NotImplementedError
+
+    def run(self, *bottoms: torch.Tensor,
+            params: list[torch.Tensor] | None = None) -> tuple[torch.Tensor, ...]:
+        """The tops of a pure layer from the values of its bottoms, without blobs or recording."""
+        self._check_shapes(tuple(tuple(x.shape) for x in bottoms))
+        return self._guarded(list(bottoms), params or [b.tensor for b in self.blobs])
+
+    def as_affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """(factor, shift), each (C,), if the top is bottom * factor_c + shift_c, c on axis 1."""
+        return None
 
     def check(self, *shapes: tuple[int, ...]) -> None:
         """Raise LayerError if bottoms of these shapes do not fit."""
@@ -205,9 +216,11 @@ class TorchLayer(Layer):
         for blob, gradient in zip(bottom, by_variable):
             if gradient is not None:
                 blob.diff_tensor = gradient
+        taken = {_memory(g) for _, g in pairs}      # autograd may hand a gradient through
         for blob, gradient in zip(self.blobs, by_variable[len(bottom):]):
             if gradient is not None:
-                blob.diff_tensor.add_(gradient)
+                blob.add_diff(gradient.clone() if _memory(gradient) in taken else gradient)
+                taken.add(_memory(gradient))
 
     def _needs(self, bottom: list[Blob]) -> list[bool]:
         return self.bottom_needs_gradient or [False] * len(bottom)
@@ -216,9 +229,9 @@ class TorchLayer(Layer):
         return self.blob_needs_gradient or [False] * len(self.blobs)
 
     def _check_shapes(self, shapes: tuple) -> None:
-        if shapes != self._checked:
+        if shapes != self.seen_shapes:
             self.check(*shapes)
-            self._checked = shapes
+            self.seen_shapes = shapes
 
     def _guarded(self, inputs: list[torch.Tensor], params: list[torch.Tensor]) -> tuple:
         """Outputs as a tuple; whatever torch objects to is said with the layer's name."""
@@ -243,6 +256,10 @@ class LossLayer(TorchLayer):
     default_loss_weight = 1.0
 
 
+def _memory(value: torch.Tensor) -> int:
+    return value.untyped_storage().data_ptr()
+
+
 def _input(blob: Blob, record: bool, need: bool) -> torch.Tensor:
     """The value `compute` works on: never memory that a user may write to while it is recorded."""
     value = blob.tensor
@@ -256,7 +273,6 @@ def _own_memory(value: torch.Tensor, bottom: list[Blob]) -> torch.Tensor:
     value = value.detach()
     for blob in bottom:
         if blob.touched and value.device.type == "cpu" and value.numel() and (
-                value.untyped_storage().data_ptr()
-                == blob.tensor.untyped_storage().data_ptr()):
+                _memory(value) == _memory(blob.tensor)):
             return value.clone()
     return value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from caffe.engine.prototxt import read_solver
 from caffe.engine.snapshot import SolverState, read_state, write_state
 from caffe.engine.solver_nets import make_test_nets, make_train_net
 from caffe.proto import caffe_pb2
+
+
+PIECE = 1 << 17     # values that an update works on at a time
 
 
 class Solver:
@@ -115,11 +118,12 @@ class Solver:
         net, count = self.net, len(self.net.learnable_params)
         self._clip_gradients()
         for i, blob in enumerate(net.learnable_params):
-            value, gradient = blob.tensor, blob.diff_tensor
-            self._normalize(gradient)
-            self._regularize(value, gradient, net.params_weight_decay[i])
-            self.update(gradient, self.history[i::count], rate * net.params_lr[i])
-            value.sub_(gradient)
+            arrays = blob.tensor, blob.diff_tensor, *self.history[i::count]
+            for value, gradient, *history in _pieces(arrays):
+                self._normalize(gradient)
+                self._regularize(value, gradient, net.params_weight_decay[i])
+                self.update(gradient, history, rate * net.params_lr[i])
+                value.sub_(gradient)
         self.iter += 1
 
     def add_callback(self, on_start: Callable[[], None],
@@ -308,6 +312,15 @@ def solver_parameter(source: str | os.PathLike[str] | Any) -> Any:
     elif os.path.isdir(param.snapshot_prefix):
         param.snapshot_prefix = str(Path(param.snapshot_prefix) / path.stem)
     return param
+
+
+def _pieces(arrays: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, ...]]:
+    """Parts of arrays of one shape, side by side, small enough to stay in the caches of a CPU."""
+    pays = arrays[0].device.type == "cpu" and arrays[0].numel() > PIECE
+    if not pays or not all(array.is_contiguous() for array in arrays):
+        yield tuple(arrays)
+        return
+    yield from zip(*(array.view(-1).split(PIECE) for array in arrays))
 
 
 @contextmanager

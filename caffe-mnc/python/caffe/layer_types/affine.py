@@ -71,6 +71,13 @@ class Scale(BroadcastLayer):
         y = x * self.broadcast(scale, x)
         return y if bias is None else y + self.broadcast(bias, x)
 
+    def as_affine(self):
+        own_scale = len(self.blobs) == 1 + self.param.scale_param.bias_term
+        if not own_scale or self.axis != 1 or len(self.blobs[0].shape) != 1:
+            return None
+        scale, *bias = (blob.tensor for blob in self.blobs)
+        return scale, bias[0] if bias else torch.zeros_like(scale)
+
 
 @LAYERS.register("Bias")
 class Bias(BroadcastLayer):

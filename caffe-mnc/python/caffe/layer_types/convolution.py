@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -59,7 +60,9 @@ class BaseConvolution(TorchLayer):
                                  f"got shapes {', '.join(map(str, shapes))}")
 
     def as_images(self, x: Tensor) -> Tensor:
-        return x if self.axis == 1 else x.reshape(-1, *x.shape[self.axis:])
+        """(N, C, *size); planes channels-last, for which the kernels on large maps are faster."""
+        x = x if self.axis == 1 else x.reshape(-1, *x.shape[self.axis:])
+        return x.contiguous(memory_format=torch.channels_last) if self.spatial == 2 else x
 
     def like_bottom(self, y: Tensor, x: Tensor) -> Tensor:
         return y if self.axis == 1 else y.reshape(*x.shape[:self.axis], *y.shape[1:])

@@ -62,14 +62,24 @@ class BatchNorm(TorchLayer):
             return x.clone()
         image = x if x.dim() > 1 else x[:, None]
         if self.stored:
-            mean_sum, var_sum, weight = (s.detach() for s in statistics)
-            factor = torch.where(weight == 0, 0, 1 / weight)
-            y = F.batch_norm(image, mean_sum * factor, var_sum * factor, eps=self.eps)
+            y = F.batch_norm(image, *_mean_and_variance(*statistics), eps=self.eps)
         else:
+            image = image.contiguous()      # the gradient of channels-last is ten times as slow
             y, mean, deviation = torch.native_batch_norm(image, None, None, None, None, True, 0.0,
                                                          self.eps)
             self._batch = deviation.detach() ** -2 - self.eps, mean.detach()
         return y.reshape(x.shape)
+
+    @property
+    def pure(self) -> bool:
+        return self.stored
+
+    def as_affine(self):
+        if not self.stored:
+            return None
+        mean, variance = _mean_and_variance(*(blob.tensor for blob in self.blobs))
+        factor = (variance + self.eps).rsqrt()
+        return factor, -mean * factor
 
     def forward(self, bottom, top):
         values = bottom[0].count // max(1, self.blobs[0].count)
@@ -82,6 +92,11 @@ class BatchNorm(TorchLayer):
         unbias = values / (values - 1) if values > 1 else 1.0
         for blob, new in zip(self.blobs, (mean, var * unbias, 1.0)):
             blob.tensor.mul_(self.fraction).add_(new)
+
+
+def _mean_and_variance(mean_sum: Tensor, var_sum: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    factor = torch.where(weight == 0, 0, 1 / weight).detach()
+    return mean_sum.detach() * factor, var_sum.detach() * factor
 
 
 @LAYERS.register("MVN")

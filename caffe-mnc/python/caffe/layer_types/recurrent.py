@@ -77,6 +77,8 @@ class Recurrent(TorchLayer):
         state = (1, shapes[0][1], self.size)
         return [(*shapes[0][:2], self.size)] + [state] * (self.states if self.exposed else 0)
 
+    pure = False            # it keeps its state for the next forward
+
     def forward(self, bottom, top):
         if not self.replaying:
             self._first = self._last

@@ -1,0 +1,234 @@
+"""Optimised nets: the same outputs, from fewer steps that keep nothing else."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import caffe
+from caffe import ops
+from caffe.engine.net import Net
+from caffe.engine.prototxt import read_net
+
+INPUT = """layer { name: "in" type: "Input" top: "x"
+    input_param { shape { dim: 2 dim: 3 dim: 8 dim: 10 } } }"""
+
+
+def conv(name, bottom, top, outputs=4, bias="true"):
+    return f'''layer {{ name: "{name}" type: "Convolution" bottom: "{bottom}" top: "{top}"
+        convolution_param {{ num_output: {outputs} kernel_size: 3 pad: 1 bias_term: {bias}
+                             weight_filler {{ type: "gaussian" std: 0.3 }}
+                             bias_filler {{ type: "gaussian" std: 0.3 }} }} }}'''
+
+
+def layer(kind, bottom, top, options=""):
+    bottoms = " ".join(f'bottom: "{b}"' for b in bottom.split())
+    return f'layer {{ name: "{kind}_{top}" type: "{kind}" {bottoms} top: "{top}" {options} }}'
+
+
+BRANCHES = (
+    INPUT, conv("c1", "x", "a"), layer("ReLU", "a", "a"), layer("Dropout", "a", "a"),
+    conv("c2", "a", "b"), layer("ReLU", "b", "b_pos"), layer("Sigmoid", "a", "s"),
+    layer("Eltwise", "b b_pos s", "e"), layer("Reshape", "e", "r",
+                                              "reshape_param { shape { dim: 0 dim: -1 } }"),
+    layer("InnerProduct", "r", "out",
+          'inner_product_param { num_output: 3 weight_filler { type: "xavier" } }'),
+    layer("Softmax", "out", "prob"), layer("TanH", "s", "side"))
+
+
+def nets(*layers, count=2, phase=caffe.TEST, **options):
+    """That many nets of the same weights."""
+    made = []
+    for _ in range(count):
+        caffe.set_random_seed(4)
+        made.append(Net.from_proto(read_net("\n".join(layers)), phase, **options))
+    return made
+
+
+def data(*shape, seed=0):
+    return np.random.RandomState(seed).randn(*shape).astype(np.float32)
+
+
+def assert_same_outputs(plain, fast, **inputs):
+    expected, found = plain.forward(**inputs), fast.forward(**inputs)
+    assert found
+    for name, value in found.items():
+        want = expected[name] if name in expected else plain.blobs[name].data
+        assert np.abs(want).max() > 0
+        np.testing.assert_allclose(value, want, rtol=1e-4, atol=1e-5)
+
+
+def test_branches_in_place_layers_and_aliases_give_the_same_outputs():
+    plain, fast = nets(*BRANCHES)
+    fast.optimize()
+    for seed in (0, 1):
+        assert_same_outputs(plain, fast, x=data(2, 3, 8, 10, seed=seed))
+
+
+def test_inner_blobs_can_be_asked_for():
+    plain, fast = nets(*BRANCHES)
+    fast.optimize(["b", "b_pos", "a", "e"])
+    assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
+
+
+def test_a_blob_that_is_not_kept_says_so_and_has_its_shape():
+    net, = nets(*BRANCHES, count=1)
+    net.optimize(["prob"])
+    net.forward()
+    with pytest.raises(caffe.CaffeError, match=r"did not keep this blob.*optimize\(outputs="):
+        net.blobs["a"].data
+    assert net.blobs["a"].shape == (2, 4, 8, 10)
+    assert net.blobs["x"].data.shape == (2, 3, 8, 10)
+
+
+def test_layers_that_lead_to_no_output_do_not_run():
+    net, = nets(*BRANCHES, count=1)
+    net.optimize(["prob"])
+    ran = []
+    net.before_forward(lambda i: ran.append(net.layers[i].name))
+    net.forward()
+    assert "TanH_side" not in ran and "Softmax_prob" in ran
+    assert list(net.forward()) == net.outputs == ["prob"]
+
+
+def test_the_size_of_the_input_may_change():
+    layers = (*BRANCHES[:4], layer("Pooling", "a", "p", "pooling_param { kernel_size: 2 }"))
+    plain, fast = nets(*layers)
+    fast.optimize()
+    for shape in ((2, 3, 8, 10), (1, 3, 5, 4)):
+        for net in (plain, fast):
+            net.blobs["x"].reshape(*shape)
+        assert_same_outputs(plain, fast, x=data(*shape))
+
+
+@pytest.mark.parametrize("bias", ("true", "false"))
+def test_normalisation_is_folded_into_the_convolution(bias):
+    layers = (INPUT, conv("c", "x", "y", bias=bias), layer("BatchNorm", "y", "y"),
+              layer("Scale", "y", "y", "scale_param { bias_term: true }"), layer("ReLU", "y", "y"))
+    plain, fast = nets(*layers)
+    for net in (plain, fast):
+        rng = np.random.RandomState(1)
+        for name in ("BatchNorm_y", "Scale_y"):
+            for blob in net.params[name]:
+                blob.data[...] = rng.uniform(0.5, 2, blob.shape)
+    fast.optimize()
+    ran = []
+    fast.before_forward(ran.append)
+    assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
+    assert ran == [0, 1]
+
+
+def test_normalisation_by_the_batch_still_gathers_statistics():
+    layers = (INPUT, conv("c", "x", "y"),
+              layer("BatchNorm", "y", "y", "batch_norm_param { use_global_stats: false }"))
+    plain, fast = nets(*layers)
+    fast.optimize()
+    assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
+    np.testing.assert_allclose(fast.params["BatchNorm_y"][0].data,
+                               plain.params["BatchNorm_y"][0].data, rtol=1e-5)
+
+
+WARP = (INPUT, """layer { name: "r" type: "Input" top: "rois"
+    input_param { shape { dim: 2 dim: 5 } } }""",
+        layer("ROIWarping", "x rois", "warped", "roi_warping_param { pooled_w: 6 pooled_h: 4 }"),
+        layer("Pooling", "warped", "pooled", "pooling_param { kernel_size: 2 stride: 2 }"))
+ROIS = np.array([[0, 1, 1, 7, 6], [1, 0, 2, 9, 7]], np.float32)
+
+
+def test_warping_and_pooling_are_one_step(monkeypatch):
+    plain, fast = nets(*WARP)
+    fast.optimize()
+    expected = plain.forward(x=data(2, 3, 8, 10), rois=ROIS)["pooled"].copy()
+    monkeypatch.setattr(ops, "roi_warping", None)       # the whole warped map is not asked for
+    found = fast.forward(x=data(2, 3, 8, 10), rois=ROIS)["pooled"]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_a_warped_map_that_is_wanted_is_made():
+    plain, fast = nets(*WARP)
+    fast.optimize(["warped", "pooled"])
+    assert_same_outputs(plain, fast, x=data(2, 3, 8, 10), rois=ROIS)
+
+
+def test_weights_loaded_later_count(tmp_path):
+    layers = (INPUT, conv("c", "x", "y"), layer("BatchNorm", "y", "y"))
+    plain, fast = nets(*layers)
+    fast.optimize()
+    fast.forward()
+    for blob, value in zip(plain.params["c"], (0.5, 2)):
+        blob.data[...] = value
+    plain.params["BatchNorm_y"][0].data[...] = 3
+    plain.params["BatchNorm_y"][1].data[...] = 4
+    plain.params["BatchNorm_y"][2].data[...] = 1
+    plain.save_hdf5(str(tmp_path / "w.h5"))
+    fast.copy_from(str(tmp_path / "w.h5"))
+    assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
+
+
+class Doubling(caffe.Layer):
+    """Reads and writes numpy, as users' layers do."""
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = 2 * bottom[0].data
+
+
+def test_python_layers_see_their_bottoms():
+    layers = (INPUT, conv("c", "x", "y"), layer("ReLU", "y", "y"),
+              layer("Python", "y", "z", f'python_param {{ module: "{__name__}" layer: "Doubling" }}'),
+              layer("TanH", "z", "out"))
+    plain, fast = nets(*layers)
+    fast.optimize()
+    for seed in (0, 1):
+        assert_same_outputs(plain, fast, x=data(2, 3, 8, 10, seed=seed))
+
+
+def test_views_of_kept_blobs_stay_live():
+    net, = nets(*BRANCHES, count=1)
+    net.optimize(["prob"])
+    view = net.forward(x=data(2, 3, 8, 10))["prob"]
+    before = view.copy()
+    net.forward(x=data(2, 3, 8, 10, seed=7))
+    assert np.abs(view - before).max() > 0
+    assert np.shares_memory(view, net.blobs["prob"].data)
+
+
+def test_loss_is_still_given():
+    layers = (INPUT, layer("Reduction", "x", "loss", "loss_weight: 2"), layer("TanH", "x", "t"))
+    plain, fast = nets(*layers)
+    fast.optimize(["t"])
+    for net in (plain, fast):
+        net.blobs["x"].data[...] = 1
+    assert fast._forward(0, len(fast.layers) - 1) == plain._forward(0, len(plain.layers) - 1) != 0
+
+
+def test_what_an_optimised_net_cannot_do_is_said():
+    net, trained = *nets(*BRANCHES, count=1), *nets(*BRANCHES, count=1, phase=caffe.TRAIN)
+    with pytest.raises(KeyError, match='no blob "probb".*"prob"'):
+        net.optimize(["probb"])
+    with pytest.raises(caffe.CaffeError, match="phase TEST"):
+        trained.optimize()
+    net.optimize()
+    with pytest.raises(caffe.CaffeError, match="as a whole"):
+        net.forward(end="c2")
+    net.forward()
+    with pytest.raises(caffe.CaffeError, match="keeps nothing for backward"):
+        net.backward()
+
+
+def test_errors_name_the_layer():
+    net, = nets(*BRANCHES, count=1)
+    net.optimize()
+    net.blobs["x"].reshape(2, 4, 8, 10)
+    with pytest.raises(caffe.CaffeError, match='"c1"'):
+        net.forward()
+
+
+def test_float64_stays_float64():
+    net, = nets(*BRANCHES, count=1, dtype="float64")
+    net.optimize(["prob"])
+    assert net.forward()["prob"].dtype == np.float64
+    assert net.blobs["prob"].tensor.dtype == torch.float64
