@@ -1,6 +1,7 @@
 # make demo    set up, then train, test and draw on generated scenes (pictures in output/demo)
 # make test    set up, then run the tests (make test ARGS="-k nms")
-# make build   set up only: .venv with everything in it
+# make build   set up only: .venv with everything in it, the C++ kernels
+# make sanitize    the tests of the C++ kernels under sanitizers: of addresses, of undefined behaviour
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
@@ -10,11 +11,13 @@ export OMP_WAIT_POLICY ?= passive
 
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+BUILT := $(VENV)/.kernels
+OPS   := caffe-mnc/python/caffe/ops
 
-.PHONY: demo test build clean
+.PHONY: demo test build sanitize asan ubsan clean
 .DELETE_ON_ERROR:
 
-build: $(STAMP)
+build: $(BUILT)
 
 demo: build
 	$(BIN)/python tools/demo.py --scenes --out output/demo $(ARGS)
@@ -26,6 +29,24 @@ $(STAMP): setup.py pyproject.toml requirements/constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c requirements/constraints.txt torch==2.13.0
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c requirements/constraints.txt -e '.[test]'
 	@touch $@
+
+# Where they cannot be built, everything runs without them; the next make tries again.
+$(BUILT): $(STAMP) $(OPS)/_native.pyx $(wildcard caffe-mnc/src/ops/*.cpp caffe-mnc/src/ops/*.hpp)
+	$(BIN)/python setup.py -q build_ext --inplace
+	@if ls $(OPS)/_native.*.so > /dev/null 2>&1; then touch $@; fi
+
+sanitize: asan ubsan
+
+asan:  FLAGS := -fsanitize=address
+ubsan: FLAGS := -fsanitize=undefined,float-cast-overflow -fno-sanitize-recover=all
+asan:  export LD_PRELOAD = $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libstdc++.so)
+asan:  export ASAN_OPTIONS = detect_leaks=0
+
+asan ubsan: build
+	LD_PRELOAD= CFLAGS="$(FLAGS) -g -DREGION_PLAIN" LDFLAGS="$(FLAGS)" \
+	  $(BIN)/python setup.py -q build --build-base build/$@ --build-lib build/$@/lib
+	$(BIN)/python -m pytest -o pythonpath=build/$@/lib \
+	  tests/caffe/test_ops.py tests/caffe/test_native_ops.py tests/caffe/test_native_masks.py $(ARGS)
 
 $(BIN)/python:
 	@command -v $(PYTHON) > /dev/null || \

@@ -8,12 +8,14 @@ from setuptools import Extension, find_packages, setup
 
 ROOT = Path(__file__).parent
 KERNELS = "caffe-mnc/src/ops"
+KERNEL_DATA = "caffe.ops.src"       # where CUDA kernels are installed: compiled when first used
 SOURCES = {"caffe": "caffe-mnc/python", "mnc": "lib", "pylayer": "lib"}
 
 
 def packages():
-    return [name for top, folder in SOURCES.items()
-            for name in find_packages(str(ROOT / folder), include=[top, f"{top}.*"])]
+    found = [name for top, folder in SOURCES.items()
+             for name in find_packages(str(ROOT / folder), include=[top, f"{top}.*"])]
+    return [*found, KERNEL_DATA]
 
 
 def kernels():
@@ -37,6 +39,7 @@ def kernels():
 setup(
     packages=packages(),
     ext_modules=cythonize([kernels()], build_dir="build", language_level=3),
-    package_dir={top: f"{folder}/{top}" for top, folder in SOURCES.items()},
-    package_data={"caffe.proto": ["*.proto"]},
+    package_dir={**{top: f"{folder}/{top}" for top, folder in SOURCES.items()},
+                 KERNEL_DATA: KERNELS},
+    package_data={"caffe.proto": ["*.proto"], KERNEL_DATA: ["*.cu", "*.hpp"]},
 )

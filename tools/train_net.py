@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`mnc train` under its old name; --help lists the flags."""
+"""`mnc train` under its old name, with the old default of --imdb; --help lists the flags."""
 
 import sys
 
@@ -8,4 +8,4 @@ import _init_paths  # noqa: F401
 from mnc.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(main(["train", "--imdb", "voc_2007_trainval", *sys.argv[1:]]))

@@ -16,14 +16,16 @@ import torch
 
 import caffe
 from mnc import demo as demos
+from mnc import workers
 from mnc.ablation import add_ablation_arguments, run_ablation
+from mnc.benchmark import add_benchmark_arguments, run_benchmark
 from mnc.compare import add_compare_arguments, run_compare
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list, get_output_dir
 from mnc.data import DataError, get_dataset
 from mnc.inference import load_net
+from mnc.net_settings import find_settings
 from mnc.nets import NETS, NetError, generate
 from mnc.raw import InferenceError
-from mnc.segmenter import configuration_of
 from mnc.testing import (add_evaluate_arguments, add_test_arguments, folder_name, run_evaluate,
                          run_test)
 from mnc.training import TrainingError, train
@@ -35,8 +37,12 @@ USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, InferenceError, NetErro
 def main(argv: list[str] | None = None) -> int:
     """Run `mnc COMMAND …`; what a user can put right ends with a line on stderr and status 1."""
     args = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    level = logging.INFO if workers.rank() == 0 else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s")
     try:
+        if workers.count() > 1 and args.command != "test":
+            raise ConfigError(f"mnc {args.command} is work for one process: start it without "
+                              "torchrun")
         configure(args)
         return args.run(args)
     except USER_ERRORS as error:
@@ -49,13 +55,14 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (run, add_arguments) in COMMANDS.items():
         sub = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
-        sub.set_defaults(run=run)
+        sub.set_defaults(run=run, own_settings=lambda args: None)
         add_arguments(sub)
         sub.add_argument("--gpu", default=None, metavar="ID",
                          help="GPU to use, or `cpu` (default: GPU 0 if there is one)")
         sub.add_argument("--cpu", action="store_true", help="compute on the CPU")
         sub.add_argument("--cfg", dest="cfg_file", metavar="FILE",
-                         help="configuration laid over the defaults")
+                         help="configuration laid over the defaults; without it test and demo "
+                              "take the net's own")
         sub.add_argument("--set", dest="set_cfgs", nargs=argparse.REMAINDER, default=[],
                          metavar="KEY VALUE",
                          help="single configuration keys; all that follows is read as such pairs")
@@ -63,9 +70,11 @@ def parser() -> argparse.ArgumentParser:
 
 
 def configure(args: argparse.Namespace) -> None:
-    """Configuration and device, as the arguments say."""
+    """Configuration and device, as the arguments say; without --cfg the command finds its own."""
     if args.cfg_file:
         cfg_from_file(args.cfg_file)
+    else:
+        args.own_settings(args)
     if args.set_cfgs:
         cfg_from_list(args.set_cfgs)
     choose_device(args.gpu, args.cpu)
@@ -77,7 +86,7 @@ def choose_device(gpu: str | None, cpu: bool) -> None:
         return
     if gpu is not None and not gpu.isdigit():
         raise ConfigError(f"--gpu takes a number or `cpu`, got {gpu!r}")
-    cfg.GPU_ID = cfg.GPU_ID if gpu is None else int(gpu)
+    cfg.GPU_ID = cfg.GPU_ID + workers.local_rank() if gpu is None else int(gpu)
     caffe.set_mode_gpu()
     caffe.set_device(cfg.GPU_ID)
 
@@ -90,14 +99,19 @@ def run_train(args: argparse.Namespace) -> int:
         np.random.seed(cfg.RNG_SEED)
         caffe.set_random_seed(cfg.RNG_SEED)
     if args.weights and not Path(args.weights).is_file():
-        raise TrainingError(f"{args.weights}: no such weight file; models/README.md says where "
-                            "initial weights come from")
+        raise TrainingError(f"{args.weights}: no such weight file; {_origin_of(args.weights)}")
     dataset = get_dataset(args.imdb)
     output = Path(args.out or get_output_dir(folder_name(args.imdb)))
     solver = args.solver or _generated(args.net, args.task, dataset, output)
     print(f"Output will be saved to `{output}`", flush=True)
     train(solver, dataset, output, args.weights, args.iters, resume=args.resume)
     return 0
+
+
+def _origin_of(weights: str) -> str:
+    if weights.endswith(".mask.caffemodel"):
+        return "tools/make_mask_init.py makes it from an ImageNet model (models/README.md)"
+    return "models/README.md says where initial weights come from"
 
 
 def _generated(net: str | None, task: str, dataset, output: Path) -> Path:
@@ -130,17 +144,11 @@ def run_demo(args: argparse.Namespace) -> int:
     if args.scenes:
         demos.scenes_demo(Path(args.out), args.iters, args.images)
         return 0
-    model = demos.default_model()
-    prototxt = Path(args.prototxt or model.path("test.prototxt"))
-    if args.cfg_file is None:
-        own = model.configuration if args.caffemodel is None else configuration_of(prototxt)
-        if own:
-            cfg_from_file(own)
-            configure(args)             # --set goes over the model's own settings
-    net = load_net(prototxt, args.caffemodel or model.weight_file)
+    prototxt, weights = demo_model(args)
+    net = load_net(prototxt, weights)
     classes = demos.class_names(net.blobs["cls_prob"].shape[1], args.classes)
     paths = demos.image_files(args.image or [default_images()])
-    if args.image and args.caffemodel is None and model is demos.MINI:
+    if args.image and weights == demos.MINI.weight_file:
         print("Mini's own weights know the shapes of the drawn scenes, nothing of photographs; "
               "others: --def, --net, --cfg", flush=True)
     wrong = demos.draw_files(net, paths, Path(args.out), classes, args.score)
@@ -150,6 +158,20 @@ def run_demo(args: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
+def demo_model(args: argparse.Namespace) -> tuple[Path, Path]:
+    """(prototxt, weights): those named, else those of the model that is there."""
+    model = demos.MINI if args.scenes else demos.default_model()
+    return (Path(args.prototxt or model.path("test.prototxt")),
+            Path(args.caffemodel or model.weight_file))
+
+
+def take_demo_settings(args: argparse.Namespace) -> None:
+    prototxt, weights = demo_model(args)
+    own = find_settings([prototxt], [weights])
+    if own:
+        cfg_from_file(own)
+
+
 def default_images() -> str:
     """data/demo, or the held-out scenes where that is not there."""
     folder = Path(cfg.DATA_DIR) / "demo"
@@ -157,6 +179,7 @@ def default_images() -> str:
 
 
 def _demo_arguments(p: argparse.ArgumentParser) -> None:
+    p.set_defaults(own_settings=take_demo_settings)
     p.add_argument("image", nargs="*", metavar="IMG",
                    help="image files or folders (default: data/demo)")
     p.add_argument("--out", default="output/demo", metavar="DIR",
@@ -185,6 +208,7 @@ COMMANDS: dict[str, tuple[Run, AddArguments]] = {
     "evaluate": (run_evaluate, add_evaluate_arguments),
     "compare": (run_compare, add_compare_arguments),
     "ablation": (run_ablation, add_ablation_arguments),
+    "benchmark": (run_benchmark, add_benchmark_arguments),
     "demo": (run_demo, _demo_arguments),
 }
 

@@ -7,6 +7,7 @@ file.
 from __future__ import annotations
 
 import ast
+import copy
 import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +39,7 @@ cfg = EasyDict(
     GPU_ID=0,
     USE_GPU_NMS=True,             # True: suppress IoU > threshold; False: IoU >= threshold
     RNG_SEED=3,
-    EPS=1e-14,
+    EPS=1e-14,                    # no effect: mnc.unread_keys says of this and others why
     PIXEL_MEANS=np.array([[[102.9801, 115.9465, 122.7717]]]),   # B, G, R
     BINARIZE_THRESH=0.4,          # a mask covers the pixels where it reaches this
     MASK_SIZE=21,                 # S
@@ -131,13 +132,23 @@ cfg.COMPAT = EasyDict(
                                     # the background's, as in training
 )
 
+DEFAULTS = copy.deepcopy(cfg)
+
 _CHOICES = {f"COMPAT.{key}": ("reference", "exact") for key in cfg.COMPAT}
 _CHOICES["COMPAT.BRIDGE_TEST_CLASS"] = ("all", "foreground")
+_NEVER_EMPTY = {"TRAIN.SCALES", "TEST.SCALES", "TEST.MAX_ROIS_GPU", "ANCHOR_SCALES",
+                "ANCHOR_RATIOS"}
 
 
 def cfg_from_file(filename: str | os.PathLike) -> None:
     """Lay a YAML file over `cfg`. Nothing is changed if any of its keys is wrong."""
-    _apply(changes_in_file(filename), str(filename))
+    cfg_from_dict(changes_in_file(filename), str(filename))
+
+
+def cfg_from_dict(changes: Mapping[str, Any], source: str) -> None:
+    """Lay values by dotted keys over `cfg`; `source` is named in errors."""
+    for key, value in _checked(changes, source).items():
+        _assign(key, value)
 
 
 def changes_in_file(filename: str | os.PathLike) -> dict[str, Any]:
@@ -158,19 +169,27 @@ def changes_in_file(filename: str | os.PathLike) -> dict[str, Any]:
 
 def cfg_from_list(pairs: Sequence[Any]) -> None:
     """Apply KEY VALUE KEY VALUE ...: dotted keys; a value that is no Python literal is text."""
+    words = list(map(str, pairs))
+    flag = next((word for word in words if word.startswith("--")), None)
+    if flag:
+        raise ConfigError(f"--set takes all that follows it, {flag} too: put --set and its KEY "
+                          "VALUE pairs last")
     if len(pairs) % 2:
-        raise ConfigError(f"--set takes KEY VALUE pairs, got {len(pairs)} words: "
-                          f"{' '.join(map(str, pairs))}")
-    changes = dict(zip(pairs[::2], pairs[1::2]))
-    _apply({key: value if isinstance(_find(key, "--set"), str) else _literal(value)
-            for key, value in changes.items()}, "--set")
+        keys = dict(_flatten(cfg))
+        alone = next((word for word, after in zip(words, words[1:])
+                      if word in keys and after in keys), words[-1])
+        raise ConfigError(f"--set takes KEY VALUE pairs, got {len(pairs)} words: {' '.join(words)}"
+                          f"; {alone} has no value")
+    known = [_find(key, "--set") for key in pairs[::2]]
+    cfg_from_dict({key: value if isinstance(old, str) else _literal(value)
+                   for key, value, old in zip(pairs[::2], pairs[1::2], known)}, "--set")
 
 
 @contextmanager
 def overridden(changes: Mapping[str, Any]) -> Iterator[EasyDict]:
     """`with overridden({"TRAIN.BATCH_SIZE": 8}):` changes `cfg` for the block only."""
     checked = _checked(changes, "overridden")
-    before = {key: _lookup(key) for key in checked}
+    before = {key: value_of(key) for key in checked}
     try:
         for key, value in checked.items():
             _assign(key, value)
@@ -184,11 +203,6 @@ def get_output_dir(imdb_name: str, net_name: str | None = None) -> str:
     """ROOT_DIR/output/EXP_DIR/IMDB_NAME[/NET_NAME]; the folder is not made here."""
     parts = [cfg.ROOT_DIR, "output", cfg.EXP_DIR, imdb_name] + ([net_name] if net_name else [])
     return os.path.abspath(os.path.join(*parts))
-
-
-def _apply(changes: Mapping[str, Any], source: str) -> None:
-    for key, value in _checked(changes, source).items():
-        _assign(key, value)
 
 
 def _checked(changes: Mapping[str, Any], source: str) -> dict[str, Any]:
@@ -211,17 +225,16 @@ def _literal(value: Any) -> Any:
         return value
 
 
-def _lookup(key: str) -> Any:
-    node = cfg
+def value_of(key: str, tree: Mapping[str, Any] = cfg) -> Any:
+    """The value of a dotted key in `cfg`, or in another tree of its keys."""
     for part in key.split("."):
-        node = node[part]
-    return node
+        tree = tree[part]
+    return tree
 
 
 def _assign(key: str, value: Any) -> None:
-    *section, last = key.split(".")
-    node = _lookup(".".join(section)) if section else cfg
-    node[last] = value
+    section, _, last = key.rpartition(".")
+    (value_of(section) if section else cfg)[last] = value
 
 
 def _find(key: str, source: str) -> Any:
@@ -246,6 +259,8 @@ def _convert(value: Any, old: Any, key: str, source: str) -> Any:
                           f"got {value!r}")
     if isinstance(old, np.ndarray):
         return _convert_array(value, old, key, source)
+    if key in _NEVER_EMPTY and isinstance(value, (list, tuple)) and not value:
+        raise ConfigError(f"{source}: {key} must hold a number or more, got {value!r}")
     if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple, np.ndarray)):
         return type(old)(_convert_items(value, old, key, source))
     if isinstance(old, float) and _is_number(value):

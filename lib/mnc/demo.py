@@ -15,7 +15,7 @@ from tqdm import tqdm
 import caffe
 from caffe.engine.prototxt import read_solver
 from mnc import results
-from mnc.config import cfg, cfg_from_file
+from mnc.config import cfg
 from mnc.data import DataError, Subset, get_dataset
 from mnc.data.images import read_image
 from mnc.data.sbd import VOC_CLASSES
@@ -43,10 +43,6 @@ class Model:
     @property
     def weight_file(self) -> Path:
         return Path(cfg.ROOT_DIR) / self.weights
-
-    @property
-    def configuration(self) -> Path:
-        return Path(cfg.ROOT_DIR) / "experiments" / "cfgs" / self.net / "mnc_5stage.yml"
 
 
 MINI = Model("Mini", "models/Mini/mnc_5stage/mini_mnc_5stage.caffemodel.h5")
@@ -125,8 +121,10 @@ def class_names(number: int, given: str | None = None) -> tuple[str, ...]:
 # --- the whole job -------------------------------------------------------------------------------
 
 def scenes_demo(out: Path, iters: int, images: int, pictures: int = 12) -> dict[str, object]:
-    """Draw scenes, train Mini on them from its bundled weights, test it, write a report."""
-    cfg_from_file(MINI.configuration)
+    """Draw scenes, train Mini on them from its bundled weights, test it, write a report.
+
+    cfg must be that of Mini.
+    """
     np.random.seed(cfg.RNG_SEED)
     caffe.set_random_seed(cfg.RNG_SEED)
     clock = Clock()

@@ -22,6 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 import caffe
+from mnc import workers
 from mnc.boxes.nms import nms
 from mnc.boxes.regression import bbox_transform_inv, clip_boxes
 from mnc.cfm import cfm_detect
@@ -32,6 +33,7 @@ from mnc.raw import Raw, as_list, blob_of, joined
 
 log = logging.getLogger("mnc")
 
+READ = ("rois", "mask_proposal", "mask_prob", "seg_cls_prob", "cls_prob", "bbox_pred")
 MAX_PER_IMAGE = 100          # results of an image, over all classes
 MAX_PER_CLASS = 40           # detections of a class, times the number of images, without voting
 
@@ -61,13 +63,20 @@ class Instances:
 
 
 def load_net(prototxt: str | Path, weights: str | Path):
-    """The test net with its weights, named after the weight file."""
+    """The test net with its weights, named after the weight file; it keeps `outputs_of` it."""
     weights = Path(weights)
     if not weights.exists():
         raise FileNotFoundError(f"{weights}: no such weight file")
     net = caffe.Net(str(prototxt), caffe.TEST, weights=str(weights))
     net.name = weights.name.removesuffix(".h5").removesuffix(".caffemodel")
+    net.optimize(outputs_of(net))
     return net
+
+
+def outputs_of(net) -> list[str]:
+    """The blobs that are read here after a forward pass."""
+    names = (f"{name}{suffix}" for name in READ for suffix in ("", "_ext"))
+    return [name for name in names if name in net.blobs]
 
 
 # --- an image through a net ----------------------------------------------------------------------
@@ -189,7 +198,7 @@ class ScoreFloor:
         for score in scores:
             heapq.heappush(self._best, float(score))
         while len(self._best) > self.limit:
-            self.value = heapq.heappop(self._best)
+            self.value = max(self.value, heapq.heappop(self._best))
 
 
 # --- whole data sets -----------------------------------------------------------------------------
@@ -203,44 +212,65 @@ def test_dataset(net, dataset, cfg, task: str = "seg",
 
     Task 'cfm' needs proposals(i) -> mnc.cfm.Proposals of image i.
     """
-    if task == "cfm":
-        found = _capped(dataset, cfg, lambda i, image: best_of(
-            cfm_detect(net, image, proposals(i), cfg)))
-    elif task == "det":
-        found = _capped(dataset, cfg, lambda i, image: detect_boxes(net, image, cfg), mask_size=0)
-    elif cfg.TEST.USE_MASK_MERGE:
-        found = _each(dataset, lambda i, image: segment_image(net, image, cfg), cfg.MASK_SIZE)
-    else:
-        found = _capped(dataset, cfg, lambda i, image: best_of(im_detect(net, image, cfg)))
-    return [list(per_class) for per_class in zip(*found)]
+    found = test_images(net, dataset, range(len(dataset)), cfg, task, proposals)
+    return of_the_set([detections for _, detections in found], cfg, task)
 
 
-Detect = Callable[[int, np.ndarray], Detections]
+def test_images(net, dataset, indices: Sequence[int], cfg, task: str = "seg",
+                proposals=None) -> Iterator[tuple[int, Detections]]:
+    """(i, what is found in image i), one by one; `of_the_set` makes the result of all images of it.
 
-
-def _capped(dataset, cfg, detect: Detect, mask_size: int | None = None) -> list[Detections]:
-    """The best MAX_PER_CLASS x images detections of each class, then NMS image by image."""
+    An image that cannot be read costs only itself.
+    """
+    detect = _detector(net, cfg, task, proposals)
+    side = 0 if task == "det" else cfg.MASK_SIZE
+    nothing = [(np.zeros((0, 5)), np.zeros((0, 1, side, side), np.float32))] * len(dataset.classes)
     floors = [ScoreFloor(MAX_PER_CLASS * len(dataset)) for _ in dataset.classes]
-    found = []
-    for detections in _each(dataset, detect, cfg.MASK_SIZE if mask_size is None else mask_size):
-        found.append(_above(detections, floors))
-        for floor, (boxes, _) in zip(floors, found[-1]):
-            floor.update(boxes[:, 4])
-    return [suppress(_above(detections, floors), cfg) for detections in found]
-
-
-def _each(dataset, detect: Detect, mask_size: int) -> Iterator[Detections]:
-    """What is found in each image; an image that cannot be read costs only itself."""
-    hidden = not sys.stderr.isatty()
-    for i in tqdm(range(len(dataset)), desc=f"testing on {dataset.name}", unit="image",
-                  disable=hidden):
+    hidden = workers.rank() > 0 or not sys.stderr.isatty()
+    for i in tqdm(indices, desc=f"testing on {dataset.name}", unit="image", disable=hidden):
         try:
             found = detect(i, dataset.image(i))
         except DataError as error:
             log.warning("%s; counted as an image in which nothing was found", error)
-            nothing = np.zeros((0, 5)), np.zeros((0, 1, mask_size, mask_size), np.float32)
-            found = [nothing] * len(dataset.classes)
-        yield found
+            found = nothing
+        if is_capped(cfg, task):
+            found = _above(found, floors)               # no need to hold what cannot stay
+            _update(floors, found)
+        yield i, found
+
+
+def _detector(net, cfg, task: str, proposals) -> Callable[[int, np.ndarray], Detections]:
+    if task == "cfm":
+        return lambda i, image: best_of(cfm_detect(net, image, proposals(i), cfg))
+    if task == "det":
+        return lambda i, image: detect_boxes(net, image, cfg)
+    if cfg.TEST.USE_MASK_MERGE:
+        return lambda i, image: segment_image(net, image, cfg)
+    return lambda i, image: best_of(im_detect(net, image, cfg))
+
+
+def of_the_set(found: Sequence[Detections], cfg, task: str) -> list[Detections]:
+    """detections[c][i] of what `test_images` found in each image, whatever its order was.
+
+    Without voting these are the best MAX_PER_CLASS x images detections of each class, less what
+    NMS takes in each image.
+    """
+    if is_capped(cfg, task):
+        floors = [ScoreFloor(MAX_PER_CLASS * len(found)) for _ in found[0]]
+        for detections in found:
+            _update(floors, detections)
+        found = [suppress(_above(detections, floors), cfg) for detections in found]
+    return [list(per_class) for per_class in zip(*found)]
+
+
+def is_capped(cfg, task: str) -> bool:
+    """Whether a class has a limit over the whole set."""
+    return task in ("det", "cfm") or not cfg.TEST.USE_MASK_MERGE
+
+
+def _update(floors: list[ScoreFloor], found: Detections) -> None:
+    for floor, (boxes, _) in zip(floors, found):
+        floor.update(boxes[:, 4])
 
 
 def _above(found: Detections, floors: list[ScoreFloor]) -> Detections:

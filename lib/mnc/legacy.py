@@ -21,8 +21,8 @@ OLD_FORM = "mnc.legacy_forms"       # where the old arguments or results were ot
 
 # Old module -> old name -> "module" it comes from under the same name, or "module:name".
 MODULES: dict[str, dict[str, str]] = {
-    "mnc_config": {name: "mnc.config" for name in (
-        "cfg", "cfg_from_file", "cfg_from_list", "get_output_dir")},
+    "mnc_config": {**{name: "mnc.config" for name in ("cfg", "cfg_from_file", "cfg_from_list")},
+                   "get_output_dir": OLD_FORM},
     "transform.anchors": {"generate_anchors": "mnc.boxes.anchors"},
     "transform.bbox_transform": {
         **{name: "mnc.boxes.regression" for name in (
@@ -38,6 +38,7 @@ MODULES: dict[str, dict[str, str]] = {
     "nms.cpu_nms": {"cpu_nms": OLD_FORM},
     "nms.gpu_nms": {"gpu_nms": OLD_FORM},
     "nms.py_cpu_nms": {"py_cpu_nms": OLD_FORM},
+    "nms.mv": {"mv": OLD_FORM},
     "utils.bbox": {"bbox_overlaps": "mnc.boxes.overlaps"},
     "utils.cython_bbox": {"bbox_overlaps": "mnc.boxes.overlaps"},
     "utils.blob": {"im_list_to_blob": "mnc.data.images:image_blob",
@@ -48,9 +49,9 @@ MODULES: dict[str, dict[str, str]] = {
                     "mnc.sampling.anchor_targets:unmap"},
     "utils.vis_seg": {"_convert_pred_to_image": OLD_FORM, "_get_voc_color_map": OLD_FORM},
     "utils.voc_eval": {"voc_ap": OLD_FORM},
-    "db.imdb": {"imdb": "mnc.data.dataset:Dataset"},
-    "db.roidb": {"attach_roidb": OLD_FORM},
-    "db.maskdb": {"attach_maskdb": OLD_FORM},
+    "db.imdb": {"imdb": "mnc.data.dataset:Dataset", "get_imdb": OLD_FORM, "list_imdbs": OLD_FORM},
+    "db.roidb": {"attach_roidb": OLD_FORM, "get_roidb": OLD_FORM},
+    "db.maskdb": {"attach_maskdb": OLD_FORM, "get_maskdb": OLD_FORM},
     "datasets.factory": {"get_imdb": OLD_FORM, "list_imdbs": OLD_FORM},
     "datasets.imdb": {"imdb": "mnc.data.dataset:Dataset"},
     "datasets.pascal_voc_det": {"PascalVOCDet": OLD_FORM},

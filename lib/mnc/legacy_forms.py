@@ -10,17 +10,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from caffe import ops
+from mnc import config
 from mnc.boxes import nms as suppression
 from mnc.boxes.regression import Normalization
 from mnc.boxes.regression import bbox_compute_targets as compute_targets
 from mnc.config import cfg
 from mnc.data.images import image_blob, prepare_image
 from mnc.data.imdb import DATASETS, get_dataset
-from mnc.data.roidb import Entry, prepare
+from mnc.data.roidb import Entry, MaskDB, prepare
 from mnc.evaluation import average_precision
 from mnc.masks.voting import vote_masks, vote_masks_cpu
 from mnc.sampling.proposal_targets import TargetForm, spread_over_classes
+from mnc.testing import folder_name
 from mnc.training import SolverWrapper as Solver
 from mnc.visualisation import color_map, paint
 
@@ -94,6 +98,21 @@ def cpu_mask_voting(masks: np.ndarray, boxes: np.ndarray, scores: np.ndarray, nu
                   im_height)[::-1]
 
 
+def mv(all_boxes: np.ndarray, all_masks: np.ndarray, candidate_inds: np.ndarray,
+       candidate_start: np.ndarray, candidate_weights: np.ndarray, image_height: int,
+       image_width: int, device_id: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """(masks (K, 1, S, S), boxes (K, 4) int32) voted by boxes (N, 4) with masks (N, 1, S, S).
+
+    candidate_start[k] is where the members of result k end in candidate_inds.
+    """
+    found = ops.mask_voting(
+        *(torch.from_numpy(np.ascontiguousarray(array)) for array in (
+            all_boxes, all_masks, candidate_inds, candidate_start, candidate_weights)),
+        int(image_height), int(image_width), cfg.BINARIZE_THRESH)
+    masks, boxes = (each.numpy() for each in found)
+    return masks[:, None], boxes
+
+
 def _voted(vote, masks, boxes, scores, num_classes, most, width, height) -> tuple[list, list]:
     found = vote(boxes, masks, scores, num_classes, most, width, height,
                  cfg.TEST.MASK_MERGE_NMS_THRESH, cfg.TEST.MASK_MERGE_IOU_THRESH,
@@ -155,14 +174,33 @@ def list_imdbs() -> list[str]:
     return list(DATASETS)
 
 
+def get_roidb(imdb_name: str) -> list[Entry]:
+    return attach_roidb(imdb_name)[1]
+
+
 def attach_roidb(imdb_name: str) -> tuple[object, list[Entry]]:
     """(data set, roidb)"""
     dataset = get_dataset(imdb_name)
     return dataset, prepare(dataset, cfg.TRAIN.USE_FLIPPED)[0]
 
 
-def attach_maskdb(imdb_name: str) -> list[Entry]:
-    return prepare(get_dataset(imdb_name), cfg.TRAIN.USE_FLIPPED)[1]
+def get_maskdb(imdb_name: str) -> MaskDB:
+    return attach_maskdb(imdb_name)[1]
+
+
+def attach_maskdb(imdb_name: str) -> tuple[object, MaskDB]:
+    """(data set, maskdb)"""
+    dataset = get_dataset(imdb_name)
+    return dataset, prepare(dataset, cfg.TRAIN.USE_FLIPPED)[1]
+
+
+def get_output_dir(imdb, net=None) -> str:
+    """The folder of a data set's results, or of a net's on it; both by their names or themselves.
+
+    It is not made here.
+    """
+    names = [getattr(each, "name", each) for each in (imdb, net)]
+    return config.get_output_dir(folder_name(names[0]), names[1])
 
 
 def PascalVOCSeg(image_set: str, year: str, devkit_path: str | None = None):  # noqa: N802

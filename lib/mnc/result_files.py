@@ -55,14 +55,12 @@ def read_voc_det(folder: str | Path, dataset) -> list[list[tuple[np.ndarray, np.
 
 def write_instance_pictures(folder: str | Path, dataset, detections: Sequence[Found],
                             binarize: float, score: float = 0.5) -> None:
-    """FOLDER/inst/NAME.png, cls/NAME.png (palette PNGs as VOC's) and NAME.txt.
+    """FOLDER/inst/NAME.png, cls/NAME.png (palette PNGs as VOC's) and NAME.txt; a NAME may hold /.
 
     inst: number of the instance, 0 where there is none, the better score on top; cls: its class.
     Line n of the text: CLASS SCORE X1 Y1 X2 Y2 of instance n. At most 255 instances an image.
     """
     folder = Path(folder)
-    for part in ("inst", "cls"):
-        (folder / part).mkdir(parents=True, exist_ok=True)
     for i, name in enumerate(dataset.names):
         rows = [(c, box, *drawn) for c, per_image in enumerate(detections) if len(per_image[i][0])
                 for box, drawn in zip(per_image[i][0], zip(*render(*per_image[i], binarize)))
@@ -73,6 +71,8 @@ def write_instance_pictures(folder: str | Path, dataset, detections: Sequence[Fo
         for number, (c, _, whole, mask) in reversed(list(enumerate(rows, 1))):
             covered = pasted(whole, mask, size)
             inst[covered], cls[covered] = number, c
+        for part in ("inst", "cls", ""):
+            (folder / part / name).parent.mkdir(parents=True, exist_ok=True)
         write_indexed(folder / "inst" / f"{name}.png", inst)
         write_indexed(folder / "cls" / f"{name}.png", cls)
         lines = [f"{dataset.classes[c]} {box[4]:.6f} " + " ".join(f"{v:.1f}" for v in box[:4])

@@ -23,6 +23,7 @@ from mnc.data.dataset import DataError
 from mnc.data.images import read_image
 from mnc.demo import class_names, images_in
 from mnc.inference import Instances, load_net, segment_image
+from mnc.net_settings import find_settings
 from mnc.visualisation import draw_instances, paint
 
 Image = np.ndarray | str | os.PathLike
@@ -45,10 +46,10 @@ class Segmenter:
     net: path of a test.prototxt, or a name such as "VGG16" for models/NAME/mnc_5stage.
     weights: its weight file. Several of both (lists; one net may serve several files) make an
     ensemble: its members' results are voted on together.
-    config: a configuration file, by default experiments/cfgs/NET/TASK.yml for
-    models/NET/TASK/test.prototxt where there is one. settings: single keys over that, such as
-    {"TEST.SCALES": (480, 600), "TEST.USE_FLIPPED": True}. Both are this object's own: the global
-    cfg stays as it is, and segmenters of different settings work side by side.
+    config: a configuration file, by default the one that training wrote beside the weights, else
+    experiments/cfgs/NET/TASK.yml for models/NET/TASK/test.prototxt. settings: single keys over
+    that, such as {"TEST.SCALES": (480, 600), "TEST.USE_FLIPPED": True}. Both are this object's own:
+    the global cfg stays as it is, and segmenters of different settings work side by side.
     classes: names of the classes without the background; by default those of the data set with
     as many (VOC's twenty, the scenes' five), else "class 1" and so on.
     score: least score of an instance that is returned.
@@ -60,12 +61,12 @@ class Segmenter:
                  config: str | os.PathLike | None = None,
                  settings: Mapping[str, object] | None = None,
                  classes: Sequence[str] | None = None, score: float = 0.5) -> None:
-        files = [weights] if isinstance(weights, (str, os.PathLike)) else list(weights)
-        nets = [net] if isinstance(net, (str, os.PathLike)) else list(net)
+        files = as_paths("weights", weights)
+        nets = as_paths("net", net)
         nets = [prototxt_of(each) for each in (nets * len(files) if len(nets) == 1 else nets)]
         if len(nets) != len(files):
             raise ValueError(f"{len(files)} weight files need one net or as many, got {len(nets)}")
-        config = config or configuration_of(nets[0])
+        config = config or find_settings(nets, files)
         changes = {**(changes_in_file(config) if config else {}), **(settings or {})}
         with overridden(changes):
             self.nets = [load_net(path, file) for path, file in zip(nets, files)]
@@ -138,6 +139,14 @@ class Segmenter:
         return painted > 0
 
 
+def as_paths(name: str, given: str | os.PathLike | Sequence) -> list[str | os.PathLike]:
+    """One path or several as a list; TypeError that names the argument for anything else."""
+    paths = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    if not paths or not all(isinstance(path, (str, os.PathLike)) for path in paths):
+        raise TypeError(f"{name} must be a path or a list of paths, got {given!r}")
+    return paths
+
+
 def prototxt_of(net: str | os.PathLike) -> Path:
     """The path itself, or models/NAME/mnc_5stage/test.prototxt for a bare name."""
     path = Path(net)
@@ -147,14 +156,6 @@ def prototxt_of(net: str | os.PathLike) -> Path:
     if not named.exists():
         raise DataError(f"{net}: no such prototxt, nor a net of that name at {named}")
     return named
-
-
-def configuration_of(prototxt: Path) -> Path | None:
-    """experiments/cfgs/NET/TASK.yml for models/NET/TASK/test.prototxt, where it exists."""
-    folder = prototxt.resolve().parent
-    root, net = folder.parent.parent.parent, folder.parent.name
-    path = root / "experiments" / "cfgs" / net / f"{folder.name}.yml"
-    return path if path.exists() else None
 
 
 def names_for(number: int, classes: Sequence[str] | None) -> tuple[str, ...]:

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from mnc import coco_results, curve_plots, result_files, results, saved_results, visualisation
 from mnc.cfm import ProposalFolder
-from mnc.config import ConfigError, cfg, get_output_dir
+from mnc.config import ConfigError, cfg, cfg_from_dict, cfg_from_file, get_output_dir
 from mnc.data import DataError, get_dataset
-from mnc.inference import TASKS, Instances, load_net, test_dataset
+from mnc.inference import TASKS, Instances, load_net, of_the_set, test_images
+from mnc.net_settings import find_settings
 from mnc.origin import differences, origin
 from mnc.saved_results import METRICS, Saved
+from mnc.shared_testing import Found, load_found, save_found, test_together
 from mnc.training import check_net
+from mnc.workers import Team, together
+
+log = logging.getLogger("mnc")
 
 Models = list[tuple[str, str]]              # prototxt, weights
 
@@ -27,11 +34,9 @@ def run_test(args: argparse.Namespace) -> int:
     """test a net, or several together, on a data set"""
     check_forms(args.task, args.write)
     dataset = get_dataset(args.imdb)
-    models = paired(args.prototxt, args.caffemodel)
-    for prototxt, weights in models:
+    models = models_of(args)
+    for prototxt, _ in models:
         check_net(prototxt, dataset.classes)
-        if args.wait:
-            wait_for(weights)
     nets = [load_net(prototxt, weights) for prototxt, weights in models]
     output = Path(args.out or get_output_dir(folder_name(args.imdb),
                                              "+".join(net.name for net in nets)))
@@ -41,16 +46,33 @@ def run_test(args: argparse.Namespace) -> int:
         proposals = args.proposals or str(Path(cfg.DATA_DIR) / "MCG")
     about = origin(*zip(*models), cfg, dataset, args.task, proposals)
     path = output / f"detections_{args.task}.npz"
-    detections = reusable(path, dataset, about) if args.reuse else None
-    if detections is None:
-        source = ProposalFolder(proposals, dataset) if proposals else None
-        detections = test_dataset(nets, dataset, cfg, args.task, source)
-        results.save_detections(path, dataset, detections, about)
+    source = ProposalFolder(proposals, dataset) if proposals else None
+    test = partial(test_images, nets, dataset, cfg=cfg, task=args.task, proposals=source)
+    with together() as team:
+        detections = detections_of(team, test, path, dataset, about, args.reuse)
+    if team.rank > 0:
+        return 0
     if args.task == "vis_seg":
         draw_dataset(output / "pictures", dataset, detections)
     report(output, dataset, Saved(detections, args.task, None, about), args,
            weights=" + ".join(weights for _, weights in models))
     return 0
+
+
+def take_test_settings(args: argparse.Namespace) -> None:
+    """cfg becomes that of the nets."""
+    own = find_settings(*zip(*models_of(args)))
+    if own:
+        cfg_from_file(own)
+
+
+def models_of(args: argparse.Namespace) -> Models:
+    """The nets to test; with --wait all of their weights are there."""
+    models = paired(args.prototxt, args.caffemodel)
+    if args.wait:
+        for _, weights in models:
+            wait_for(weights)
+    return models
 
 
 def paired(prototxts: Sequence[str], weights: Sequence[str]) -> Models:
@@ -68,7 +90,35 @@ def folder_name(imdb: str) -> str:
     return re.sub(r"[^\w.+-]+", "_", imdb)
 
 
-def reusable(path: Path, dataset, about: dict) -> results.SetDetections | None:
+def detections_of(team: Team, test: Callable[[Sequence[int]], Iterable], path: Path, dataset,
+                  about: dict, reuse: bool) -> results.SetDetections | None:
+    """Of an earlier run if that is asked for, else of all workers' tests; None but at worker 0."""
+    part = path.with_name(f"{path.stem}_partial.npz")
+    finished, before = None, {}
+    if reuse and team.rank == 0:
+        finished = reusable(path, about)
+        if finished is None and reusable(part, about) is not None:
+            before = load_found(part)
+    todo = team.of_the_first([] if finished else [i for i in range(len(dataset))
+                                                  if i not in before])
+
+    def keep(found: Found) -> None:
+        found = before | found
+        if found:
+            save_found(part, dataset, found, about)
+            print(f"{len(found)} of {len(dataset)} images are done and kept in {part}; the same "
+                  "command with --reuse goes on from there", flush=True)
+
+    found = before | test_together(team, todo, test, keep)
+    if finished or team.rank > 0:
+        return finished
+    detections = of_the_set([found[i] for i in range(len(dataset))], cfg, about["task"])
+    results.save_detections(path, dataset, detections, about)
+    part.unlink(missing_ok=True)
+    return detections
+
+
+def reusable(path: Path, about: dict) -> results.SetDetections | None:
     """The detections in a file if nothing differs from what made them; else why not, and None."""
     if not path.exists():
         return None
@@ -103,6 +153,8 @@ def draw_dataset(folder: Path, dataset, detections: results.SetDetections,
 
 
 def add_test_arguments(p: argparse.ArgumentParser) -> None:
+    p.set_defaults(own_settings=take_test_settings)
+    p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
     p.add_argument("--def", dest="prototxt", required=True, action="append", metavar="FILE",
                    help="test.prototxt")
     p.add_argument("--net", dest="caffemodel", required=True, action="append", metavar="FILE",
@@ -118,8 +170,8 @@ def add_test_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--comp", action="store_true",
                    help="competition mode: no effect here, results are always kept")
     p.add_argument("--reuse", action="store_true",
-                   help="take the detections of an earlier run if nets, settings and images are "
-                        "the same")
+                   help="take the detections of an earlier run, also of one that broke off, if "
+                        "nets, settings and images are the same")
     _add_report_arguments(p)
     p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB/NET")
 
@@ -128,7 +180,7 @@ def add_test_arguments(p: argparse.ArgumentParser) -> None:
 
 def run_evaluate(args: argparse.Namespace) -> int:
     """measure saved results again: of `mnc test`, or COCO result files of any system"""
-    dataset = get_dataset(args.imdb)
+    dataset = dataset_of(args)
     saved = saved_results.load(args.results, dataset)
     if args.task == "seg" and saved.task == "det":
         raise DataError(f"{args.results}: it holds boxes without masks: measure it with --task det")
@@ -141,9 +193,43 @@ def run_evaluate(args: argparse.Namespace) -> int:
     return 0
 
 
+def dataset_of(args: argparse.Namespace):
+    """The data set named, else the one in the results file, which args.imdb names then."""
+    own = about_results(args.results).get("imdb")
+    if args.imdb:
+        if own not in (None, args.imdb):
+            log.warning("%s holds results on %s; they are measured on %s now", args.results, own,
+                        args.imdb)
+        return get_dataset(args.imdb)
+    if own is None:
+        raise DataError(f"{args.results}: it does not say which data set it is of: name that by "
+                        "--imdb")
+    args.imdb = own
+    try:
+        return get_dataset(own)
+    except DataError as error:
+        raise DataError(f"{args.results}: these are results on {own}: {error}; --imdb names the "
+                        "data set where it is now") from error
+
+
+def take_results_settings(args: argparse.Namespace) -> None:
+    """Masks are cut where they were when they were found."""
+    settings = about_results(args.results).get("settings", {})
+    if "BINARIZE_THRESH" in settings:
+        cfg_from_dict({"BINARIZE_THRESH": settings["BINARIZE_THRESH"]}, args.results)
+
+
+def about_results(path: str) -> dict[str, object]:
+    """What a detections_*.npz says of itself; nothing for other files."""
+    is_ours = Path(path).suffix == ".npz" and Path(path).is_file()
+    return results.about_detections(Path(path)) if is_ours else {}
+
+
 def add_evaluate_arguments(p: argparse.ArgumentParser) -> None:
+    p.set_defaults(own_settings=take_results_settings)
     p.add_argument("results", metavar="RESULTS",
                    help="detections_*.npz, a COCO result .json, or a folder of VOC detection files")
+    p.add_argument("--imdb", help="data set (default: the one that a detections_*.npz is of)")
     p.add_argument("--task", choices=("seg", "det"),
                    help="measure instances or boxes (default: what the file holds)")
     _add_report_arguments(p)
@@ -198,7 +284,6 @@ WRITERS: dict[str, Callable[[Path, object, Saved, argparse.Namespace], None]] = 
 
 
 def _add_report_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
     p.add_argument("--metrics", nargs="+", choices=METRICS, default=["voc"],
                    help="PASCAL's and SBD's figures, or COCO's (default: voc)")
     p.add_argument("--area", action="store_true",

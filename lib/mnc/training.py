@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import csv
+import logging
 import os
 import signal
 import sys
@@ -21,10 +22,15 @@ from tqdm import tqdm
 
 import caffe
 from caffe.engine.prototxt import read_net, read_solver
+from caffe.proto import caffe_pb2
 from mnc.config import cfg
 from mnc.data.roidb import Entry, prepare
 from mnc.loss_curve import draw_losses
-from mnc.nets import NETS, generate_command
+from mnc.net_settings import save_settings
+from mnc.nets import how_to_make
+from mnc.unread_keys import warn_of_unread_keys
+
+log = logging.getLogger("mnc")
 
 # The lines that shell scripts look for: the snapshot to test is named just before DONE.
 WROTE_SNAPSHOT = "Wrote snapshot to: {}"
@@ -78,9 +84,10 @@ class SolverWrapper:
         self.solver.restore(str(state))
 
     def snapshot(self) -> Path:
-        """Write PREFIX_iter_N.caffemodel.h5 and the state that training can go on from."""
-        self.solver.snapshot()
+        """Write PREFIX_iter_N: .yml, the settings; .caffemodel.h5; the state to go on from."""
         path = self.output_dir / f"{self.prefix}_iter_{self.solver.iter}{WEIGHTS}"
+        save_settings(path)
+        self.solver.snapshot()
         print(WROTE_SNAPSHOT.format(path), flush=True)
         return path
 
@@ -135,14 +142,33 @@ def bbox_pred_for_testing(net) -> Iterator[Sequence[str]]:
 def load_for_training(net, weights: str | Path) -> None:
     """Copy weights by layer name; bbox_pred, which files hold for testing, is normalised again."""
     layer = net.params.get("bbox_pred", [])
-    before = [blob.tensor.clone() for blob in layer]
+    before, sums = [blob.tensor.clone() for blob in layer], _sums(net)
     net.copy_from(str(weights))
+    _warn_of_missing_mask_path(weights, sums, _sums(net))
     if not predicts_normalized(net) or all(map(torch.equal, before, (b.tensor for b in layer))):
         return
     weight, bias = (blob.tensor for blob in layer)
     means, stds = normalization(bias)
     weight.div_(stds[:, None])
     bias.sub_(means).div_(stds)
+
+
+def _sums(net) -> dict[str, float]:
+    """By layer, of those on the masked path and of their like on the box path."""
+    pairs = [(name.removesuffix("_mask"), name) for name in net.params if name.endswith("_mask")]
+    return {name: float(net.params[name][0].tensor.sum(dtype=torch.float64))
+            for pair in pairs if pair[0] in net.params for name in pair}
+
+
+def _warn_of_missing_mask_path(weights: str | Path, before: dict[str, float],
+                               after: dict[str, float]) -> None:
+    """Where a file has filled the layers of the box path and not their like, fc7_mask of fc7."""
+    changed = {name for name in before if before[name] != after[name]}
+    missing = [name for name in before if name.endswith("_mask") and name not in changed
+               and name.removesuffix("_mask") in changed]
+    if missing:
+        log.warning("%s has nothing for %s, which start from random values; "
+                    "tools/make_mask_init.py makes a file that has", weights, ", ".join(missing))
 
 
 def predicts_normalized(net) -> bool:
@@ -263,7 +289,8 @@ def check_net(path: str | Path, classes: Sequence[str]) -> None:
                      "(ANCHOR_SCALES x ANCHOR_RATIOS)")
     if wrong:
         raise TrainingError(f"{path}: this net does not fit: {'; '.join(wrong)}. "
-                            f"{_remedy(net.name, path, classes, anchors)}")
+                            f"{_remedy(path, net, len(classes), anchors)}")
+    warn_of_unread_keys(net, path)
 
 
 def _num_classes(layers: dict) -> int | None:
@@ -278,10 +305,9 @@ def _num_classes(layers: dict) -> int | None:
     return None
 
 
-def _remedy(name: str, path: str | Path, classes: Sequence[str], anchors: int) -> str:
-    if name not in NETS:
+def _remedy(path: str | Path, net: caffe_pb2.NetParameter, classes: int, anchors: int) -> str:
+    made = how_to_make(path, net, classes, anchors)
+    if made is None:
         return "Change its num_classes, num_output and anchors to match."
-    task = Path(path).resolve().parent.name
-    folder = os.path.join("output", "models", name, f"{task}_{len(classes)}_classes")
-    command = generate_command(name, task, len(classes), anchors, folder)
+    command, folder = made
     return f"This makes the right one:\n    {command}\nthen use the prototxt files in {folder}"

@@ -13,6 +13,7 @@ import numpy as np
 from mnc.inference import Instances
 
 BOX_EDGE = 150               # value of box edges in a class map
+LONGEST = 4                  # short sides: no image is enlarged to a longer side
 TINT = 0.45                  # share of the colour inside a mask
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
@@ -61,7 +62,8 @@ def instance_colors(number: int) -> np.ndarray:
 def draw_instances(image: np.ndarray, instances: Instances, classes: Sequence[str],
                    threshold: float = 0.4, short_side: int = 480) -> np.ndarray:
     """The BGR image (H, W, 3), enlarged if small, with each mask, contour, box, class and score."""
-    zoom = max(1, round(short_side / min(image.shape[:2])))
+    short, long = sorted(image.shape[:2])
+    zoom = max(1, min(round(short_side / short), LONGEST * short_side // long))
     picture = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
     colors = instance_colors(len(instances)).tolist()
     order = range(len(instances) - 1, -1, -1)  # the best score is drawn last: on top

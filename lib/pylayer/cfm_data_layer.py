@@ -13,7 +13,7 @@ from mnc.config import cfg
 from mnc.data.cache import kept, value_hash
 from mnc.data.dataset import DataError
 from mnc.data.images import image_blob
-from mnc.data.mcg import load_mat, load_regions
+from mnc.data.mcg import check_labels, load_mat, load_regions
 from mnc.data.minibatch import scaled_image
 from mnc.data.roidb import Entry
 from mnc.masks.targets import MaskForm
@@ -97,6 +97,7 @@ class CFMDataLayer(ImageOrder):
     def _sample(self, entry: Entry, scale: float) -> RegionTargets:
         path = self._file(entry)
         regions, mirrored = load_regions(path)
+        check_labels(path, regions.labels, self._num_classes)
         if regions.masks.shape[1] != cfg.MASK_SIZE:
             raise DataError(f"{path}: masks have side {regions.masks.shape[1]}, cfg.MASK_SIZE is "
                             f"{cfg.MASK_SIZE}")
@@ -130,6 +131,7 @@ class CFMDataLayer(ImageOrder):
         found = []
         for file in files:
             boxes, overlap, labels, assignment = load_mat(file, keys).values()
+            check_labels(file, labels.ravel(), self._num_classes)
             found.append(box_deltas(boxes.astype(float), overlap.ravel(), labels.ravel(),
                                     assignment.ravel().astype(int), self._min_overlap))
         classes, deltas = (np.concatenate(column) for column in zip(*found))

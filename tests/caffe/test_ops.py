@@ -18,9 +18,10 @@ from caffe.ops.mask_pooling import mask_pooling_backward_mask, mask_pooling_forw
 from caffe.ops.mask_resize import mask_resize_backward, mask_resize_forward
 from caffe.ops.mask_voting import mask_voting_forward
 from caffe.ops.nms import nms_forward
+from caffe.ops.overlaps import box_overlaps_forward, mask_overlaps_forward
 from caffe.ops.roi_pooling import roi_pooling_backward, roi_pooling_forward
 from caffe.ops.roi_warping import (roi_warping_backward_features, roi_warping_backward_rois,
-                                   roi_warping_forward)
+                                   roi_warping_forward, roi_warping_pooled_forward)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REFERENCE, EXACT = 0, 1
@@ -242,6 +243,40 @@ def test_mask_voting_equals_the_original(case):
     np.testing.assert_allclose(masks, f["out_mask"][:, 0], atol=1e-5)   # sums in another order
 
 
+# --- overlaps ----------------------------------------------------------------------------------
+
+@BOTH
+def test_box_overlaps_by_hand(dtype):
+    boxes = torch.tensor([[0, 0, 9, 9, 0.9], [5, 0, 14, 9, 0.8], [9, 9, 9, 9, 0.7]], dtype=dtype)
+    found = ops.box_overlaps(boxes, boxes[:1])
+    assert found.dtype == dtype and found[:, 0].tolist() == pytest.approx([1, 50 / 150, 1 / 100])
+
+
+def test_box_overlaps_of_boxes_that_do_not_meet_or_are_none():
+    boxes = torch.tensor([[0, 0, 9, 9], [10, 0, 19, 9], [0, float("nan"), 9, 9], [9, 0, 2, 9],
+                          [5, 5, 4, 4], [0, 0, float("inf"), 9]])
+    found = ops.box_overlaps(boxes, boxes)
+    assert found.nonzero().tolist() == [[0, 0], [1, 1]]
+
+
+def test_mask_overlaps_by_hand():
+    """Two rows each at x 0..3 and 2..5; the second mask lacks its first column."""
+    left, right = np.ones((2, 4), bool), torch.ones(2, 4, dtype=torch.uint8)
+    right[:, 0] = 0
+    boxes = np.array([[0, 0, 3, 1], [2, 0, 5, 1], [3, 0, 2, 1]])
+    masks = [left, right, np.ones((9, 9), bool)]                # the last box is inverted
+    assert ops.mask_overlaps(boxes, masks, boxes, masks).tolist() == [
+        [1, 2 / 12, 0], [2 / 12, 1, 0], [0, 0, 0]]
+
+
+def test_mask_overlaps_of_views_and_of_nothing():
+    boxes, mask = torch.tensor([[0.0, 0, 3, 1]]), np.arange(8).reshape(2, 4) % 2 == 1
+    flipped = ops.mask_overlaps(boxes, [mask[:, ::-1]], boxes, [torch.from_numpy(mask)])
+    assert flipped.tolist() == [[0]]
+    assert ops.mask_overlaps(boxes, [mask & False], boxes, [mask & False]).tolist() == [[0]]
+    assert ops.mask_overlaps(np.zeros((0, 4)), [], boxes, [mask]).shape == (0, 1)
+
+
 # --- all ---------------------------------------------------------------------------------------
 
 def _schema_cases():
@@ -251,6 +286,7 @@ def _schema_cases():
         g = torch.randn(4, 3, 2, 3, dtype=dtype)
         wanted = (f.clone().requires_grad_(), r.clone().requires_grad_())
         yield roi_warping_forward, (*wanted, 2, 3, 0.9, mode)
+        yield roi_warping_pooled_forward, (f, r, 2, 3, 0.9, mode)
         yield roi_warping_backward_features, (g, f, r, 0.9, mode)
         yield roi_warping_backward_rois, (g, f, r, 0.9, mode)
         yield mask_resize_forward, (wanted[0], 3, 4, mode)
@@ -263,9 +299,13 @@ def _schema_cases():
         mask = torch.rand(2, 1, 5, 7, dtype=dtype, requires_grad=True)
         yield mask_pooling_forward, (f, mask)
         yield mask_pooling_backward_mask, (f.detach(), f.detach())
-        yield nms_forward, (torch.rand(9, 5, dtype=dtype), 0.5, False, 0)
+        boxes = torch.tensor([[0, 0, 9, 9], [0, 0, 9, 8], [4, 4, 19, 19]], dtype=dtype)
+        yield nms_forward, (boxes, 0.5, False, 0)
+        yield box_overlaps_forward, (boxes, boxes[:2])
     yield mask_voting_forward, (torch.tensor([[1.0, 1, 4, 4]]), torch.ones(1, 3, 3),
                                 torch.tensor([0]), torch.tensor([1]), torch.ones(1), 6, 7, 0.4)
+    whole, bytes_ = torch.tensor([[1, 1, 3, 2]]), torch.ones(6, dtype=torch.uint8)
+    yield mask_overlaps_forward, (whole, bytes_, whole, bytes_)
 
 
 def _op_name(value):
@@ -300,9 +340,17 @@ def test_nothing_at_all():
     masks, boxes = ops.mask_voting(torch.zeros(0, 4), torch.zeros(0, 3, 3), no_candidates,
                                    no_candidates, torch.zeros(0), 5, 6)
     assert masks.shape == (0, 3, 3) and boxes.shape == (0, 4)
+    assert ops.box_overlaps(torch.zeros(0, 4), torch.zeros(3, 5)).shape == (0, 3)
 
 
 F, R = torch.randn(1, 3, 5, 7), torch.zeros(2, 5)
+BOX, MASK = torch.zeros(1, 4), torch.ones(1, 1, dtype=torch.uint8)
+
+
+def vote(inds=(0,), ends=(1,), boxes=BOX, height=6, side=3):
+    return ops.mask_voting(boxes, torch.ones(1, side, side), torch.tensor(inds),
+                           torch.tensor(ends), torch.ones(1), height, 7)
+
 
 
 @pytest.mark.parametrize("call, error, words", [
@@ -310,14 +358,33 @@ F, R = torch.randn(1, 3, 5, 7), torch.zeros(2, 5)
     (lambda: ops.roi_warping(F, R.double(), 2, 2), TypeError, "one floating dtype"),
     (lambda: ops.roi_warping(F, R, 0, 2), ValueError, "at least 1"),
     (lambda: ops.roi_warping(F, R, 2, 2, 1.0, 2), ValueError, "mode must be"),
+    (lambda: ops.roi_warping_pooled(F, R, 2, 2, 1.0, 2), ValueError, "pooled: mode must be"),
+    (lambda: ops.roi_warping(F[:, :, :0], R, 2, 2), ValueError, r"a pixel, got \(1, 3, 0, 7\)"),
     (lambda: ops.roi_warping(F, R + 1, 2, 2), IndexError, "image 1.* 1 image"),
     (lambda: ops.roi_pooling(F, R - 1, 2, 2), IndexError, "image -1"),
+    (lambda: ops.roi_pooling(F, R * float("nan"), 2, 2), IndexError, "image nan"),
     (lambda: ops.mask_resize(F[0], 2, 2), ValueError, "mask_resize"),
     (lambda: ops.mask_resize(F, 0, 2), ValueError, "at least 1 x 1"),
     (lambda: ops.mask_pooling(F, F), ValueError, r"mask \(N, 1, H, W\)"),
+    (lambda: ops.mask_pooling(F, F[:, :1].double()), TypeError, "one floating dtype"),
     (lambda: ops.nms(torch.zeros(3, 4), 0.5), ValueError, r"\(N, 5\)"),
+    (lambda: ops.mask_resize(F[..., :0], 2, 2), ValueError, r"at least 1 x 1 .*\(1, 3, 5, 0\)"),
     (lambda: ops.mask_voting(torch.zeros(3, 5), torch.zeros(3, 2, 2), R, R, R, 4, 4), ValueError,
      r"boxes must be \(N, 4\)"),
+    (lambda: vote(side=0), ValueError, r"\(N, S, S\), got .*\(1, 0, 0\)"),
+    (lambda: vote(boxes=BOX.double()), TypeError, "one floating dtype, got torch.float64"),
+    (lambda: vote(height=0), ValueError, "at least 1 x 1, got 0 x 7"),
+    (lambda: vote(inds=(0, 0)), ValueError, "one weight a candidate"),
+    (lambda: vote(inds=(1,)), IndexError, "from 1 to 1, but there are 1 boxes"),
+    (lambda: vote(inds=(-1,)), IndexError, "from -1 to -1"),
+    (lambda: vote(ends=(1, 0)), ValueError, r"ends must rise .* got \[1, 0\]"),
+    (lambda: vote(ends=(2,)), ValueError, "number of candidates, 1"),
+    (lambda: ops.box_overlaps(BOX[:, :3], BOX), ValueError, r"boxes must be .* got \(1, 3\)"),
+    (lambda: ops.box_overlaps(BOX, BOX.double()), TypeError, "one floating dtype"),
+    (lambda: ops.mask_overlaps(BOX, [MASK, MASK], BOX, [MASK]), ValueError, r"\(2, 4\).* 2 masks"),
+    (lambda: ops.mask_overlaps(BOX + 0.5, [MASK], BOX, [MASK]), ValueError, "whole-pixel boxes"),
+    (lambda: ops.mask_overlaps(BOX, [MASK], BOX, [MASK.float()]), ValueError, "mask 0 must be bool"),
+    (lambda: ops.mask_overlaps(BOX, [MASK], BOX, [MASK[0]]), ValueError, r"\(1, 1\) as its box"),
 ])
 def test_wrong_input_is_named(call, error, words):
     with pytest.raises(error, match=words):

@@ -232,3 +232,28 @@ def test_float64_stays_float64():
     net.optimize(["prob"])
     assert net.forward()["prob"].dtype == np.float64
     assert net.blobs["prob"].tensor.dtype == torch.float64
+
+
+def test_products_may_be_in_bfloat16():
+    plain, fast = nets(*BRANCHES)
+    fast.optimize(["a", "prob"], precision="bfloat16")
+    x = data(2, 3, 8, 10)
+    plain.forward(x=x)
+    found = fast.forward(x=x)
+    exact, coarse = plain.blobs["a"].data, found["a"]
+    assert found["prob"].dtype == np.float32 and np.abs(exact - coarse).max() > 0
+    np.testing.assert_allclose(coarse, exact, rtol=0.03, atol=0.03)
+    np.testing.assert_allclose(found["prob"].sum(1), 1, rtol=1e-6)
+    with pytest.raises(caffe.CaffeError, match="bfloat16"):
+        fast.optimize(precision="int8")
+
+
+def test_regions_keep_their_precision_when_products_lose_theirs():
+    warp = layer("ROIWarping", "f rois", "warped",
+                 "roi_warping_param { pooled_w: 6 pooled_h: 4 }")
+    plain, fast = nets(INPUT, conv("c", "x", "f"), WARP[1], warp, WARP[3])
+    fast.optimize(precision="bfloat16")
+    for net in (plain, fast):
+        net.forward(x=data(2, 3, 8, 10), rois=ROIS)
+    np.testing.assert_allclose(fast.blobs["pooled"].data, plain.blobs["pooled"].data, rtol=0.05,
+                               atol=0.05)

@@ -9,6 +9,7 @@ import pytest
 from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
 from caffe.proto import caffe_pb2
+from scipy.io import loadmat, savemat
 from small_data import write_mcg
 
 from mnc.boxes.regression import bbox_transform
@@ -194,6 +195,24 @@ def test_errors(data, tmp_path):
         layer.forward([], list(top.values()))
     with pytest.raises(DataError, match="6 of 6 images have no regions, .*i0.mat; tools/prepare"):
         layer_of(f"{{num_classes: 3, regions: {tmp_path / 'raw2'}}}")[0].set_roidb(data)
+
+
+def test_regions_of_other_classes_are_named(data, tmp_path):
+    """At once where statistics are measured, else when the image's turn comes."""
+    path = tmp_path / "MCG" / "i0.mat"
+    content = {key: value for key, value in loadmat(path).items() if key[0] != "_"}
+    for label in (3, -1):
+        content["output_label"][5] = label
+        savemat(path, content)
+        complaint = f"i0.mat: output_label holds {label}, but the net's classes are 0..2"
+        cfg.TRAIN.BBOX_NORMALIZE_TARGETS_PRECOMPUTED = False
+        with pytest.raises(DataError, match=complaint):
+            layer_of()[0].set_roidb(data[:1])
+        cfg.TRAIN.BBOX_NORMALIZE_TARGETS_PRECOMPUTED = True
+        layer, top = layer_of()
+        layer.set_roidb([data[0], data[0]])
+        with pytest.raises(DataError, match=complaint):
+            layer.forward([], list(top.values()))
 
 
 def test_cfm_is_trained_and_tested(data, tmp_path, capsys):

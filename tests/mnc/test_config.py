@@ -44,6 +44,8 @@ def test_an_empty_file_changes_nothing(tmp_path):
     ("MNC_MODE: 1\n", ["MNC_MODE", "True or False"]),
     ("TRAIN:\n  SCALES: 600\n", ["TRAIN.SCALES", "list"]),
     ("TRAIN:\n  SCALES: [a]\n", ["TRAIN.SCALES", "numbers"]),
+    ("TEST:\n  SCALES: []\n", ["x.yml", "TEST.SCALES", "a number or more"]),
+    ("ANCHOR_RATIOS: []\n", ["ANCHOR_RATIOS", "a number or more"]),
     ("PIXEL_MEANS: [1, 2]\n", ["PIXEL_MEANS", "3 numbers"]),
     ("COMPAT:\n  MASK_GRADIENT: exakt\n", ["COMPAT.MASK_GRADIENT", "reference, exact", "exakt"]),
     ("- 1\n", ["x.yml", "KEY: value"]),
@@ -91,6 +93,23 @@ def test_pairs_must_be_pairs_of_known_keys():
         cfg_from_list(["EXP_DIR"])
     with pytest.raises(ConfigError, match="--set.*EXP_DIRS.*EXP_DIR"):
         cfg_from_list(["EXP_DIRS", "x"])
+
+
+@pytest.mark.parametrize("words, said", [
+    (["FOO"], "got 1 words: FOO; FOO has no value"),
+    (["TEST.NMS", "0.5", "EXP_DIR"], "; EXP_DIR has no value"),
+    (["TEST.SCALES", "EXP_DIR", "mine"], "; TEST.SCALES has no value"),
+    (["TEST.NMS", "0.5", "--iters", "3"], "--iters too: put --set and its KEY VALUE pairs last"),
+    (["TEST.NMS", "--iters", "3"], "--iters too")])
+def test_what_is_missing_or_too_much_is_named(words, said):
+    with pytest.raises(ConfigError) as error:
+        cfg_from_list(words)
+    assert said in str(error.value) and cfg.TEST.NMS == 0.3
+
+
+def test_a_list_that_may_be_empty():
+    cfg_from_list(["TRAIN.BG_FRACTION", "[]"])
+    assert cfg.TRAIN.BG_FRACTION == []
 
 
 def test_means_take_three_numbers():

@@ -114,6 +114,8 @@ def test_score_floor_by_hand():
     assert floor.value == -np.inf                       # three of three
     floor.update(np.array([0.3, 0.7]))
     assert floor.value == 0.3                           # 0.9, 0.7 and 0.5 stay
+    floor.update(np.array([0.2]))
+    assert floor.value == 0.3                           # it never sinks
 
 
 def without_second_pass(prototxt, out):

@@ -123,6 +123,29 @@ def test_pictures_of_an_old_demo():
     np.testing.assert_array_equal(_get_voc_color_map(), golden["color_map"])
 
 
+def test_the_kernel_of_mask_voting():
+    from nms.mv import mv
+
+    with np.load(GOLDEN / "mask_voting_kernel.npz") as file:
+        golden = {key.split("/")[1]: file[key] for key in file if "empty" not in key}
+    arrays = [golden[key] for key in ("boxes", "masks", "candidate_inds", "candidate_ends",
+                                      "candidate_weights")]
+    masks, boxes = mv(*arrays, int(golden["im_height"]), int(golden["im_width"]), 0)
+    np.testing.assert_array_equal(boxes, golden["out_box"])
+    np.testing.assert_allclose(masks, golden["out_mask"], atol=1e-5)
+
+
+def test_folders_of_results(tmp_path):
+    from types import SimpleNamespace
+
+    from mnc_config import get_output_dir
+
+    cfg.ROOT_DIR, imdb = str(tmp_path), SimpleNamespace(name="voc_2007_test")
+    folder = tmp_path / "output/default/voc_2007_test"
+    assert get_output_dir(imdb, None) == get_output_dir("voc_2007_test") == str(folder)
+    assert get_output_dir(imdb, SimpleNamespace(name="vgg16")) == str(folder / "vgg16")
+
+
 def test_images_and_time():
     from utils.blob import im_list_to_blob, prep_im_for_blob, prep_im_for_blob_cfm
     from utils.timer import Timer
@@ -142,13 +165,13 @@ def test_images_and_time():
 def test_an_old_training_and_testing_script(tiny_model, tiny_scenes, tmp_path, mini_cfg, capsys):
     from caffeWrapper.SolverWrapper import SolverWrapper
     from caffeWrapper.TesterWrapper import TesterWrapper
-    from datasets.factory import get_imdb
+    from db.imdb import get_imdb
     from db.maskdb import attach_maskdb
     from db.roidb import attach_roidb
 
     name = f"sbd:{tiny_scenes}:val"
     imdb, roidb = attach_roidb(name)
-    maskdb = attach_maskdb(name)
+    imdb, maskdb = attach_maskdb(name)
     assert imdb.name == name and len(roidb) == len(maskdb) == 2 * len(imdb)
     caffe.set_random_seed(3)
     solver = SolverWrapper(str(tiny_model / "solver.prototxt"), roidb, maskdb,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,9 +14,10 @@ import caffe
 import numpy as np
 import pytest
 
-from mnc import cli, demo
-from mnc.config import cfg
+from mnc import cli, demo, results
+from mnc.config import DEFAULTS, cfg, changes_in_file, overridden
 from mnc.data import DataError, get_dataset
+from mnc.net_settings import save_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 CFG = str(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
@@ -67,6 +70,71 @@ def test_train_generates_the_net_a_data_set_needs(tiny_scenes, tmp_path):
                      f"sbd:{tiny_scenes}:train",
                      "--cfg", CFG, "--out", str(tmp_path)]) == 0
     assert "'num_classes': 6" in (tmp_path / "net/train.prototxt").read_text()
+
+
+def test_a_trained_net_is_tested_with_its_own_settings(tiny_model, tiny_scenes, tmp_path, caplog):
+    """Without a word; --set goes over them, --cfg takes their place."""
+    caplog.set_level("INFO", "mnc")
+    out = tmp_path / "out"
+    assert cli.main(["train", "--cpu", "--solver", str(tiny_model / "solver.prototxt"), "--iters",
+                     "1", "--imdb", f"sbd:{tiny_scenes}:train", "--cfg", CFG, "--out", str(out),
+                     *QUICK, "TEST.NMS", "0.25"]) == 0
+    weights = next(out.glob("*.caffemodel.h5"))
+
+    def settings_of_test(*more):
+        forget_settings()
+        caplog.clear()
+        assert cli.main(["test", "--cpu", "--def", str(tiny_model / "test.prototxt"), "--net",
+                         str(weights), "--imdb", f"sbd:{tiny_scenes}:val", "--out",
+                         str(tmp_path / "test"), *more]) == 0
+        return results.about_detections(tmp_path / "test/detections_seg.npz")["settings"]["TEST"]
+
+    found = settings_of_test()
+    assert (found["NMS"], found["SCALES"], found["RPN_POST_NMS_TOP_N"]) == (0.25, [200], 20)
+    assert f"settings: {out / 'mini_mnc_5stage_iter_1.yml'}" in caplog.messages
+    found = settings_of_test("--set", "TEST.NMS", "0.5")
+    assert (found["NMS"], found["SCALES"]) == (0.5, [200])
+    found = settings_of_test("--cfg", CFG, *QUICK)
+    assert (found["NMS"], found["SCALES"]) == (0.3, [200]) and "settings:" not in caplog.text
+    forget_settings()
+    assert cli.main(["demo", "--cpu", str(next((tiny_scenes / "img").glob("*.jpg"))), "--def",
+                     str(tiny_model / "test.prototxt"), "--net", str(weights), "--out",
+                     str(tmp_path / "demo"), "--set", "TEST.RPN_POST_NMS_TOP_N", "5"]) == 0
+    assert (cfg.TEST.NMS, cfg.TEST.SCALES, cfg.TEST.RPN_POST_NMS_TOP_N) == (0.25, (200,), 5)
+
+
+def forget_settings():
+    """cfg as in a new process."""
+    for section in ("TRAIN", "TEST", "COMPAT"):
+        cfg[section].update(copy.deepcopy(DEFAULTS[section]))
+    cfg.update({key: copy.deepcopy(value) for key, value in DEFAULTS.items()
+                if not isinstance(value, dict)})
+
+
+def test_bundled_nets_are_tested_with_their_configuration(tiny_scenes, tmp_path, caplog):
+    caplog.set_level("INFO", "mnc")
+    assert cli.main(["test", "--cpu", "--def", str(demo.MINI.path("test.prototxt")), "--net",
+                     str(demo.MINI.weight_file), "--imdb", f"sbd:{tiny_scenes}:val", "--out",
+                     str(tmp_path)]) == 0
+    assert f"settings: {CFG}" in caplog.messages
+    assert json.loads((tmp_path / "metrics_seg.json").read_text())["mAP^r@0.5"] > 0.5
+
+
+def test_waiting_for_weights_waits_for_their_settings(tester, weights, tmp_path, monkeypatch):
+    """The settings are written first."""
+    copied = tmp_path / "later.caffemodel.h5"
+
+    def arrive(seconds):
+        with overridden({**changes_in_file(CFG), "TEST.RPN_POST_NMS_TOP_N": 7}):
+            save_settings(copied)
+        copied.write_bytes(weights.read_bytes())
+
+    monkeypatch.setattr("mnc.testing.time.sleep", arrive)
+    tester[tester.index(str(weights))] = str(copied)
+    place = tester.index("--cfg")
+    del tester[place:place + 2]
+    assert cli.main([*tester, "--wait"]) == 0
+    assert cfg.TEST.RPN_POST_NMS_TOP_N == 7 and (tmp_path / "test/metrics_seg.json").exists()
 
 
 def test_test_writes_detections_and_figures(tester, tmp_path, capsys):
@@ -140,6 +208,11 @@ def test_real_sbd_samples_train_mini_and_are_evaluated(real_material, tmp_path):
     (["demo", "--cpu", "no_such.jpg", "--net", "no.h5"], "no.h5: no such weight file"),
     (["train", "--cpu", "--net", "VGG16", "--weights", "no.caffemodel"],
      "no.caffemodel: no such weight file; models/README.md"),
+    (["train", "--cpu", "--net", "VGG16", "--weights", "no.mask.caffemodel"],
+     "no.mask.caffemodel: no such weight file; tools/make_mask_init.py makes it"),
+    (["train", "--cpu", "--set", "TRAIN.BATCH_SIZE"], "; TRAIN.BATCH_SIZE has no value"),
+    (["train", "--cpu", "--set", "TRAIN.BATCH_SIZE", "8", "--iters", "3"],
+     "--iters too: put --set and its KEY VALUE pairs last"),
 ])
 def test_mistakes_end_with_one_line(arguments, complaint, capsys):
     assert cli.main(arguments) == 1
@@ -197,6 +270,26 @@ def test_tools_run_from_a_plain_checkout(tool, tmp_path):
     assert "--gpu" in done.stdout and "--set" in done.stdout
 
 
+@pytest.mark.parametrize("tool, arguments, split", [
+    ("train_net", ["--net", "Mini"], "trainval"),
+    ("test_net", ["--def", "a", "--net", "b"], "test")])
+def test_tools_have_the_old_data_sets_by_default(tool, arguments, split, tmp_path, monkeypatch,
+                                                 capsys):
+    (tmp_path / "VOCdevkit2007/VOC2007/ImageSets/Main").mkdir(parents=True)
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    for named, wanted in ([], f"Main/{split}.txt: no such list"), (["--imdb", "x"], '"x"'):
+        monkeypatch.setattr("sys.argv", [tool, "--cpu", *arguments, *named, "--set", "DATA_DIR",
+                                         str(tmp_path)])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(ROOT / f"tools/{tool}.py"), run_name="__main__")
+        assert end.value.code == 1 and wanted in capsys.readouterr().err
+
+
+def test_the_old_build_step_is_no_error():
+    done = subprocess.run(["make", "-C", str(ROOT / "lib")], capture_output=True, text=True)
+    assert done.returncode == 0 and "`make build` in the folder above" in done.stdout
+
+
 @pytest.fixture
 def small_checkout(tiny_model, tiny_scenes, tmp_path, monkeypatch) -> Path:
     """A ROOT_DIR where Mini is the tiny net and the scenes are few."""
@@ -213,7 +306,8 @@ def small_checkout(tiny_model, tiny_scenes, tmp_path, monkeypatch) -> Path:
 def test_the_whole_job_on_scenes(small_checkout, tmp_path, capsys):
     out = tmp_path / "out"
     assert cli.main(["demo", "--cpu", "--scenes", "--iters", "2", "--images", "2",
-                     "--out", str(out)]) == 0
+                     "--out", str(out), "--set", "TEST.NMS", "0.25"]) == 0
+    assert (cfg.TEST.NMS, cfg.TEST.SCALES) == (0.25, (200,))        # over Mini's own settings
     figures = json.loads((out / "metrics.json").read_text())
     assert figures["images"] == 2 and "mAP^r@0.7" in figures
     assert len(list(out.glob("*.png"))) == 2

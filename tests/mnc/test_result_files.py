@@ -74,6 +74,16 @@ def test_instance_pictures(tmp_path):
     assert (tmp_path / "b.txt").read_text() == ""
 
 
+def test_instance_pictures_of_images_in_folders(tmp_path):
+    class Nested(Pair):
+        names = ["a", "street/north/b"]
+
+    write_instance_pictures(tmp_path, Nested(), FOUND, 0.4)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")} == {
+        "inst/a.png", "cls/a.png", "a.txt", "inst/street/north/b.png", "cls/street/north/b.png",
+        "street/north/b.txt"}
+
+
 @pytest.mark.parametrize("classes", [0, 1, 5])
 def test_curves_are_drawn(tmp_path, classes):
     curve = Curve(np.array([0.5, 1.0]), np.array([1.0, 0.5]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import caffe
 import cv2
@@ -13,10 +12,11 @@ import pytest
 
 import mnc
 from mnc import Instance, Segmenter
-from mnc.config import cfg
+from mnc.config import cfg, changes_in_file, overridden
 from mnc.data import DataError
 from mnc.data.images import read_image
 from mnc.inference import segment_image
+from mnc.net_settings import save_settings
 
 SETTINGS = {"TEST.RPN_POST_NMS_TOP_N": 12}
 
@@ -117,6 +117,34 @@ def test_an_ensemble(tiny_model, weights, mini_yml, tiny_scenes):
         Segmenter([tiny_model / "test.prototxt"] * 3, [weights] * 2)
 
 
+@pytest.mark.parametrize("net, files, said", [
+    (None, "w.h5", "net must be a path or a list of paths, got None"),
+    ("Mini", None, "weights must be a path or a list of paths, got None"),
+    ("Mini", [], r"weights must be .*, got \[\]"),
+    (["Mini", 3], "w.h5", r"net must be .*, got \['Mini', 3\]")])
+def test_what_is_no_path_is_named(net, files, said):
+    with pytest.raises(TypeError, match=said):
+        Segmenter(net, files)
+
+
+def test_settings_come_from_beside_the_weights(tiny_model, weights, mini_yml, tiny_scenes,
+                                               tmp_path, caplog):
+    """As training wrote them; what is said in `config` and `settings` goes first."""
+    caplog.set_level("INFO", "mnc")
+    copy = tmp_path / weights.name
+    copy.write_bytes(weights.read_bytes())
+    with_none = Segmenter(tiny_model / "test.prototxt", copy)
+    assert with_none.cfg.TEST.SCALES == (600,) and "the defaults hold" in caplog.text
+    with overridden({**changes_in_file(mini_yml), "TEST.NMS": 0.25}):
+        save_settings(copy)
+    own = Segmenter(tiny_model / "test.prototxt", copy, settings=SETTINGS)
+    assert own.cfg.TEST.NMS == 0.25 and own.cfg.TEST.SCALES == (200,)
+    assert own.cfg.TEST.RPN_POST_NMS_TOP_N == 12 and cfg.TEST.NMS == 0.3
+    assert f"settings: {tmp_path / 'tiny_iter_5.yml'}" in caplog.text
+    given = Segmenter(tiny_model / "test.prototxt", copy, config=mini_yml)
+    assert given.cfg.TEST.NMS == 0.3
+
+
 def test_grey_images_and_wrong_ones(segmenter):
     grey = np.full((60, 80), 90, np.uint8)
     assert all(each.mask.shape == (60, 80) for each in segmenter(grey))
@@ -137,13 +165,10 @@ def test_class_names(tiny_model, weights, mini_yml):
 
 
 def test_nets_by_name():
-    from mnc.segmenter import configuration_of, prototxt_of
+    from mnc.segmenter import prototxt_of
 
     path = prototxt_of("Mini")
     assert path.parts[-4:] == ("models", "Mini", "mnc_5stage", "test.prototxt")
-    assert configuration_of(path).parts[-2:] == ("Mini", "mnc_5stage.yml")
-    for shallow in ("/test.prototxt", "/nets/test.prototxt"):
-        assert configuration_of(Path(shallow)) is None
     with pytest.raises(DataError, match="nor a net of that name"):
         prototxt_of("Maxi")
 

@@ -11,6 +11,7 @@ import pytest
 from conftest import ROOT
 
 from mnc import cli, results
+from mnc.config import cfg
 
 CFG = str(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
 QUICK = ["--cfg", CFG, "--set", "TEST.RPN_POST_NMS_TOP_N", "12"]
@@ -63,6 +64,42 @@ def test_every_form_is_written_and_measures_the_same_again(tester, imdb, tmp_pat
             for one, other in ([(want[key], again[key])] if not isinstance(want[key], dict) else
                                zip(want[key].values(), again[key].values())):
                 assert one is other or one == pytest.approx(other, abs=1e-6), (name, key)
+
+
+def test_evaluate_knows_the_data_set_and_the_threshold_of_masks(tester, imdb, tmp_path, capsys):
+    """As they are in the file; --set and --imdb go first."""
+    assert tester(quick=[*QUICK, "BINARIZE_THRESH", "0.2"]) == 0
+    cfg.BINARIZE_THRESH, path = 0.4, str(tmp_path / "out/detections_seg.npz")
+    assert cli.main(["evaluate", "--cpu", path]) == 0 and cfg.BINARIZE_THRESH == 0.2
+    again = tmp_path / "out/detections_seg_evaluated/metrics_seg.json"
+    assert json.loads(again.read_text())["imdb"] == imdb
+    assert figures(again) == figures(tmp_path / "out/metrics_seg.json")
+    assert cli.main(["evaluate", "--cpu", path, "--set", "BINARIZE_THRESH", "0.3"]) == 0
+    assert cfg.BINARIZE_THRESH == 0.3
+
+
+def test_a_data_set_of_another_name_is_told(tester, tiny_scenes, tmp_path, caplog):
+    assert tester() == 0
+    path = str(tmp_path / "out/detections_seg.npz")
+    (tmp_path / "link").symlink_to(tiny_scenes)
+    assert cli.main(["evaluate", "--cpu", path, "--imdb", f"sbd:{tmp_path / 'link'}:val"]) == 0
+    assert f"are measured on sbd:{tmp_path / 'link'}:val now" in caplog.text
+
+
+def test_a_data_set_that_is_gone_is_told(tester, tiny_model, weights, tiny_scenes, tmp_path,
+                                         capsys):
+    (tmp_path / "link").symlink_to(tiny_scenes)
+    assert tester("--imdb", f"sbd:{tmp_path / 'link'}:val") == 0
+    (tmp_path / "link").unlink()
+    assert cli.main(["evaluate", "--cpu", str(tmp_path / "out/detections_seg.npz")]) == 1
+    said = capsys.readouterr().err
+    assert "these are results on sbd:" in said and "--imdb names the data set" in said
+
+
+def test_results_that_name_no_data_set_need_one(tmp_path, capsys):
+    (tmp_path / "a.json").write_text("[]")
+    assert cli.main(["evaluate", "--cpu", str(tmp_path / "a.json")]) == 1
+    assert "name that by --imdb" in capsys.readouterr().err
 
 
 def test_area_under_the_curve(tester, tmp_path):
@@ -200,7 +237,6 @@ def test_what_is_no_results_file(imdb, tmp_path, name, complaint, capsys):
 def test_other_images_or_proposals_of_the_same_names_are_told(tiny_scenes, imdb, tmp_path):
     import shutil
 
-    from mnc.config import cfg
     from mnc.data import get_dataset
     from mnc.origin import data_origin, differences, origin
 

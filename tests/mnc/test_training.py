@@ -10,9 +10,13 @@ import caffe
 import h5py
 import numpy as np
 import pytest
+from caffe.engine.weights import read_caffemodel
 
+from mnc.config import changes_in_file
 from mnc.data import DataError, get_dataset
 from mnc.data.images import read_image
+from mnc.mask_init import make_mask_init
+from mnc.net_settings import settings_path
 from mnc.nets import generate
 from mnc.training import (SolverWrapper, TrainingError, bbox_pred_for_testing, check_net,
                           load_for_training, train)
@@ -51,6 +55,13 @@ def test_snapshots_and_the_lines_that_scripts_look_for(run, mini_cfg, tmp_path, 
     assert all(path.exists() for path in written)
     lines = capsys.readouterr().out.splitlines()
     assert lines[-2:] == [f"Wrote snapshot to: {written[-1]}", "done solving"]
+
+
+def test_a_snapshot_has_its_settings_beside_it(run, mini_cfg, tmp_path):
+    mini_cfg.TEST.NMS = 0.25
+    (weights,) = run("out", 1)
+    assert changes_in_file(tmp_path / "out/mini_mnc_5stage_iter_1.yml")["TEST.NMS"] == 0.25
+    assert settings_path(weights).is_file()
 
 
 def test_infix(run, mini_cfg):
@@ -166,6 +177,50 @@ def test_a_net_for_other_classes_is_refused_with_the_command_that_helps(tmp_path
     options = dict(zip(command.split()[2::2], command.split()[3::2]))
     assert options == {"--net": "Mini", "--task": "mnc_5stage", "--classes": "3", "--anchors": "9",
                        "--out": "output/models/Mini/mnc_5stage_3_classes"}
+
+
+@pytest.mark.parametrize("net, task, context", [
+    ("VGG16", "faster_rcnn_end2end", False),            # named VGG_ILSVRC_16_layers inside
+    ("Mini", "mnc_5stage", True)])
+@pytest.mark.parametrize("first_line", [True, False])
+def test_the_command_makes_the_same_net_for_the_other_classes(tmp_path, net, task, context,
+                                                              first_line):
+    path = generate(net, task, tmp_path / task, context=context)[0]
+    if not first_line:                                  # as the public code's files
+        path.write_text(path.read_text().partition("\n")[2])
+    with pytest.raises(TrainingError) as error:
+        check_net(path, "abcd")
+    folder = f"output/models/{net}/{task}{'_context' * context}_4_classes"
+    assert (f"generate.py --net {net} --task {task} --classes 4 --anchors 9"
+            f"{' --context' * context} --out {folder}\n") in str(error.value)
+
+
+def test_the_command_does_not_hang_on_names_of_folders(tmp_path):
+    path = generate("Mini", "mnc_5stage", tmp_path / "net")[0]
+    with pytest.raises(TrainingError, match="--net Mini --task mnc_5stage --classes 4"):
+        check_net(path, "abcd")
+    path.write_text(path.read_text().partition("\n")[2])
+    with pytest.raises(TrainingError, match="Change its num_classes, num_output and anchors"):
+        check_net(path, "abcd")
+
+
+def test_weights_without_a_masked_path_are_told(tiny_model, mini_cfg, tmp_path, caplog):
+    net = caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN)
+    net.save(str(tmp_path / "all.caffemodel"))
+    message = read_caffemodel(tmp_path / "all.caffemodel")
+    plain = [layer for layer in message.layer if not layer.name.startswith(("fc6_", "fc7_"))]
+    del message.layer[:]
+    message.layer.extend(plain)
+    (tmp_path / "plain.caffemodel").write_bytes(message.SerializeToString())
+    for name, told in (("plain", True), ("all", False)):
+        other = caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN)
+        load_for_training(other, tmp_path / f"{name}.caffemodel")
+        assert told == ("plain.caffemodel has nothing for fc6_mask, fc7_mask" in caplog.text)
+        caplog.clear()
+    make_mask_init(tmp_path / "plain.caffemodel", tmp_path / "made.caffemodel")
+    load_for_training(caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN),
+                      tmp_path / "made.caffemodel")
+    assert "make_mask_init" not in caplog.text
 
 
 def test_a_net_for_other_anchors_is_refused(tiny_model, mini_cfg):

@@ -54,6 +54,14 @@ def test_small_images_are_enlarged_and_only_the_instance_is_tinted():
     assert (picture[290, 350] == 50).all() and not (picture[180, 90] == 50).all()
 
 
+@pytest.mark.parametrize("shape, zoom", [((1, 9), 133), ((3, 700), 1), ((500, 2), 2)])
+def test_long_strips_stay_of_a_size_to_look_at(shape, zoom):
+    image = np.zeros((*shape, 3), np.uint8)
+    picture = draw_instances(image, instances([0, 0, 0, 0, 1]), ("background", "cat"),
+                             short_side=300)
+    assert picture.shape == (shape[0] * zoom, shape[1] * zoom, 3)
+
+
 def test_large_images_keep_their_size():
     image = np.zeros((70, 90, 3), np.uint8)
     picture = draw_instances(image, instances([0, 0, 89, 69, 1]), ("background", "cat"),

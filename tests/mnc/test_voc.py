@@ -91,6 +91,10 @@ def test_own_classes(folder):
     ("<annotation><object><bndbox><xmin>one</xmin></bndbox></object></annotation>",
      "xmin must be a number, got 'one'"),
     ("<annotation><size><width>4</width></size></annotation>", "<size> lacks <height>"),
+    ("<annotation><size><width>4</width><height>nan</height></size></annotation>",
+     "height must be a number of pixels, got nan"),
+    ("<annotation><size><width>inf</width><height>3</height></size></annotation>",
+     "width must be a number of pixels, got inf"),
 ])
 def test_a_bad_file_is_named(folder, text, message):
     (folder / "Annotations" / "b.xml").write_text(text)

@@ -16,7 +16,7 @@ template <typename T> REGION_FN bool inside_border(T point, int size) {
 }
 
 template <typename T> REGION_FN Taps<T> clamped_taps(T point, int size) {
-  if (!inside_border(point, size)) return {{0, 0}, {T(0), T(0)}};
+  if (!inside_border(point, size)) return {{0, size > 1 ? 1 : 0}, {T(0), T(0)}};
   point = greatest(point, T(0));
   const int low = to_index(point, size - 1), high = low + 1 < size ? low + 1 : low;
   const T fraction = low + 1 < size ? point - T(low) : T(0);

@@ -21,4 +21,9 @@ template <typename T> REGION_FN T iou(const T* a, const T* b) {
   return both / (area(a) + area(b) - both);
 }
 
+// The same, but 0 for NaN.
+template <typename T> REGION_FN T iou_or_zero(const T* a, const T* b) {
+  return greatest(T(0), iou(a, b));
+}
+
 }  // namespace region

@@ -1,14 +1,25 @@
-// For the kernels on the CPU: the two precisions, instruction sets, loops over threads.
+// For the kernels on the CPU: the two precisions, instruction sets, shares of the threads.
 #pragma once
+
+#include <algorithm>
 
 #include "kernels.hpp"
 
-// A function that is compiled for several instruction sets; the loader takes the best there is.
-// (Not for a function with an OpenMP loop inside: its body would not be among the copies.)
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(REGION_PLAIN)
+// REGION_CLONES: a function that is compiled for several instruction sets, of which the loader
+// takes the best that the processor has. Not for a function with an OpenMP loop inside: its body
+// would not be among the copies. REGION_INLINE: what such a function calls, to become part of it.
+#if defined(__x86_64__) && defined(__GLIBC__) && defined(__GNUC__) && !defined(__clang__) && \
+    !defined(REGION_PLAIN)
 #define REGION_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define REGION_CLONES
+#endif
+#if defined(__GNUC__)
+#define REGION_INLINE inline __attribute__((always_inline))
+#define REGION_RESTRICT __restrict__
+#else
+#define REGION_INLINE inline
+#define REGION_RESTRICT __restrict
 #endif
 
 namespace region {
@@ -19,6 +30,25 @@ template <typename Body> void in_precision(bool wide, Body body) {
     body(double(0));
   else
     body(float(0));
+}
+
+// How many channels a thread takes where each has channels of its own: whole cache lines.
+inline int64_t channels_each(int64_t channels, int threads) {
+  constexpr int64_t LINE = 16;
+  return std::max((channels / threads + LINE - 1) / LINE, int64_t(1)) * LINE;
+}
+
+// Sixteen sums side by side, joined in a fixed order: the same on every instruction set.
+template <typename T> REGION_INLINE T dot(const T* a, const T* b, int64_t count) {
+  constexpr int LANES = 16;
+  T sums[LANES] = {};
+  int64_t c = 0;
+  for (; c + LANES <= count; c += LANES)
+    for (int i = 0; i < LANES; ++i) sums[i] += a[c + i] * b[c + i];
+  for (int i = 0; c < count; ++c, ++i) sums[i] += a[c] * b[c];
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) sums[i] += sums[half + i];
+  return sums[0];
 }
 
 }  // namespace region

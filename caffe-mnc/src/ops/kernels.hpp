@@ -24,9 +24,9 @@ void roi_warping_backward_rois(bool wide, const void* grad, const void* features
                                void* d_rois, Map map, Pooling pooling, int mode, int threads);
 
 // --- roi_pooling.cpp; where: h * W + w of each maximum, -1 in an empty bin
-void roi_pooling(bool wide, const void* features, const void* rois, void* top, int64_t* where,
+void roi_pooling(bool wide, const void* features, const void* rois, void* top, int32_t* where,
                  Map map, Pooling pooling, int threads);
-void roi_pooling_backward(bool wide, const void* grad, const int64_t* where, const void* rois,
+void roi_pooling_backward(bool wide, const void* grad, const int32_t* where, const void* rois,
                           void* d_features, Map map, Pooling pooling, int threads);
 
 // --- mask_resize.cpp; x (planes, h, w) <-> top (planes, height, width)

@@ -13,8 +13,9 @@ template <typename T> REGION_FN T bin_size(T first, T last, int bins) {
 
 template <typename T> REGION_FN Bin pooling_bin(T first, T last, int bins, int size, int k) {
   const T each = bin_size(first, last, bins);
-  return {to_index(floor(T(k) * each) + first, size),
-          to_index(ceil(T(k + 1) * each) + first, size)};
+  const T start = floor(T(k) * each) + first, end = ceil(T(k + 1) * each) + first;
+  if (!(start < end)) return {0, 0};      // NaN: from a RoI that is not finite
+  return {to_index(start, size), to_index(end, size)};
 }
 
 // Whether bin k is among those that the pixel, by its place between the corners, falls in.

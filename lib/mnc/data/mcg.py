@@ -219,6 +219,14 @@ def load_regions(path: str | os.PathLike) -> tuple[Regions, bool]:
                    columns["gt_assignment"].astype(int)), bool(content["Flip"].ravel()[0])
 
 
+def check_labels(path: str | os.PathLike, labels: np.ndarray, num_classes: int) -> None:
+    """DataError where output_label names a class that a net of so many has not."""
+    out = labels[(labels < 0) | (labels >= num_classes)]
+    if len(out):
+        raise DataError(f"{path}: output_label holds {out[0]:g}, but the net's classes are "
+                        f"0..{num_classes - 1}; the file was made for other classes")
+
+
 def load_mat(path: str | os.PathLike, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
     """These variables of a MATLAB file."""
     if not os.path.isfile(path):

@@ -11,6 +11,7 @@ is cached.
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 from collections.abc import Sequence
@@ -127,7 +128,7 @@ def _size(path: Path, root: ElementTree.Element) -> tuple[int, int] | None:
     size = root.find("size")
     if size is None:
         return None
-    return int(_number(path, size, "height")), int(_number(path, size, "width"))
+    return _pixels(path, size, "height"), _pixels(path, size, "width")
 
 
 def _box(path: Path, number: int, found: ElementTree.Element) -> list[float]:
@@ -135,6 +136,13 @@ def _box(path: Path, number: int, found: ElementTree.Element) -> list[float]:
     if corners is None:
         raise DataError(f"{path}: object {number} has no bndbox")
     return [_number(path, corners, key) - 1 for key in ("xmin", "ymin", "xmax", "ymax")]
+
+
+def _pixels(path: Path, size: ElementTree.Element, key: str) -> int:
+    found = _number(path, size, key)
+    if not math.isfinite(found):
+        raise DataError(f"{path}: {key} must be a number of pixels, got {found}")
+    return int(found)
 
 
 def _number(path: Path, parent: ElementTree.Element, key: str) -> float:

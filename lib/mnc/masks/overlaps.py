@@ -1,8 +1,12 @@
-"""Intersection over union of two instance masks, each cropped to its box."""
+"""Intersection over union of instance masks, each cropped to its whole-pixel box."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+
+from caffe import ops
 
 
 def common_window(box1: np.ndarray, box2: np.ndarray) -> np.ndarray | None:
@@ -17,12 +21,17 @@ def window_of(mask: np.ndarray, box: np.ndarray, window: np.ndarray) -> np.ndarr
     return mask[y1:y2 + 1, x1:x2 + 1]
 
 
+def mask_overlaps(boxes: np.ndarray, masks: Sequence[np.ndarray], query: np.ndarray,
+                  query_masks: Sequence[np.ndarray]) -> np.ndarray:
+    """(N, K) float64: |a and b| / |a or b| of each of `masks` with each of `query_masks`; 0 for 0/0.
+
+    boxes (N, 4), query (K, 4); N and K masks (h, w), each as large as its box. A box with x2 < x1 or
+    y2 < y1 holds nothing, whatever its mask.
+    """
+    masks, query_masks = ([np.asarray(m, bool) for m in some] for some in (masks, query_masks))
+    return ops.mask_overlaps(boxes, masks, query, query_masks).numpy()
+
+
 def mask_overlap(box1: np.ndarray, box2: np.ndarray, mask1: np.ndarray, mask2: np.ndarray) -> float:
-    """|mask1 and mask2| / |mask1 or mask2| of boolean masks at whole-pixel boxes; 0 for 0/0."""
-    box1, box2 = np.asarray(box1), np.asarray(box2)
-    window = common_window(box1, box2)
-    if window is None:
-        return 0.0
-    both = np.logical_and(window_of(mask1, box1, window), window_of(mask2, box2, window)).sum()
-    union = mask1.sum() + mask2.sum() - both
-    return float(both / union) if union >= 1 else 0.0
+    """`mask_overlaps` of one mask with one other."""
+    return float(mask_overlaps([box1], [mask1], [box2], [mask2])[0, 0])

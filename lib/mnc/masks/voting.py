@@ -45,8 +45,8 @@ def vote_masks(boxes: np.ndarray, masks: np.ndarray, scores: np.ndarray, num_cla
                             inclusive_nms)
     masks = masks.reshape(len(masks), *masks.shape[-2:])                       # (N, S, S)
     voted, where = ops.mask_voting(
-        _tensor(boxes), _tensor(masks), _tensor(found.members, np.int32),
-        _tensor(found.ends, np.int32), _tensor(found.weights), int(height), int(width),
+        _tensor(boxes), _tensor(masks), _tensor(found.members, np.int64),
+        _tensor(found.ends, np.int64), _tensor(found.weights), int(height), int(width),
         float(binarize_thresh))
     return _by_class(found, voted.numpy(), where.numpy(), num_classes)
 
@@ -102,7 +102,7 @@ def _by_class(found: Candidates, masks: np.ndarray, boxes: np.ndarray,
 
 
 def _tensor(array: np.ndarray, dtype: type = np.float32) -> torch.Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=dtype))
+    return torch.from_numpy(np.require(array, dtype, ("C", "W")))
 
 
 def _draw(box: np.ndarray, mask: np.ndarray, threshold: float,

@@ -4,6 +4,8 @@
 """
 
 from mnc.nets.backbones import NETS
-from mnc.nets.generate import TASKS, NetError, generate, generate_all, generate_command
+from mnc.nets.generate import (TASKS, NetError, generate, generate_all, generate_command,
+                               how_to_make)
 
-__all__ = ["NETS", "TASKS", "NetError", "generate", "generate_all", "generate_command"]
+__all__ = ["NETS", "TASKS", "NetError", "generate", "generate_all", "generate_command",
+           "how_to_make"]

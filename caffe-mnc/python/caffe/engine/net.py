@@ -81,6 +81,7 @@ class Net:
         self._recording = Recording(self._nodes, always=self.phase == TRAIN)
         self._plan: Plan | None = None
         self._optimized_for: list[str] | None = None
+        self._plan_precision: torch.dtype | None = None
         self._index()
         log.info('Network "%s" initialized: %d layers, %d blobs', self.name, len(self._nodes),
                  len(self._blobs))
@@ -198,20 +199,25 @@ class Net:
         names = self.bottom_names[end] if end is not None else self.inputs
         return OrderedDict((n, self._blob(n).diff) for n in dict.fromkeys([*names, *(diffs or [])]))
 
-    def optimize(self, outputs: Iterable[str] | None = None) -> None:
+    def optimize(self, outputs: Iterable[str] | None = None,
+                 precision: str | None = None) -> None:
         """From now on run forward for the blobs `outputs` (default: the net's outputs) alone.
 
         Same values there within rounding, in less time and memory: layers that do not lead to
         them are left out, neighbours are joined, no other blob is kept (reading one is an error),
         and there is no backward and no forward of a part. For TEST nets. BatchNorm and Scale are
         folded with the weights as they are at the next forward: call it again after changing
-        those by hand.
+        those by hand. precision "bfloat16" computes convolutions and matrix products in that.
         """
         if self.phase != TEST:
             raise CaffeError("net.optimize() is for nets in phase TEST; training needs every blob")
         names = list(self.outputs if outputs is None else outputs)
         for name in names:
             self._blob(name)
+        if precision not in (None, "bfloat16"):
+            raise CaffeError(f'precision {precision!r}: a net is optimised in its own, or in '
+                             f'"bfloat16"')
+        self._plan_precision = precision and torch.bfloat16
         self.outputs = self._optimized_for = names
         self._outputs = [self._blob_names.index(name) for name in names]
         self._plan = None
@@ -281,7 +287,7 @@ class Net:
                              "and end")
         if self._plan is None:
             losses = [i for i, weight in enumerate(self._blob_loss_weights) if weight]
-            self._plan = Plan(self._nodes, [*self._outputs, *losses])
+            self._plan = Plan(self._nodes, [*self._outputs, *losses], self._plan_precision)
         self._plan.run(self._call)
         return self._loss(first, last)
 

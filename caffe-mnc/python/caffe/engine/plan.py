@@ -22,6 +22,8 @@ from caffe.proto.caffe_pb2 import PoolingParameter
 Compute = Callable[..., tuple[Tensor, ...]]
 
 ALIASING = ("Split", "Reshape", "Flatten")      # tops that are the bottom's memory
+PRODUCTS = ("Convolution", "Deconvolution", "InnerProduct")
+TAKES_ANY = ("ReLU", "Pooling", "Dropout", "Concat", *ALIASING)     # exact in low precision, too
 OWN_MEMORY = ("Convolution", "Deconvolution", "InnerProduct", "BatchNorm", "Scale", "Eltwise")
 
 
@@ -39,9 +41,13 @@ class Step:
 
 
 class Plan:
-    """What to run, in which order, to get the blobs `keep` (ids) of a net."""
+    """What to run, in which order, to get the blobs `keep` (ids) of a net.
 
-    def __init__(self, nodes: list[Node], keep: Iterable[int]) -> None:
+    precision: of convolutions and matrix products, if not the net's own.
+    """
+
+    def __init__(self, nodes: list[Node], keep: Iterable[int],
+                 precision: torch.dtype | None = None) -> None:
         self._nodes = nodes
         self.blobs = {i: blob for node in nodes
                       for i, blob in zip([*node.bottom_ids, *node.top_ids],
@@ -51,7 +57,11 @@ class Plan:
         # what Python layers and inputs write lies in their blobs anyway
         self.kept = wanted | {i for n in needed if not _computes(nodes[n].layer)
                               and nodes[n].layer.type not in ALIASING for i in nodes[n].top_ids}
-        self.steps = self._fused([self._step(n) for n in needed])
+        steps = self._fused([self._step(n) for n in needed], _fold_normalisation)
+        if precision is not None:
+            for step in steps:
+                _lower(step, precision)
+        self.steps = self._fused(self._fused(steps, _relu_in_place), _warp_and_pool)
         self._mark_deaths()
         memory = {self.blobs[i].memory for i in self.kept}
         self.released = [i for i in self.blobs if self.blobs[i].memory not in memory]
@@ -62,21 +72,20 @@ class Plan:
         node = self._nodes[n]
         return Step(n, n, node.layer, node.bottom_ids, node.top_ids, _function(node))
 
-    def _fused(self, steps: list[Step]) -> list[Step]:
-        """Join what a fusion knows, until none applies."""
-        for fusion in _FUSIONS:
-            done: list[Step] = []
-            for step in steps:
-                before = done[-1] if done else None
-                joined = fusion(before, step) if before and self._feeds_only(before, step, steps) \
-                    else None
-                if joined is None:
-                    done.append(step)
-                else:
-                    done[-1] = Step(before.first, step.last, before.layer, before.reads,
-                                    step.writes, joined)
-            steps = done
-        return steps
+    def _fused(self, steps: list[Step],
+               fusion: Callable[[Step, Step], Compute | None]) -> list[Step]:
+        """Join neighbours wherever `fusion` has a function for the two."""
+        done: list[Step] = []
+        for step in steps:
+            before = done[-1] if done else None
+            joined = fusion(before, step) if before and self._feeds_only(before, step, steps) \
+                else None
+            if joined is None:
+                done.append(step)
+            else:
+                done[-1] = Step(before.first, step.last, before.layer, before.reads, step.writes,
+                                joined)
+        return done
 
     def _feeds_only(self, before: Step, step: Step, steps: list[Step]) -> bool:
         """Whether what `before` makes is read by `step` and seen by nobody else."""
@@ -185,7 +194,7 @@ def _warp_and_pool(before: Step, step: Step) -> Compute | None:
         return None
     half = tuple(n // 2 for n in warp.size)
     return lambda features, rois: (ops.roi_warping_pooled(
-        features, rois.reshape(-1, 5), *half, warp.spatial_scale, warp.mode),)
+        features.to(rois.dtype), rois.reshape(-1, 5), *half, warp.spatial_scale, warp.mode),)
 
 
 def _fold_normalisation(before: Step, step: Step) -> Compute | None:
@@ -212,7 +221,14 @@ class _Folded:
     params: list[Tensor]
 
     def __call__(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        return self.layer.run(*bottoms, params=self.params)
+        return self.layer.run(*(x.to(self.params[0].dtype) for x in bottoms), params=self.params)
 
 
-_FUSIONS = (_fold_normalisation, _relu_in_place, _warp_and_pool)
+def _lower(step: Step, precision: torch.dtype) -> None:
+    """Compute a product in `precision`; layers that are not exact there go on in the net's."""
+    compute, layer = step.compute, step.layer
+    if layer.type in PRODUCTS and compute is not None:
+        params = compute.params if isinstance(compute, _Folded) else [b.tensor for b in layer.blobs]
+        step.compute = _Folded(layer, [p.to(precision) for p in params])
+    elif compute is not None and layer.type not in TAKES_ANY:
+        step.compute = lambda *bottoms: compute(*(x.to(layer.dtype) for x in bottoms))

@@ -2,19 +2,18 @@
 
 Every operator is a `torch.library` custom op in the namespace `caffe`. The reference runs wherever
 no native kernel is registered for the device: `native` has those for the CPU (C++), `cuda` those
-for GPUs.
+for GPUs. `references()` has the references run all the same.
 """
 
+from caffe.ops.kernels import OPS, native, references, sources
 from caffe.ops.mask_pooling import mask_pooling
 from caffe.ops.mask_resize import mask_resize
 from caffe.ops.mask_voting import mask_voting
 from caffe.ops.nms import nms
+from caffe.ops.overlaps import box_overlaps, mask_overlaps
 from caffe.ops.roi_pooling import roi_pooling
-from caffe.ops.roi_warping import roi_warping
+from caffe.ops.roi_warping import roi_warping, roi_warping_pooled
 
-try:
-    from caffe.ops import native        # registers its kernels
-except ImportError:                     # not built here: the references serve
-    native = None
-
-__all__ = ["mask_pooling", "mask_resize", "mask_voting", "nms", "roi_pooling", "roi_warping"]
+__all__ = ["OPS", "box_overlaps", "mask_overlaps", "mask_pooling", "mask_resize", "mask_voting",
+           "native", "nms", "references", "roi_pooling", "roi_warping", "roi_warping_pooled",
+           "sources"]

@@ -10,32 +10,43 @@ from torch import Tensor
 
 
 def mask_pooling(features: Tensor, mask: Tensor) -> Tensor:
-    """features (N, C, H, W), mask (N, 1, H, W) -> (N, C, H, W)"""
+    """features (N, C, H, W), mask (N, 1, H, W) -> (N, C, H, W), channels-last if features are."""
     if features.dim() != 4 or mask.shape != (features.shape[0], 1, *features.shape[2:]):
         raise ValueError(f"mask_pooling: features must be (N, C, H, W) and the mask (N, 1, H, W), "
                          f"got {tuple(features.shape)} and {tuple(mask.shape)}")
+    if not features.is_floating_point() or features.dtype != mask.dtype:
+        raise TypeError(f"mask_pooling: features and mask must have one floating dtype, "
+                        f"got {features.dtype} and {mask.dtype}")
     return mask_pooling_forward(features, mask)
+
+
+def memory_format(features: Tensor) -> torch.memory_format:
+    """How the features lie in memory, and so the top: channels-last, or else contiguous."""
+    channels_last = features.is_contiguous(memory_format=torch.channels_last)
+    if channels_last and not features.is_contiguous():
+        return torch.channels_last
+    return torch.contiguous_format
 
 
 @torch.library.custom_op("caffe::mask_pooling", mutates_args=())
 def mask_pooling_forward(features: Tensor, mask: Tensor) -> Tensor:
-    return features * mask
+    return (features * mask).contiguous(memory_format=memory_format(features))
 
 
 @torch.library.custom_op("caffe::mask_pooling_backward_mask", mutates_args=())
 def mask_pooling_backward_mask(grad: Tensor, features: Tensor) -> Tensor:
     """d mask[n, 0, h, w] = sum over c of grad[n, c, h, w] * features[n, c, h, w]"""
-    return (grad * features).sum(1, keepdim=True)
+    return (grad * features).sum(1, keepdim=True).contiguous()
 
 
 @mask_pooling_forward.register_fake
 def _(features, mask):
-    return features * mask
+    return torch.empty_like(features, memory_format=memory_format(features))
 
 
 @mask_pooling_backward_mask.register_fake
 def _(grad, features):
-    return (grad * features).sum(1, keepdim=True)
+    return features.new_empty(features.shape[0], 1, *features.shape[2:])
 
 
 def _setup_context(ctx, inputs, output):

@@ -22,9 +22,9 @@ REFERENCE, EXACT = 0, 1
 
 def mask_resize(x: Tensor, height: int, width: int, mode: int = REFERENCE) -> Tensor:
     """(N, C, h, w) -> (N, C, height, width)"""
-    if x.dim() != 4 or not x.is_floating_point():
-        raise ValueError(f"mask_resize: a floating tensor (N, C, h, w) is needed, "
-                         f"got {x.dtype} {tuple(x.shape)}")
+    if x.dim() != 4 or not x.is_floating_point() or min(x.shape[2:]) < 1:
+        raise ValueError(f"mask_resize: a floating tensor (N, C, h, w) of at least 1 x 1 pixels is "
+                         f"needed, got {x.dtype} {tuple(x.shape)}")
     if height <= 0 or width <= 0:
         raise ValueError(f"mask_resize: the output must be at least 1 x 1, got {height} x {width}")
     if mode not in (REFERENCE, EXACT):

@@ -23,14 +23,34 @@ def mask_voting(boxes: Tensor, masks: Tensor, candidate_inds: Tensor, candidate_
     exceeds the threshold).
     """
     masks = masks.reshape(masks.shape[0], *masks.shape[-2:])
-    if boxes.dim() != 2 or boxes.shape != (masks.shape[0], 4) or masks.shape[1] != masks.shape[2]:
+    if boxes.shape != (masks.shape[0], 4) or not masks.shape[1] == masks.shape[2] >= 1:
         raise ValueError(f"mask_voting: boxes must be (N, 4) and masks (N, S, S), "
                          f"got {tuple(boxes.shape)} and {tuple(masks.shape)}")
-    if candidate_inds.shape != candidate_weights.shape:
-        raise ValueError(f"mask_voting: one weight a candidate is needed, got "
-                         f"{tuple(candidate_weights.shape)} for {tuple(candidate_inds.shape)}")
+    if not boxes.is_floating_point() or not boxes.dtype == masks.dtype == candidate_weights.dtype:
+        raise TypeError(f"mask_voting: boxes, masks and candidate_weights must have one floating "
+                        f"dtype, got {boxes.dtype}, {masks.dtype} and {candidate_weights.dtype}")
+    if height < 1 or width < 1:
+        raise ValueError(f"mask_voting: the image must be at least 1 x 1, got {height} x {width}")
+    _check_candidates(candidate_inds, candidate_ends, candidate_weights, boxes.shape[0])
     return mask_voting_forward(boxes.contiguous(), masks.contiguous(), candidate_inds.long(),
                                candidate_ends.long(), candidate_weights, height, width, threshold)
+
+
+def _check_candidates(inds: Tensor, ends: Tensor, weights: Tensor, boxes: int) -> None:
+    """The kernels rely on it that each candidate is one of the boxes and that the ends rise."""
+    if inds.dim() != 1 or ends.dim() != 1 or inds.shape != weights.shape:
+        raise ValueError(f"mask_voting: candidates, their ends and one weight a candidate are "
+                         f"needed, one axis each, got {tuple(inds.shape)}, {tuple(ends.shape)} "
+                         f"and {tuple(weights.shape)}")
+    if torch.compiler.is_compiling():
+        return
+    if len(inds) and (int(inds.min()) < 0 or int(inds.max()) >= boxes):
+        raise IndexError(f"mask_voting: candidate_inds go from {int(inds.min())} to "
+                         f"{int(inds.max())}, but there are {boxes} boxes, numbered from 0")
+    steps = ends.diff(prepend=ends.new_zeros(1))
+    if bool((steps < 0).any()) or len(ends) and int(ends[-1]) > len(inds):
+        raise ValueError(f"mask_voting: candidate_ends must rise from 0 to the number of "
+                         f"candidates, {len(inds)}, got {ends.tolist()}")
 
 
 @torch.library.custom_op("caffe::mask_voting", mutates_args=())
@@ -87,12 +107,17 @@ def _sample(image: Tensor, y: Tensor, x: Tensor) -> Tensor:
     top, left = y.floor(), x.floor()
     at_end = (top >= height - 1)[:, None] | (left >= width - 1)
     dy, dx = (y - top)[:, None], x - left
-    i, j = top.long().clamp(0, height - 1), left.long().clamp(0, width - 1)
+    i, j = _index(top, height - 1), _index(left, width - 1)
     below, right = (i + 1).clamp(max=height - 1)[:, None], (j + 1).clamp(max=width - 1)
     i = i[:, None]
     blend = ((1 - dy) * (1 - dx) * image[i, j] + (1 - dy) * dx * image[i, right]
              + dy * (1 - dx) * image[below, j] + dy * dx * image[below, right])
     return torch.where(at_end, image[i, j], blend)
+
+
+def _index(whole: Tensor, last: int) -> Tensor:
+    """Floats as indices from 0 to `last`; NaN gives 0."""
+    return torch.where(whole > 0, whole, 0).clamp(max=last).long()
 
 
 def _tight_box(above: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from caffe.ops.overlaps import iou
+
 BLOCK = 256      # boxes compared with each other at a time
 
 
@@ -17,41 +19,33 @@ def nms(dets: Tensor, thresh: float, inclusive: bool = False, limit: int = 0) ->
     if dets.dim() != 2 or dets.shape[1] != 5 or not dets.is_floating_point():
         raise ValueError(f"nms: dets must be floating (N, 5) rows x1, y1, x2, y2, score, "
                          f"got {dets.dtype} {tuple(dets.shape)}")
-    return nms_forward(dets, thresh, inclusive, limit)
+    order = dets[:, 4].sort(descending=True, stable=True).indices
+    return order[nms_forward(dets[order, :4], thresh, inclusive, limit)]
 
 
 @torch.library.custom_op("caffe::nms", mutates_args=())
-def nms_forward(dets: Tensor, thresh: float, inclusive: bool, limit: int) -> Tensor:
-    order = dets[:, 4].sort(descending=True, stable=True).indices
+def nms_forward(boxes: Tensor, thresh: float, inclusive: bool, limit: int) -> Tensor:
+    """Rows of boxes (N, 4), best first, that survive."""
     suppresses = torch.ge if inclusive else torch.gt
-    boxes = dets[order, :4]                         # best first
     kept: list[int] = []
     for start in range(0, len(boxes), BLOCK):
         block = boxes[start:start + BLOCK]
-        alive = ~suppresses(_iou(block, boxes[kept]), thresh).any(1).cpu().numpy()
-        overlaps = suppresses(_iou(block, block), thresh).cpu().numpy()
+        alive = ~suppresses(iou(block, boxes[kept]), thresh).any(1).cpu().numpy()
+        overlaps = suppresses(iou(block, block), thresh).cpu().numpy()
         for i in range(len(block)):
             if alive[i]:
                 kept.append(start + i)
                 if len(kept) == limit:
-                    return order[kept]
+                    return _rows(kept, boxes)
                 alive[overlaps[i]] = False
-    return order[kept]
+    return _rows(kept, boxes)
 
 
 @nms_forward.register_fake
-def _(dets, thresh, inclusive, limit):
+def _(boxes, thresh, inclusive, limit):
     count = torch.library.get_ctx().new_dynamic_size()
-    return dets.new_empty(count, dtype=torch.int64)
+    return boxes.new_empty(count, dtype=torch.int64)
 
 
-def _iou(a: Tensor, b: Tensor) -> Tensor:
-    """(N, 4), (K, 4) -> (N, K) intersection over union"""
-    x1, y1 = (torch.maximum(a[:, None, i], b[None, :, i]) for i in (0, 1))
-    x2, y2 = (torch.minimum(a[:, None, i], b[None, :, i]) for i in (2, 3))
-    inter = (x2 - x1 + 1).clamp_(min=0) * (y2 - y1 + 1).clamp_(min=0)
-    return inter / (_area(a)[:, None] + _area(b) - inter)
-
-
-def _area(boxes: Tensor) -> Tensor:
-    return (boxes[:, 2] - boxes[:, 0] + 1) * (boxes[:, 3] - boxes[:, 1] + 1)
+def _rows(kept: list[int], boxes: Tensor) -> Tensor:
+    return torch.tensor(kept, dtype=torch.int64, device=boxes.device)

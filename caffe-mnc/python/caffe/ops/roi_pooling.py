@@ -29,14 +29,14 @@ def roi_pooling(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
 @torch.library.custom_op("caffe::roi_pooling", mutates_args=())
 def roi_pooling_forward(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
                         spatial_scale: float) -> tuple[Tensor, Tensor]:
-    """The pooled values and, of the same shape, h * W + w of each maximum (-1: empty bin)."""
+    """The pooled values and, of the same shape, h * W + w of each maximum (int32, -1: none)."""
     height, width = features.shape[2:]
     x1, y1, x2, y2 = rounded_corners(rois, spatial_scale)
     y, x = _Bins.of(y1, y2, pooled_h, height), _Bins.of(x1, x2, pooled_w, width)
     rows = feature_rows(features)
     shape = (rois.shape[0], pooled_h, pooled_w, rows.shape[1])
     top = rows.new_full(shape, torch.finfo(rows.dtype).min)
-    where = torch.full(shape, -1, dtype=torch.int64, device=rows.device)
+    where = torch.full(shape, -1, dtype=torch.int32, device=rows.device)
     first_row = rois[:, 0].long() * (height * width)        # of the RoI's image
     for part in roi_chunks(shape[0], pooled_h * pooled_w * shape[3]):
         _scan(rows, first_row[part], y.part(part), x.part(part), width, top[part], where[part])
@@ -67,7 +67,7 @@ def roi_pooling_backward(grad: Tensor, where: Tensor, features: Tensor, rois: Te
 def _(features, rois, pooled_h, pooled_w, spatial_scale):
     shape = (rois.shape[0], pooled_h, pooled_w, features.shape[1])
     top = features.new_empty(shape).permute(0, 3, 1, 2)
-    return top, torch.empty_like(top, dtype=torch.int64)
+    return top, torch.empty_like(top, dtype=torch.int32)
 
 
 @roi_pooling_backward.register_fake

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from caffe.ops.bilinear import Taps, clamped_taps, zero_padded_taps
@@ -31,11 +32,26 @@ REFERENCE, EXACT = 0, 1
 def roi_warping(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
                 spatial_scale: float = 1.0, mode: int = REFERENCE) -> Tensor:
     """(N, C, H, W) features and (R, 5) rois -> (R, C, pooled_h, pooled_w), channels-last."""
-    check_inputs("roi_warping", features, rois, (pooled_h, pooled_w))
-    check_images("roi_warping", rois, features.shape[0])
-    if mode not in (REFERENCE, EXACT):
-        raise ValueError(f"roi_warping: mode must be 0 (REFERENCE) or 1 (EXACT), got {mode}")
+    _check("roi_warping", features, rois, pooled_h, pooled_w, mode)
     return roi_warping_forward(features, rois, pooled_h, pooled_w, spatial_scale, mode)
+
+
+def roi_warping_pooled(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
+                       spatial_scale: float = 1.0, mode: int = REFERENCE) -> Tensor:
+    """The 2 x 2 maxima of roi_warping to (2 pooled_h, 2 pooled_w): (R, C, pooled_h, pooled_w)
+
+    For inference: it has no gradient. The native kernels do not write the large warping at all.
+    """
+    _check("roi_warping_pooled", features, rois, pooled_h, pooled_w, mode)
+    return roi_warping_pooled_forward(features, rois, pooled_h, pooled_w, spatial_scale, mode)
+
+
+def _check(op: str, features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
+           mode: int) -> None:
+    check_inputs(op, features, rois, (pooled_h, pooled_w))
+    check_images(op, rois, features.shape[0])
+    if mode not in (REFERENCE, EXACT):
+        raise ValueError(f"{op}: mode must be 0 (REFERENCE) or 1 (EXACT), got {mode}")
 
 
 @torch.library.custom_op("caffe::roi_warping", mutates_args=())
@@ -51,6 +67,13 @@ def roi_warping_forward(features: Tensor, rois: Tensor, pooled_h: int, pooled_w:
             torch.index_select(rows, 0, grid.index(part, a, b), out=scratch)
             target += scratch.mul_(weight.view(-1, 1))
     return top.permute(0, 3, 1, 2)      # (R, P, Q, C) -> (R, C, P, Q)
+
+
+@torch.library.custom_op("caffe::roi_warping_pooled", mutates_args=())
+def roi_warping_pooled_forward(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
+                               spatial_scale: float, mode: int) -> Tensor:
+    warped = roi_warping_forward(features, rois, 2 * pooled_h, 2 * pooled_w, spatial_scale, mode)
+    return F.max_pool2d(warped, 2, 2)
 
 
 @torch.library.custom_op("caffe::roi_warping_backward_features", mutates_args=())
@@ -97,6 +120,7 @@ def roi_warping_backward_rois(grad: Tensor, features: Tensor, rois: Tensor,
 
 
 @roi_warping_forward.register_fake
+@roi_warping_pooled_forward.register_fake
 def _(features, rois, pooled_h, pooled_w, spatial_scale, mode):
     shape = (rois.shape[0], pooled_h, pooled_w, features.shape[1])
     return features.new_empty(shape).permute(0, 3, 1, 2)
@@ -156,10 +180,10 @@ def _reference_axis(first: Tensor, last: Tensor, bins: int, size: int) -> _Axis:
     adjoint = taps.weight * (near & (pixel >= first) & (pixel <= last))
     inside = (point >= -0.5) & (point <= size - 0.5)
     smooth = inside & (pixel[0] + 1 <= size - 1)
-    reached = torch.where(smooth, point.clamp(min=0), first)
+    share = torch.where(smooth, (point.clamp(min=0) - first) / wide / bins, 0)
     return _Axis(taps, adjoint, value=taps.weight * smooth,
                  slope=torch.stack((-smooth.to(first.dtype), smooth.to(first.dtype))),
-                 share=(reached - first) / wide / bins)
+                 share=share)
 
 
 def _exact_axis(first: Tensor, last: Tensor, bins: int, size: int) -> _Axis:

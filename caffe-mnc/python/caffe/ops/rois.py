@@ -18,6 +18,9 @@ def check_inputs(op: str, features: Tensor, rois: Tensor, pooled: tuple[int, int
     if features.dim() != 4 or rois.dim() != 2 or rois.shape[1] != 5:
         raise ValueError(f"{op}: features must be (N, C, H, W) and rois (R, 5), "
                          f"got {tuple(features.shape)} and {tuple(rois.shape)}")
+    if min(features.shape[1:]) < 1:
+        raise ValueError(f"{op}: features must have a channel and a pixel, "
+                         f"got {tuple(features.shape)}")
     if not features.is_floating_point() or features.dtype != rois.dtype:
         raise TypeError(f"{op}: features and rois must have one floating dtype, "
                         f"got {features.dtype} and {rois.dtype}")
@@ -28,12 +31,12 @@ def check_inputs(op: str, features: Tensor, rois: Tensor, pooled: tuple[int, int
 
 
 def check_images(op: str, rois: Tensor, images: int) -> None:
-    """Every RoI must name one of the `images` of the batch. Kernels for the CPU rely on it."""
+    """Every RoI must name one of the `images` of the batch; the fraction of a number is cut."""
     if rois.shape[0] == 0 or rois.device.type != "cpu" or torch.compiler.is_compiling():
         return
-    low, high = (int(n) for n in rois[:, 0].aminmax())
-    if low < 0 or high >= images:
-        raise IndexError(f"{op}: rois name image {low if low < 0 else high}, "
+    low, high = (float(n) for n in rois[:, 0].detach().aminmax())
+    if not (low > -1 and high < images):        # NaN is neither
+        raise IndexError(f"{op}: rois name image {high if low > -1 else low:g}, "
                          f"but the batch holds {images} image(s), numbered from 0")
 
 

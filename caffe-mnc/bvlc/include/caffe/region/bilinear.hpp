@@ -1,0 +1,1 @@
+../../../../src/ops/bilinear.hpp

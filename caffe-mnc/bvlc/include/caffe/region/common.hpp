@@ -1,0 +1,1 @@
+../../../../src/ops/common.hpp

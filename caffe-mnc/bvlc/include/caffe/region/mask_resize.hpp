@@ -1,0 +1,1 @@
+../../../../src/ops/mask_resize.hpp

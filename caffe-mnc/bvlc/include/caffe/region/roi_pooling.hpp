@@ -1,0 +1,1 @@
+../../../../src/ops/roi_pooling.hpp
