@@ -43,7 +43,7 @@ asan:  export LD_PRELOAD = $(shell $(CXX) -print-file-name=libasan.so) $(shell $
 asan:  export ASAN_OPTIONS = detect_leaks=0
 
 asan ubsan: build
-	LD_PRELOAD= CFLAGS="$(FLAGS) -g -DREGION_PLAIN" LDFLAGS="$(FLAGS)" \
+	LD_PRELOAD= CXXFLAGS="$(FLAGS) -g -DREGION_PLAIN" LDFLAGS="$(FLAGS)" \
 	  $(BIN)/python setup.py -q build --build-base build/$@ --build-lib build/$@/lib
 	$(BIN)/python -m pytest -o pythonpath=build/$@/lib \
 	  tests/caffe/test_ops.py tests/caffe/test_native_ops.py tests/caffe/test_native_masks.py $(ARGS)

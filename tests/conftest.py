@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 
+os.environ["CAFFE_KEEP_MEMORY"] = "0"      # commands run in this process, too
 torch.set_num_threads(1)       # the nets are tiny: threads would only wait for each other
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE", "caffe-mnc/python", "lib")
+SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE", "caffe-mnc/python",
+           "caffe-mnc/src", "lib")
 
 NET = """
 layer { name: "data" type: "Input" top: "scores" input_param { shape { dim: 1 dim: 18 dim: 2 dim: 3 } } }
@@ -39,6 +40,11 @@ assert net.blobs["rois"].shape[1] == 5
 for package in (caffe, mnc, sys.modules["pylayer"]):
     print(Path(package.__path__[0]).resolve().parent)
 """
+KERNELS = """
+from caffe import ops
+print(ops.native._native.__file__)
+print(ops.sources())
+"""
 
 
 def run(*argv: str, cwd: Path, **env: str) -> str:
@@ -56,7 +62,8 @@ def wheel(tmp_path_factory) -> Path:
     for name in SOURCES:
         source = ROOT / name
         if source.is_dir():
-            shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            shutil.copytree(source, copy / name,
+                            ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         elif source.exists():
             shutil.copy(source, copy / name)
     run("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(out),
@@ -81,6 +88,16 @@ def test_every_module_is_in_the_wheel(wheel):
         assert here <= inside, sorted(here - inside)
     assert "caffe/proto/caffe.proto" in inside
     assert not [name for name in inside if name.startswith(("tests", "tools"))]
+
+
+def test_the_kernels_are_in_the_wheel(wheel, installed, tmp_path):
+    """Built ones for the CPU, and for GPUs the sources, which are compiled where they run."""
+    assert "none-any" not in wheel.name
+    places = run("-c", KERNELS, cwd=tmp_path, PYTHONPATH=str(installed)).splitlines()
+    assert all(Path(place).is_relative_to(installed.resolve()) for place in places)
+    here = {path.name for path in (ROOT / "caffe-mnc/src/ops").iterdir()
+            if path.suffix in (".cu", ".hpp")}
+    assert here <= {path.name for path in Path(places[1]).iterdir()}
 
 
 def test_nets_with_pylayers_run_elsewhere(installed, tmp_path):

@@ -29,14 +29,13 @@ import caffe
 from caffe import ops
 from mnc.config import cfg, cfg_from_file
 from mnc.data import get_dataset
-from mnc.inference import outputs_of, run_net, segment_image
+from mnc.inference import optimize, run_net, segment_image
 from mnc.net_settings import settings_of_net
 from mnc.nets import generate
 from mnc.training import SolverWrapper, prepare
 
 GROUPS = ("conv", "stage 1", "stage 2", "stage 3", "stage 4", "stage 5", "others")
 CLASSES = 21
-PRECISIONS = ("fp32", "tf32")
 
 
 # --- the floor -----------------------------------------------------------------------------------
@@ -57,15 +56,19 @@ def products(net, train: bool) -> Iterator[tuple[Product, Callable[[], object]]]
     for layer in net.layers:
         if layer.type in ("Convolution", "InnerProduct"):
             for shape in layer.seen_shapes:
-                yield from _products_of(layer, shape, train)
+                yield from _products_of(layer, shape, train, _precision(net))
 
 
-def _products_of(layer, shape: tuple[int, ...], train: bool):
-    weight, *bias = (blob.tensor.detach() for blob in layer.blobs)
+def _precision(net) -> torch.dtype:
+    return torch.bfloat16 if cfg.TEST.PRECISION == "bf16" else net.dtype
+
+
+def _products_of(layer, shape: tuple[int, ...], train: bool, dtype: torch.dtype):
+    weight, *bias = (blob.tensor.detach().to(dtype) for blob in layer.blobs)
     d_input = train and layer.bottom_needs_gradient[0]
     d_weight = train and layer.blob_needs_gradient[0]
     if layer.type == "Convolution":
-        x = _last(torch.randn(shape, device=weight.device))
+        x = _last(torch.randn(shape, device=weight.device, dtype=dtype))
         weight, window = _last(weight), layer.window
         places = (window.stride, window.pad, window.dilation)
         y = F.conv2d(x, weight, None, *places, layer.group)
@@ -76,8 +79,8 @@ def _products_of(layer, shape: tuple[int, ...], train: bool):
                 y, x, weight, None, *places, False, (0, 0), layer.group, (*mask, False))
         to_input, to_weight = backward((True, False)), backward((False, True))
     else:
-        x = torch.randn(shape[0], layer.inputs, device=weight.device)
-        y = torch.randn(shape[0], layer.outputs, device=weight.device)
+        x = torch.randn(shape[0], layer.inputs, device=weight.device, dtype=dtype)
+        y = torch.randn(shape[0], layer.outputs, device=weight.device, dtype=dtype)
         forward = lambda: F.linear(x, weight, *(bias or [None]))    # noqa: E731
         to_input, to_weight = (lambda: y @ weight), (lambda: y.T @ x)
     gflop = 2e-9 * y.numel() * weight[0].numel()
@@ -220,7 +223,7 @@ def testing(args, image: np.ndarray, folder: Path) -> Subject:
             net.copy_from(args.weights)
         fill_blank(net)
     net = nets[0]
-    net.optimize(outputs_of(net))
+    optimize(net, cfg.TEST.PRECISION)
     works = {"net": lambda: run_net(net, image, cfg, min(image.shape[:2])),
              "image to masks": lambda: segment_image(net, image, cfg)}
     cfg.TEST.SCALES = (min(image.shape[:2]),)
@@ -306,7 +309,7 @@ def measure(args: argparse.Namespace) -> dict:
         times = take_turns(works, args.repeat)
     ratios = [net / least for net, least in zip(times["net"], times["floor"])]
     return {"net": args.net, "task": args.task, "phase": args.phase, "size": [height, width],
-            "precision": args.precision, "machine": machine(), "repeat": args.repeat,
+            "precision": cfg.TEST.PRECISION, "machine": machine(), "repeat": args.repeat,
             "seconds": {name: median(t) for name, t in times.items()},
             "ratio to floor": median(ratios),
             "parts": {g: median(p[g] for p in parts) for g in GROUPS},
@@ -347,8 +350,6 @@ def add_benchmark_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--weights", metavar="FILE", help="default: drawn at random")
     p.add_argument("--image", metavar="FILE", help="default: noise")
     p.add_argument("--repeat", type=int, help="runs to take the median of (CPU 3, GPU 10)")
-    p.add_argument("--precision", choices=PRECISIONS, default="fp32",
-                   help="tf32: the GPU's convolutions and products round their inputs")
     p.add_argument("--reference", action="store_true",
                    help="also the net as it is without net.optimize and native kernels")
     p.add_argument("--out", metavar="FILE", help="write the figures as JSON, too")
@@ -366,8 +367,6 @@ def run_benchmark(args: argparse.Namespace) -> int:
     if args.device:
         (caffe.set_mode_cpu if args.device == "cpu" else caffe.set_mode_gpu)()
     args.repeat = args.repeat or (10 if torch.cuda.is_available() else 3)
-    fast = args.precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = fast
     found = measure(args)
     print(report(found))
     if args.out:

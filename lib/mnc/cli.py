@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 import caffe
+from caffe.engine.allocator import keep_freed_memory
 from mnc import demo as demos
 from mnc import workers
 from mnc.ablation import add_ablation_arguments, run_ablation
@@ -22,7 +23,7 @@ from mnc.benchmark import add_benchmark_arguments, run_benchmark
 from mnc.compare import add_compare_arguments, run_compare
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list, get_output_dir
 from mnc.data import DataError, get_dataset
-from mnc.inference import load_net
+from mnc.inference import PRECISIONS, load_net
 from mnc.net_settings import find_settings
 from mnc.nets import NETS, NetError, generate
 from mnc.raw import InferenceError
@@ -36,6 +37,7 @@ USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, InferenceError, NetErro
 
 def main(argv: list[str] | None = None) -> int:
     """Run `mnc COMMAND …`; what a user can put right ends with a line on stderr and status 1."""
+    keep_freed_memory()
     args = parser().parse_args(argv)
     level = logging.INFO if workers.rank() == 0 else logging.WARNING
     logging.basicConfig(level=level, format="%(message)s")
@@ -60,6 +62,10 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--gpu", default=None, metavar="ID",
                          help="GPU to use, or `cpu` (default: GPU 0 if there is one)")
         sub.add_argument("--cpu", action="store_true", help="compute on the CPU")
+        sub.add_argument("--precision", choices=PRECISIONS,
+                         help="of convolutions and matrix products: tf32 rounds their inputs on a "
+                              "GPU, bf16 (tests only) computes in bfloat16 (default: "
+                              "TEST.PRECISION, fp32)")
         sub.add_argument("--cfg", dest="cfg_file", metavar="FILE",
                          help="configuration laid over the defaults; without it test and demo "
                               "take the net's own")
@@ -77,7 +83,11 @@ def configure(args: argparse.Namespace) -> None:
         args.own_settings(args)
     if args.set_cfgs:
         cfg_from_list(args.set_cfgs)
+    if args.precision:
+        cfg.TEST.PRECISION = args.precision
     choose_device(args.gpu, args.cpu)
+    tf32 = cfg.TEST.PRECISION == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
 
 
 def choose_device(gpu: str | None, cpu: bool) -> None:
@@ -95,6 +105,8 @@ def choose_device(gpu: str | None, cpu: bool) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """train a net"""
+    if args.precision == "bf16":
+        raise ConfigError("--precision bf16 is for tests; training takes fp32 or tf32")
     if not args.rand:
         np.random.seed(cfg.RNG_SEED)
         caffe.set_random_seed(cfg.RNG_SEED)
@@ -145,7 +157,7 @@ def run_demo(args: argparse.Namespace) -> int:
         demos.scenes_demo(Path(args.out), args.iters, args.images)
         return 0
     prototxt, weights = demo_model(args)
-    net = load_net(prototxt, weights)
+    net = load_net(prototxt, weights, cfg.TEST.PRECISION)
     classes = demos.class_names(net.blobs["cls_prob"].shape[1], args.classes)
     paths = demos.image_files(args.image or [default_images()])
     if args.image and weights == demos.MINI.weight_file:

@@ -113,6 +113,7 @@ cfg.TEST = EasyDict(
     USE_MASK_MERGE=True,
     USE_GPU_MASK_MERGE=True,      # which form of mask voting, not which device
     USE_FLIPPED=False,            # look at the mirrored image, too
+    PRECISION="fp32",            # of convolutions and products: fp32, tf32 or bf16
     DET_STAGE5=False,             # task det: add the boxes that stage 5 regresses to stage 3's
     CFM_INPUT_MASK_SIZE=14,
     MAX_ROIS_GPU=[2000],

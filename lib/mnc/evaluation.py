@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.data.dataset import Annotation, Dataset
-from mnc.masks.overlaps import mask_overlap
+from mnc.masks.overlaps import mask_overlaps
 
 # Detections of one class, an entry an image: boxes (n, 5) and masks, either maps over the boxes
 # (n, [1,] S, S) or n masks (h, w) bool that fill their whole-pixel boxes.
@@ -109,9 +109,7 @@ def best_matches(boxes: np.ndarray, masks: Sequence[np.ndarray], truth_boxes: np
     if not len(truth_boxes):
         return np.zeros(len(boxes)), np.full(len(boxes), -1)
     truth_boxes = np.asarray(truth_boxes).astype(int)
-    overlaps = np.array([[mask_overlap(box, truth_box, mask, truth_mask)
-                          for truth_box, truth_mask in zip(truth_boxes, truth_masks)]
-                         for box, mask in zip(boxes, masks)]).reshape(len(boxes), len(truth_boxes))
+    overlaps = mask_overlaps(boxes, masks, truth_boxes, truth_masks)
     return overlaps.max(axis=1), overlaps.argmax(axis=1)
 
 

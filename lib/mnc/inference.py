@@ -29,11 +29,12 @@ from mnc.cfm import cfm_detect
 from mnc.data.dataset import DataError
 from mnc.data.images import prepare_image
 from mnc.masks.voting import vote_masks, vote_masks_cpu
-from mnc.raw import Raw, as_list, blob_of, joined
+from mnc.raw import InferenceError, Raw, as_list, blob_of, joined
 
 log = logging.getLogger("mnc")
 
 READ = ("rois", "mask_proposal", "mask_prob", "seg_cls_prob", "cls_prob", "bbox_pred")
+PRECISIONS = ("fp32", "tf32", "bf16")   # of products; tf32 is the GPU's way to do float32 ones
 MAX_PER_IMAGE = 100          # results of an image, over all classes
 MAX_PER_CLASS = 40           # detections of a class, times the number of images, without voting
 
@@ -62,21 +63,25 @@ class Instances:
         return cls(boxes[order], masks[order, 0], labels[order])
 
 
-def load_net(prototxt: str | Path, weights: str | Path):
-    """The test net with its weights, named after the weight file; it keeps `outputs_of` it."""
+def load_net(prototxt: str | Path, weights: str | Path, precision: str = "fp32"):
+    """The test net with its weights, named after the weight file, optimised."""
     weights = Path(weights)
     if not weights.exists():
         raise FileNotFoundError(f"{weights}: no such weight file")
     net = caffe.Net(str(prototxt), caffe.TEST, weights=str(weights))
     net.name = weights.name.removesuffix(".h5").removesuffix(".caffemodel")
-    net.optimize(outputs_of(net))
+    optimize(net, precision)
     return net
 
 
-def outputs_of(net) -> list[str]:
-    """The blobs that are read here after a forward pass."""
+def optimize(net, precision: str = "fp32") -> None:
+    """Let a test net compute no more than the blobs that are read here, in one of PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise InferenceError(f"precision {precision!r} (TEST.PRECISION, --precision): it is one of "
+                             f"{', '.join(PRECISIONS)}")
     names = (f"{name}{suffix}" for name in READ for suffix in ("", "_ext"))
-    return [name for name in names if name in net.blobs]
+    net.optimize([name for name in names if name in net.blobs],
+                 precision="bfloat16" if precision == "bf16" else None)
 
 
 # --- an image through a net ----------------------------------------------------------------------

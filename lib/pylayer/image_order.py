@@ -80,6 +80,10 @@ class ImageOrder(caffe.Layer):
         self._cur += 1
         return int(self._perm[self._cur - 1])
 
+    def upcoming(self) -> int | None:
+        """What `_next_index` will give; None where it has to draw a new order first."""
+        return None if self._cur + 1 >= len(self._perm) else int(self._perm[self._cur])
+
     def _shuffle(self) -> None:
         self._perm, self._cur = self.permutation(), 0
 

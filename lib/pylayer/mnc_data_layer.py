@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from caffe.engine.errors import LayerError
@@ -20,7 +21,8 @@ class MNCDataLayer(ImageOrder):
     """tops: data (1, 3, H, W), im_info (1, 3), gt_boxes (G, 5); in MNC mode also gt_masks (G, h, w)
     and mask_info (G, 2), which is 0, 0 for an instance without a mask
 
-    param_str: num_classes. set_roidb draws an order of the images, set_maskdb another.
+    param_str: num_classes. set_roidb draws an order of the images, set_maskdb another. While the
+    solver works on an image, a thread reads and scales the next one.
     """
 
     num_bottom = exactly(0)
@@ -28,6 +30,8 @@ class MNCDataLayer(ImageOrder):
     def setup(self, bottom: list, top: list) -> None:
         self._with_masks = cfg.MNC_MODE
         self._maskdb: Sequence[Entry] | None = None
+        self._reader = ThreadPoolExecutor(1, "mnc-data")
+        self._ahead: tuple[tuple[int, int], Future] | None = None       # (what is read, its arrays)
         names = ["data", "im_info", "gt_boxes"] + ["gt_masks", "mask_info"] * self._with_masks
         self.begin(read_options(self, num_classes=None).num_classes, top, names)
         shapes = [(1, 3, max(self._scales), self._max_size), (1, 3), (1, 5), (1, 21, 21), (1, 2)]
@@ -36,7 +40,7 @@ class MNCDataLayer(ImageOrder):
 
     def set_roidb(self, roidb: list[Entry]) -> None:
         """Take the entries to draw from (mnc.data.roidb.prepare)."""
-        self._maskdb = None
+        self._maskdb = self._ahead = None
         self.take_roidb(roidb)
 
     def set_maskdb(self, maskdb: Sequence[Entry]) -> None:
@@ -45,7 +49,7 @@ class MNCDataLayer(ImageOrder):
             raise DataError(f"the maskdb has {len(maskdb)} entries, the roidb "
                             f"{len(self._roidb or [])}: call set_roidb first, with entries of the "
                             "same images")
-        self._maskdb = maskdb
+        self._maskdb, self._ahead = maskdb, None
         self._shuffle()
 
     def forward(self, bottom: list, top: list) -> None:
@@ -53,13 +57,27 @@ class MNCDataLayer(ImageOrder):
             calls = "set_roidb and set_maskdb" if self._with_masks else "set_roidb"
             raise LayerError(f"{self.title}: MNCDataLayer has no data yet; call {calls} of this "
                              "layer (net.layers[0])")
-        index, short_side = self.draw()
-        masks = self._maskdb[index] if self._with_masks else None
-        blobs = minibatch(self._roidb[index], masks, self._pixel_means, target_size=short_side,
-                          max_size=self._max_size)
+        drawn = self.draw()
+        ready = self._ahead is not None and self._ahead[0] == drawn
+        blobs = self._ahead[1].result() if ready else self._read(*drawn)
+        self._read_ahead()
         for name, blob in zip(self._names, top):
             blob.reshape(*blobs[name].shape)
             blob.data[...] = blobs[name]
+
+    def _read(self, index: int, short_side: int) -> dict[str, np.ndarray]:
+        masks = self._maskdb[index] if self._with_masks else None
+        return minibatch(self._roidb[index], masks, self._pixel_means, target_size=short_side,
+                         max_size=self._max_size)
+
+    def _read_ahead(self) -> None:
+        """Begin with the image that comes next, where that can be told without drawing."""
+        index = self.upcoming()
+        if index is None or len(self._scales) > 1:
+            self._ahead = None
+        else:
+            drawn = index, self._scales[0]
+            self._ahead = drawn, self._reader.submit(self._read, *drawn)
 
     def permutation(self) -> np.ndarray:
         if not self._group:

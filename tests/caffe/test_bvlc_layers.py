@@ -196,6 +196,7 @@ def rois(count: int, images: int, height: int, width: int) -> np.ndarray:
     regular[:, 1:] = np.hstack((np.minimum(regular[:, 1:3], regular[:, 3:]),
                                 np.maximum(regular[:, 1:3], regular[:, 3:])))
     boxes[-1, 3:] = boxes[-1, 1:3]
+    boxes[-2, 1:] = (0.3, 0.3, -0.3, -0.3)      # rounds to 0, 0, -0, -0
     return boxes
 
 

@@ -50,7 +50,7 @@ def make_wild(values, share=0.2):
 
 
 def any_boxes(most):
-    """Boxes of whole and of arbitrary corners, the right way round or not, or of no sense at all."""
+    """Boxes with whole and arbitrary corners, the right way round or not, or of no sense at all."""
     corner = st.one_of(st.integers(-3, 20).map(float), st.floats(width=32),
                        st.floats(-5, 25, width=32))
     rows = st.tuples(st.integers(0, most), st.just(4))

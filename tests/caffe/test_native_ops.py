@@ -28,8 +28,9 @@ BOTH = pytest.mark.parametrize("dtype", (torch.float32, torch.float64), ids=str)
 MODES = pytest.mark.parametrize("mode", (0, 1), ids=("REFERENCE", "EXACT"))
 # images, channels, height and width of the map; pooled height and width
 SIZES = pytest.mark.parametrize("shape, pooled", (
-    ((2, 3, 5, 7), (2, 3)), ((1, 1, 11, 13), (7, 5)), ((3, 37, 6, 4), (5, 9)), ((1, 64, 1, 9), (3, 4)),
-    ((2, 131, 9, 1), (4, 1)), ((1, 5, 1, 1), (2, 2)), ((2, 17, 23, 19), (1, 1))))
+    ((2, 3, 5, 7), (2, 3)), ((1, 1, 11, 13), (7, 5)), ((3, 37, 6, 4), (5, 9)),
+    ((1, 64, 1, 9), (3, 4)), ((2, 131, 9, 1), (4, 1)), ((1, 5, 1, 1), (2, 2)),
+    ((2, 17, 23, 19), (1, 1))))
 
 
 def both(op, *arguments):

@@ -381,9 +381,9 @@ def vote(inds=(0,), ends=(1,), boxes=BOX, height=6, side=3):
     (lambda: vote(ends=(2,)), ValueError, "number of candidates, 1"),
     (lambda: ops.box_overlaps(BOX[:, :3], BOX), ValueError, r"boxes must be .* got \(1, 3\)"),
     (lambda: ops.box_overlaps(BOX, BOX.double()), TypeError, "one floating dtype"),
-    (lambda: ops.mask_overlaps(BOX, [MASK, MASK], BOX, [MASK]), ValueError, r"\(2, 4\).* 2 masks"),
+    (lambda: ops.mask_overlaps(BOX, [MASK] * 2, BOX, [MASK]), ValueError, r"\(2, 4\).* 2 masks"),
     (lambda: ops.mask_overlaps(BOX + 0.5, [MASK], BOX, [MASK]), ValueError, "whole-pixel boxes"),
-    (lambda: ops.mask_overlaps(BOX, [MASK], BOX, [MASK.float()]), ValueError, "mask 0 must be bool"),
+    (lambda: ops.mask_overlaps(BOX, [MASK], BOX, [MASK.float()]), ValueError, "mask 0 must be"),
     (lambda: ops.mask_overlaps(BOX, [MASK], BOX, [MASK[0]]), ValueError, r"\(1, 1\) as its box"),
 ])
 def test_wrong_input_is_named(call, error, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import caffe
@@ -14,6 +15,7 @@ from caffe.proto import caffe_pb2
 from mnc.config import cfg
 from mnc.data import Annotation, DataError
 from mnc.data.images import read_image
+from mnc.data.minibatch import minibatch
 from mnc.data.roidb import prepare
 from pylayer.mnc_data_layer import MNCDataLayer, paired_permutation
 
@@ -131,6 +133,23 @@ def test_scales_are_drawn_after_the_shuffle(databases):
         got.append(min(top[0].shape[2:]))
     assert all(short <= scale for short, scale in zip(got, want)) and len(set(want)) > 1
     assert sum(short == scale for short, scale in zip(got, want)) >= 3      # others: MAX_SIZE
+
+
+def test_the_next_image_is_read_while_the_solver_works(databases, monkeypatch):
+    readers = []
+
+    def read(*args, **options):
+        readers.append(threading.current_thread().name)
+        return minibatch(*args, **options)
+    monkeypatch.setattr("pylayer.mnc_data_layer.minibatch", read)
+    layer, top = data_layer()
+    layer.set_roidb(databases[0])
+    layer.set_maskdb(databases[1])
+    for _ in range(3):
+        layer.forward([], top)
+    layer._ahead[1].result()
+    assert readers[0] == "MainThread" and len(readers) == 4
+    assert all(name.startswith("mnc-data") for name in readers[1:])
 
 
 def test_without_masks(databases):

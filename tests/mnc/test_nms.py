@@ -34,3 +34,9 @@ def test_a_limit_ends_the_search():
 
 def test_none():
     assert nms(np.zeros((0, 5)), 0.5).shape == (0,)
+
+
+def test_detections_that_cannot_be_written_to():
+    dets = np.float32([[0, 0, 9, 9, 0.5]])
+    dets.flags.writeable = False
+    assert nms(dets, 0.5).tolist() == [0]

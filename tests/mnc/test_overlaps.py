@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mnc.boxes.overlaps import bbox_overlaps
-from mnc.masks.overlaps import mask_overlap
+from mnc.masks.overlaps import mask_overlap, mask_overlaps
 
 
 def test_by_hand():
@@ -38,6 +38,26 @@ def test_masks_by_hand():
     assert mask_overlap([0, 0, 3, 1], [2, 0, 5, 1], left, right) == 2 / 12
     assert mask_overlap([0, 0, 3, 1], [4, 0, 7, 1], left, right) == 0
     assert mask_overlap([0, 0, 3, 1], [0, 0, 3, 1], left & False, left & False) == 0
+
+
+def test_each_mask_with_each():
+    boxes, masks = [], []
+    for side in (2, 3, 5, 7):
+        boxes.append([side, 1, 2 * side, 3])
+        masks.append(np.random.rand(3, side + 1) > 0.4)
+    boxes.append([4, 4, 3, 9])                                      # inverted: holds nothing
+    masks.append(np.ones((6, 1), bool))
+    found = mask_overlaps(boxes, masks, boxes[:3], masks[:3])
+    assert found.tolist() == [[mask_overlap(b, query, m, other)
+                               for query, other in zip(boxes[:3], masks)]
+                              for b, m in zip(boxes, masks)]
+    assert found[:3].diagonal().tolist() == [1, 1, 1] and not found[4].any() and found[0, 2] == 0
+
+
+def test_of_arrays_that_cannot_be_written_to():
+    boxes, mask = np.array([[0, 0, 3, 1.0]]), np.ones((2, 4), bool)
+    boxes.flags.writeable = mask.flags.writeable = False
+    assert bbox_overlaps(boxes, boxes) == 1 and mask_overlap(boxes[0], boxes[0], mask, mask) == 1
 
 
 def test_masks_against_the_public_code():

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import caffe
 from caffe.commands.flags import Flag, help_text, parse
 from caffe.commands.registration import ACTIONS, TOOLS, UsageError, entry
+from caffe.engine.allocator import keep_freed_memory
 
 FLAGS = (
     Flag("gpu", str, "", "GPUs to compute on: numbers separated by commas, or all; without it, the "
@@ -30,6 +31,7 @@ FLAGS = (
 @entry("caffe")
 def main(argv: Sequence[str]) -> int:
     """Run `caffe COMMAND FLAGS`; returns the exit status."""
+    keep_freed_memory()
     if argv and argv[0] in TOOLS:
         return TOOLS.get(argv[0])(argv[1:])
     flags, words = parse(argv, FLAGS, usage(), f"caffe version {caffe.__version__}")

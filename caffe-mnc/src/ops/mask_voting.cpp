@@ -39,17 +39,18 @@ template <typename T> class Canvas {
   void draw(const T* box, const T* mask, T weight) {
     const Window at = {covered_pixels(box[0], box[2], width_),
                        covered_pixels(box[1], box[3], height_)};
-    if (at.x.start == at.x.end || at.y.start == at.y.end) return;
+    if (at.x.start >= at.x.end || at.y.start >= at.y.end) return;
     used_ = {around(used_.x, at.x), around(used_.y, at.y)};
     const int64_t count = at.x.end - at.x.start, before_last = stretch(box, mask, at.x);
     for (int y = at.y.start; y < at.y.end; ++y) {
       const VotePoint<T> p = vote_point(place_on_mask(y, box[1], box[3], side_), side_);
       const int64_t blended = p.at_end ? 0 : before_last;
-      const T *left = &left_[p.low * count], *right = &right_[p.low * count];
+      const T *left = left_.data(), *right = right_.data();
+      const int64_t above = p.low * count, below = p.high * count;
       T* votes = row(y) + at.x.start;
-      add_blend<T>(votes, {left, right, &left_[p.high * count], &right_[p.high * count], dx_.data()},
-                p.fraction, weight, blended);
-      add(votes + blended, left + blended, weight, count - blended);
+      add_blend<T>(votes, {left + above, right + above, left + below, right + below, dx_.data()},
+                   p.fraction, weight, blended);
+      add(votes + blended, left + above + blended, weight, count - blended);
     }
   }
 

@@ -78,7 +78,6 @@ extern "C" __global__ void mask_voting_boxes(const Real* boxes, const Real* mask
         atomicMax(&tight[4 * k + 2], right);
         atomicMax(&tight[4 * k + 3], y);
       }
-      __syncthreads();
     }
 }
 

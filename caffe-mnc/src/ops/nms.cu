@@ -10,8 +10,8 @@ using Word = unsigned long long;
 constexpr int BITS = 64;        // boxes a word
 constexpr Word ONE = 1;
 
-// overlaps (rows, words): bit b of word w of a row is set if box w * BITS + b comes after the row's
-// box and is too near to it. Words before the row's own are not written.
+// overlaps (rows, words): bit b of word w of a row is set if box w * BITS + b is too near to the
+// row's box. Words before the row's own are not written.
 // Grid: (words, blocks of rows), BITS threads, each with a row and one word of it.
 extern "C" __global__ void nms_overlaps(const Real* boxes, Index count, Index first, Index rows,
                                         double thresh, Index inclusive, Index limit,
@@ -27,8 +27,7 @@ extern "C" __global__ void nms_overlaps(const Real* boxes, Index count, Index fi
   __syncthreads();
   if (row >= rows) return;
   Word near = 0;
-  for (int b = 0; b < BITS; ++b) {
-    if (word * BITS + b <= box || word * BITS + b >= count) continue;
+  for (int b = 0; b < BITS && word * BITS + b < count; ++b) {
     const Real overlap = iou(boxes + 4 * box, others + 4 * b);
     if (inclusive ? overlap >= Real(thresh) : overlap > Real(thresh)) near |= ONE << b;
   }
@@ -67,7 +66,6 @@ extern "C" __global__ void nms_scan(const Word* overlaps, Index count, Index fir
         if (staying >> i & ONE) gone |= overlaps[(start + i) * words + later];
       dropped[later] = gone;
     }
-    __syncthreads();
   }
 }
 

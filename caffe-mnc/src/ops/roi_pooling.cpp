@@ -8,15 +8,17 @@
 namespace region {
 namespace {
 
-// The bins of one RoI along both axes, and the first pixel of its image.
+// The bins of RoI r along both axes, and the first pixel of its image.
 template <typename T> struct Bins {
   Corners<T> corners;
-  std::vector<Bin> y, x;
   int64_t image;
+  std::vector<Bin> y, x;
 
-  Bins(const T* roi, const Map& map, const Pooling& pooling)
-      : corners(rounded_corners(roi, T(pooling.scale))), y(pooling.height), x(pooling.width),
-        image(to_index(roi[0], int(map.images) - 1) * map.height * map.width) {
+  Bins(const void* rois, int64_t r, const Map& map, const Pooling& pooling)
+      : y(pooling.height), x(pooling.width) {
+    const T* roi = static_cast<const T*>(rois) + 5 * r;
+    corners = rounded_corners(roi, T(pooling.scale));
+    image = to_index(roi[0], int(map.images) - 1) * map.height * map.width;
     for (int k = 0; k < int(y.size()); ++k)
       y[k] = pooling_bin(corners.y1, corners.y2, int(y.size()), int(map.height), k);
     for (int k = 0; k < int(x.size()); ++k)
@@ -48,8 +50,8 @@ REGION_CLONES void pool_bin(const T* image, Bin y, Bin x, int width, int64_t cha
 // Bin (p, q) hands its gradient to the pixels that are its maxima and, by their place, point at it.
 // grad, where and image start at the first channel of a slice.
 template <typename T>
-REGION_CLONES void spread_bin(const T* grad, const int32_t* where, const Bins<T>& bins, int p, int q,
-                              const Map& map, int64_t slice, T* REGION_RESTRICT image) {
+REGION_CLONES void spread_bin(const T* grad, const int32_t* where, const Bins<T>& bins, int p,
+                              int q, const Map& map, int64_t slice, T* REGION_RESTRICT image) {
   const Corners<T>& at = bins.corners;
   for (int h = bins.y[p].start; h < bins.y[p].end; ++h) {
     if (!points_at(h, at.y1, at.y2, int(bins.y.size()), p)) continue;
@@ -70,12 +72,13 @@ void roi_pooling(bool wide, const void* features, const void* rois, void* top, i
     using T = decltype(zero);
 #pragma omp parallel for num_threads(threads)
     for (int64_t r = 0; r < pooling.rois; ++r) {
-      const Bins<T> bins(static_cast<const T*>(rois) + 5 * r, map, pooling);
+      const Bins<T> bins(rois, r, map, pooling);
       const T* image = static_cast<const T*>(features) + bins.image * map.channels;
       int64_t to = r * pooling.height * pooling.width * map.channels;
       for (const Bin& y : bins.y)
         for (const Bin& x : bins.x) {
-          pool_bin(image, y, x, int(map.width), map.channels, static_cast<T*>(top) + to, where + to);
+          pool_bin(image, y, x, int(map.width), map.channels, static_cast<T*>(top) + to,
+                   where + to);
           to += map.channels;
         }
     }
@@ -96,7 +99,7 @@ void roi_pooling_backward(bool wide, const void* grad, const int32_t* where, con
       for (int64_t i = 0; i < pixels; ++i) std::fill_n(to + i * map.channels, count, T(0));
       int64_t from = first;
       for (int64_t r = 0; r < pooling.rois; ++r) {
-        const Bins<T> bins(static_cast<const T*>(rois) + 5 * r, map, pooling);
+        const Bins<T> bins(rois, r, map, pooling);
         T* image = to + bins.image * map.channels;
         for (int p = 0; p < int(pooling.height); ++p)
           for (int q = 0; q < int(pooling.width); ++q, from += map.channels)

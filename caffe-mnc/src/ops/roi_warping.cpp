@@ -1,5 +1,4 @@
 // RoI warping on the CPU. A sample reads four pixels, that is four rows of channels.
-#include <algorithm>
 #include <vector>
 
 #include "cpu.hpp"
@@ -10,23 +9,7 @@ namespace {
 
 template <typename T> using Samples = std::vector<AxisSample<T>>;
 
-// The sample points of one RoI, and the first pixel of its image.
-template <typename T> struct Grid {
-  Samples<T> y, x;
-  int64_t image;
-
-  Grid(const T* roi, const Map& map, const Pooling& pooling, int mode)
-      : y(pooling.height), x(pooling.width),
-        image(to_index(roi[0], int(map.images) - 1) * map.height * map.width) {
-    const Corners<T> c = warp_corners(roi, T(pooling.scale), mode);
-    for (int k = 0; k < int(y.size()); ++k)
-      y[k] = warp_sample(c.y1, c.y2, int(y.size()), int(map.height), k, mode);
-    for (int k = 0; k < int(x.size()); ++k)
-      x[k] = warp_sample(c.x1, c.x2, int(x.size()), int(map.width), k, mode);
-  }
-};
-
-// Image of a map (H, W, C), constant or not.
+// A map (H, W, C) of one image: to read, or to write.
 template <typename Row> struct Image {
   Row* first;
   int64_t width, channels;
@@ -34,6 +17,28 @@ template <typename Row> struct Image {
   template <typename T>
   REGION_INLINE Row* row(const AxisSample<T>& y, const AxisSample<T>& x, int a, int b) const {
     return first + (y.pixel[a] * width + x.pixel[b]) * channels;
+  }
+};
+
+// The sample points of RoI r, and where its image is.
+template <typename T> struct Grid {
+  const Map& map;
+  int64_t image;
+  Samples<T> y, x;
+
+  Grid(const void* rois, int64_t r, const Map& map, const Pooling& pooling, int mode)
+      : map(map), y(pooling.height), x(pooling.width) {
+    const T* roi = static_cast<const T*>(rois) + 5 * r;
+    image = to_index(roi[0], int(map.images) - 1);
+    const Corners<T> c = warp_corners(roi, T(pooling.scale), mode);
+    for (int k = 0; k < int(y.size()); ++k)
+      y[k] = warp_sample(c.y1, c.y2, int(y.size()), int(map.height), k, mode);
+    for (int k = 0; k < int(x.size()); ++k)
+      x[k] = warp_sample(c.x1, c.x2, int(x.size()), int(map.width), k, mode);
+  }
+
+  template <typename Row> Image<Row> image_of(Row* maps) const {
+    return {maps + image * map.height * map.width * map.channels, map.width, map.channels};
   }
 };
 
@@ -69,7 +74,8 @@ REGION_CLONES void warp_line(Image<const T> image, const AxisSample<T>& y, const
 // Two lines of samples -> the maxima over 2 x 2; NaN is the greatest.
 template <typename T>
 REGION_CLONES void pooled_line(Image<const T> image, const AxisSample<T>& y0,
-                               const AxisSample<T>& y1, const Samples<T>& x, T* REGION_RESTRICT to) {
+                               const AxisSample<T>& y1, const Samples<T>& x,
+                               T* REGION_RESTRICT to) {
   for (size_t q = 0; q + 1 < x.size(); q += 2, to += image.channels) {
     const Blend<T> blends[4] = {{image, y0, x[q]}, {image, y0, x[q + 1]},
                                 {image, y1, x[q]}, {image, y1, x[q + 1]}};
@@ -84,7 +90,7 @@ REGION_CLONES void pooled_line(Image<const T> image, const AxisSample<T>& y0,
   }
 }
 
-// grad and the pixels of `image` it goes to, both from the first to the last channel of a slice.
+// Hands grad to the pixels of `image`; both start at the first of the `slice` channels that count.
 template <typename T>
 REGION_CLONES void spread_line(const T* REGION_RESTRICT grad, const AxisSample<T>& y,
                                const Samples<T>& x, Image<T> image, int64_t slice) {
@@ -97,7 +103,7 @@ REGION_CLONES void spread_line(const T* REGION_RESTRICT grad, const AxisSample<T
     }
 }
 
-// Adds to slope (dy, dx) and to its parts that are due to the last corner of the RoI.
+// Adds to the gradient of the corners (x1, y1, x2, y2): each has its share of a sample's motion.
 template <typename T>
 REGION_CLONES void slope_line(const T* grad, Image<const T> image, const AxisSample<T>& y,
                               const Samples<T>& x, double* corners) {
@@ -127,9 +133,8 @@ void roi_warping(bool wide, const void* features, const void* rois, void* top, M
     const int64_t line = pooling.width * map.channels;
 #pragma omp parallel for num_threads(threads)
     for (int64_t r = 0; r < pooling.rois; ++r) {
-      const Grid<T> grid(static_cast<const T*>(rois) + 5 * r, map, pooling, mode);
-      const Image<const T> image = {static_cast<const T*>(features) + grid.image * map.channels,
-                                    map.width, map.channels};
+      const Grid<T> grid(rois, r, map, pooling, mode);
+      const auto image = grid.image_of(static_cast<const T*>(features));
       T* to = static_cast<T*>(top) + r * pooling.height * line;
       for (int64_t p = 0; p < pooling.height; ++p)
         warp_line(image, grid.y[p], grid.x, to + p * line);
@@ -145,9 +150,8 @@ void roi_warping_pooled(bool wide, const void* features, const void* rois, void*
     const int64_t line = pooling.width * map.channels;
 #pragma omp parallel for num_threads(threads)
     for (int64_t r = 0; r < pooling.rois; ++r) {
-      const Grid<T> grid(static_cast<const T*>(rois) + 5 * r, map, doubled, mode);
-      const Image<const T> image = {static_cast<const T*>(features) + grid.image * map.channels,
-                                    map.width, map.channels};
+      const Grid<T> grid(rois, r, map, doubled, mode);
+      const auto image = grid.image_of(static_cast<const T*>(features));
       T* to = static_cast<T*>(top) + r * pooling.height * line;
       for (int64_t p = 0; p < pooling.height; ++p)
         pooled_line(image, grid.y[2 * p], grid.y[2 * p + 1], grid.x, to + p * line);
@@ -158,7 +162,8 @@ void roi_warping_pooled(bool wide, const void* features, const void* rois, void*
 // Each thread has channels of its own, so every sum has one order whatever their number.
 void roi_warping_backward_features(bool wide, const void* grad, const void* rois, void* d_features,
                                    Map map, Pooling pooling, int mode, int threads) {
-  const int64_t pixels = map.images * map.height * map.width, step = channels_each(map.channels, threads);
+  const int64_t pixels = map.images * map.height * map.width;
+  const int64_t step = channels_each(map.channels, threads);
   in_precision(wide, [&](auto zero) {
     using T = decltype(zero);
     const int64_t line = pooling.width * map.channels;
@@ -169,8 +174,8 @@ void roi_warping_backward_features(bool wide, const void* grad, const void* rois
       T* to = static_cast<T*>(d_features) + first;
       for (int64_t i = 0; i < pixels; ++i) std::fill_n(to + i * map.channels, count, T(0));
       for (int64_t r = 0; r < pooling.rois; ++r) {
-        const Grid<T> grid(static_cast<const T*>(rois) + 5 * r, map, pooling, mode);
-        const Image<T> image = {to + grid.image * map.channels, map.width, map.channels};
+        const Grid<T> grid(rois, r, map, pooling, mode);
+        const auto image = grid.image_of(to);
         for (int64_t p = 0; p < pooling.height; ++p)
           spread_line(from + (r * pooling.height + p) * line, grid.y[p], grid.x, image, count);
       }
@@ -185,9 +190,8 @@ void roi_warping_backward_rois(bool wide, const void* grad, const void* features
     const int64_t line = pooling.width * map.channels;
 #pragma omp parallel for num_threads(threads)
     for (int64_t r = 0; r < pooling.rois; ++r) {
-      const Grid<T> grid(static_cast<const T*>(rois) + 5 * r, map, pooling, mode);
-      const Image<const T> image = {static_cast<const T*>(features) + grid.image * map.channels,
-                                    map.width, map.channels};
+      const Grid<T> grid(rois, r, map, pooling, mode);
+      const auto image = grid.image_of(static_cast<const T*>(features));
       const T* from = static_cast<const T*>(grad) + r * pooling.height * line;
       double corners[4] = {};
       for (int64_t p = 0; p < pooling.height; ++p)

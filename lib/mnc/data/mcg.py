@@ -25,7 +25,7 @@ from tqdm import tqdm
 from caffe.engine.atomic_file import atomic_path
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.data.dataset import Annotation, DataError, Dataset, check_annotation, listed
-from mnc.masks.overlaps import mask_overlap
+from mnc.masks.overlaps import mask_overlaps
 from mnc.masks.targets import MaskForm, intersect_mask, resize
 from mnc.sampling.cfm_targets import Regions
 
@@ -116,7 +116,7 @@ def _best_cover(box: np.ndarray, mask: np.ndarray, gt_boxes: np.ndarray,
                 gt_masks: list[np.ndarray], form: MaskForm) -> float:
     """The largest overlap of a region's mask, resized to its box, with an instance."""
     full = resize(mask, box[3] - box[1] + 1, box[2] - box[0] + 1) >= form.threshold
-    return max(mask_overlap(box, gt, full, truth) for gt, truth in zip(gt_boxes, gt_masks))
+    return mask_overlaps([box], [full], gt_boxes, gt_masks).max()
 
 
 # --- all images ----------------------------------------------------------------------------------

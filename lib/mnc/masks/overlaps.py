@@ -23,10 +23,10 @@ def window_of(mask: np.ndarray, box: np.ndarray, window: np.ndarray) -> np.ndarr
 
 def mask_overlaps(boxes: np.ndarray, masks: Sequence[np.ndarray], query: np.ndarray,
                   query_masks: Sequence[np.ndarray]) -> np.ndarray:
-    """(N, K) float64: |a and b| / |a or b| of each of `masks` with each of `query_masks`; 0 for 0/0.
+    """(N, K) float64: |a and b| / |a or b| of each of `masks` with each of `query_masks`.
 
-    boxes (N, 4), query (K, 4); N and K masks (h, w), each as large as its box. A box with x2 < x1 or
-    y2 < y1 holds nothing, whatever its mask.
+    boxes (N, 4), query (K, 4); N and K masks (h, w), each as large as its box. A box with x2 < x1
+    or y2 < y1 holds nothing, whatever its mask. 0 where both masks are empty.
     """
     masks, query_masks = ([np.asarray(m, bool) for m in some] for some in (masks, query_masks))
     return ops.mask_overlaps(boxes, masks, query, query_masks).numpy()

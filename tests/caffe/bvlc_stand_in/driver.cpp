@@ -14,6 +14,7 @@ namespace caffe {
 
 template <typename Dtype> void fill(Blob<Dtype>* blob, const Array& array) {
   blob->Reshape(vector<int>(array.shape, array.shape + array.axes));
+  if (blob->count() == 0) return;
   const Dtype *data = static_cast<Dtype*>(array.data), *diff = static_cast<Dtype*>(array.diff);
   std::copy(data, data + blob->count(), blob->mutable_cpu_data());
   std::copy(diff, diff + blob->count(), blob->mutable_cpu_diff());
@@ -35,11 +36,14 @@ void run(const LayerParameter& param, vector<Array> bottoms, const Array& top_ar
   layer->Forward(bottom, {&top});
   const vector<int> expected(top_array.shape, top_array.shape + top_array.axes);
   CHECK(top.shape() == expected) << "top is " << top.shape_string();
-  std::copy_n(top.cpu_data(), top.count(), static_cast<Dtype*>(top_array.data));
-  std::copy_n(static_cast<Dtype*>(top_array.diff), top.count(), top.mutable_cpu_diff());
+  if (top.count() > 0) {
+    std::copy_n(top.cpu_data(), top.count(), static_cast<Dtype*>(top_array.data));
+    std::copy_n(static_cast<Dtype*>(top_array.diff), top.count(), top.mutable_cpu_diff());
+  }
   layer->Backward({&top}, propagate_down, bottom);
   for (size_t i = 0; i < bottoms.size(); ++i)
-    std::copy_n(blobs[i].cpu_diff(), blobs[i].count(), static_cast<Dtype*>(bottoms[i].diff));
+    if (blobs[i].count() > 0)
+      std::copy_n(blobs[i].cpu_diff(), blobs[i].count(), static_cast<Dtype*>(bottoms[i].diff));
 }
 
 }  // namespace caffe

@@ -257,12 +257,12 @@ def _(boxes: Tensor, query: Tensor) -> Tensor:
 def _(boxes: Tensor, masks: Tensor, query: Tensor, query_masks: Tensor) -> Tensor:
     rows, columns = _located(boxes, masks), _located(query, query_masks)
     result = torch.empty(len(boxes), len(query), dtype=torch.float64, device=masks.device)
-    # the kernels know whole numbers only; the precision is that of the result
+    # what they count is whole; the precision is any
     for packed in (rows, columns):
-        nvrtc.launch("overlaps", "mask_areas", result.dtype, *_sums(len(packed[0]), nvrtc.THREADS),
+        nvrtc.launch("overlaps", "mask_areas", torch.float32, *_sums(len(packed[0]), nvrtc.THREADS),
                      *packed[:3], len(packed[0]), packed[3])
-    nvrtc.launch("overlaps", "mask_overlaps", result.dtype, *_sums(result.numel(), nvrtc.THREADS),
-                 *rows, *columns, result, *result.shape)
+    nvrtc.launch("overlaps", "mask_overlaps", torch.float32,
+                 *_sums(result.numel(), nvrtc.THREADS), *rows, *columns, result, *result.shape)
     return result
 
 

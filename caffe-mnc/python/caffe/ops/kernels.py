@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from caffe.ops.mask_pooling import mask_pooling_backward_mask, mask_pooling_forward
 from caffe.ops.mask_resize import mask_resize_backward, mask_resize_forward
@@ -52,10 +51,3 @@ def references() -> Iterator[None]:
         for op in OPS if native else ():
             stack.enter_context(op.set_kernel_enabled("cpu", False))
         yield
-
-
-def sources() -> Path:
-    """The folder of the kernels' sources, *.hpp and *.cu: in a checkout or installed with us."""
-    here = Path(__file__).resolve()
-    installed = here.parent / "src"
-    return installed if installed.is_dir() else here.parents[3] / "src" / "ops"

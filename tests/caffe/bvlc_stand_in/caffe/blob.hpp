@@ -5,19 +5,23 @@
 namespace caffe {
 
 // Two memories, host and device, of which one at least is current. (The device's is the host's
-// kind of memory here, but another piece of it: a forgotten copy shows.)
+// kind of memory here, but another piece of it: a forgotten copy shows.) Nothing is allocated for
+// a blob that has never had an element, and asking for its memory is an error, as in Caffe.
 template <typename Dtype>
 class SyncedMemory {
  public:
   void resize(int count) {
+    if (count <= int(host_.size())) return;
     host_.resize(count);
     device_.resize(count);
   }
   const Dtype* cpu_data() {
+    CHECK(!host_.empty());
     if (head_ == DEVICE) host_ = device_, head_ = SYNCED;
     return host_.data();
   }
   const Dtype* gpu_data() {
+    CHECK(!host_.empty());
     if (head_ == HOST) device_ = host_, head_ = SYNCED;
     return device_.data();
   }

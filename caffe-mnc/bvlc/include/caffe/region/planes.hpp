@@ -70,6 +70,7 @@ template <typename T> REGION_FN Span bins_near(int pixel, T first, T last, int b
 // All samples first + k * step, 0 <= k < count, less than a pixel away from this one (and maybe
 // some more: rounding must not lose any).
 template <typename T> REGION_FN Span samples_near(int pixel, T first, T step, int count) {
+  if (!(step > T(0))) return {0, count};      // all on one point
   return {to_index(floor((T(pixel - 1) - first) / step), count),
           to_index(ceil((T(pixel + 1) - first) / step) + T(1), count)};
 }

@@ -12,7 +12,7 @@ void MaskPoolingLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom,
                                       const vector<Blob<Dtype>*>& top) {
   const Blob<Dtype> &features = *bottom[0], &mask = *bottom[1];
   const string title = "layer " + this->layer_param_.name() + ": ";
-  CHECK_EQ(features.num_axes(), 4)
+  CHECK(features.num_axes() == 4 && features.shape(1) > 0)
       << title << "bottom 0 (features) must be (N, C, H, W), got " << features.shape_string();
   vector<int> one_channel = features.shape();
   one_channel[1] = 1;
@@ -27,6 +27,7 @@ void MaskPoolingLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom,
 template <typename Dtype>
 void MaskPoolingLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
                                           const vector<Blob<Dtype>*>& top) {
+  if (top[0]->count() == 0) return;     // an empty blob of Caffe has no memory to ask for
   const int images = bottom[0]->shape(0), channels = bottom[0]->shape(1);
   const int pixels = bottom[0]->count(2);
   const Dtype *features = bottom[0]->cpu_data(), *mask = bottom[1]->cpu_data();
@@ -40,6 +41,7 @@ template <typename Dtype>
 void MaskPoolingLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
                                            const vector<bool>& propagate_down,
                                            const vector<Blob<Dtype>*>& bottom) {
+  if (top[0]->count() == 0) return;
   const int images = bottom[0]->shape(0), channels = bottom[0]->shape(1);
   const int pixels = bottom[0]->count(2);
   if (propagate_down[0]) {

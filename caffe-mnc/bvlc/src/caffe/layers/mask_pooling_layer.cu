@@ -29,8 +29,8 @@ __global__ void MaskGradient(const int count, const Dtype* grad, const Dtype* fe
 template <typename Dtype>
 void MaskPoolingLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom,
                                           const vector<Blob<Dtype>*>& top) {
+  if (top[0]->count() == 0) return;     // an empty blob of Caffe has no memory to ask for
   const int count = top[0]->count();
-  if (count == 0) return;       // a launch needs at least one block
   MaskMultiply<Dtype><<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(
       count, bottom[0]->gpu_data(), bottom[1]->gpu_data(), bottom[0]->shape(1),
       bottom[0]->count(2), top[0]->mutable_gpu_data());
@@ -41,15 +41,16 @@ template <typename Dtype>
 void MaskPoolingLayer<Dtype>::Backward_gpu(const vector<Blob<Dtype>*>& top,
                                            const vector<bool>& propagate_down,
                                            const vector<Blob<Dtype>*>& bottom) {
+  if (top[0]->count() == 0) return;
   const int count = bottom[0]->count(), mask_count = bottom[1]->count();
   const int channels = bottom[0]->shape(1), pixels = bottom[0]->count(2);
-  if (propagate_down[0] && count > 0) {
+  if (propagate_down[0]) {
     MaskMultiply<Dtype><<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(
         count, top[0]->gpu_diff(), bottom[1]->gpu_data(), channels, pixels,
         bottom[0]->mutable_gpu_diff());
     CUDA_POST_KERNEL_CHECK;
   }
-  if (propagate_down[1] && mask_count > 0) {
+  if (propagate_down[1]) {
     MaskGradient<Dtype><<<CAFFE_GET_BLOCKS(mask_count), CAFFE_CUDA_NUM_THREADS>>>(
         mask_count, top[0]->gpu_diff(), bottom[0]->gpu_data(), channels, pixels,
         bottom[1]->mutable_gpu_diff());

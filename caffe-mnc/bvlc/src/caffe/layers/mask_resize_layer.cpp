@@ -43,6 +43,7 @@ void MaskResizeLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom,
 template <typename Dtype>
 void MaskResizeLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
                                          const vector<Blob<Dtype>*>& top) {
+  if (top[0]->count() == 0) return;     // an empty blob of Caffe has no memory to ask for
   const int height = bottom[0]->shape(2), width = bottom[0]->shape(3);
   const vector<region::ResizeSample<Dtype> >
       ys = ResizeSamples<Dtype>(height, height_, mode_),
@@ -59,7 +60,7 @@ template <typename Dtype>
 void MaskResizeLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
                                           const vector<bool>& propagate_down,
                                           const vector<Blob<Dtype>*>& bottom) {
-  if (!propagate_down[0]) return;
+  if (!propagate_down[0] || bottom[0]->count() == 0) return;
   const int height = bottom[0]->shape(2), width = bottom[0]->shape(3);
   const vector<region::ResizeSample<Dtype> >
       ys = ResizeSamples<Dtype>(height, height_, mode_),

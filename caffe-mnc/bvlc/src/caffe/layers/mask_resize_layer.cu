@@ -54,8 +54,8 @@ __global__ void ResizeBackward(const int count, const Dtype* grad, const Resizin
 template <typename Dtype>
 void MaskResizeLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom,
                                          const vector<Blob<Dtype>*>& top) {
+  if (top[0]->count() == 0) return;     // an empty blob of Caffe has no memory to ask for
   const int count = top[0]->count();
-  if (count == 0) return;       // a launch needs at least one block
   const Resizing size = {bottom[0]->shape(2), bottom[0]->shape(3), height_, width_, mode_};
   ResizeForward<Dtype><<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(
       count, bottom[0]->gpu_data(), size, top[0]->mutable_gpu_data());
@@ -66,8 +66,8 @@ template <typename Dtype>
 void MaskResizeLayer<Dtype>::Backward_gpu(const vector<Blob<Dtype>*>& top,
                                           const vector<bool>& propagate_down,
                                           const vector<Blob<Dtype>*>& bottom) {
+  if (!propagate_down[0] || bottom[0]->count() == 0) return;
   const int count = bottom[0]->count();
-  if (!propagate_down[0] || count == 0) return;
   const Resizing size = {bottom[0]->shape(2), bottom[0]->shape(3), height_, width_, mode_};
   ResizeBackward<Dtype><<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(
       count, top[0]->gpu_diff(), size, bottom[0]->mutable_gpu_diff());

@@ -24,6 +24,7 @@ void ROIPoolingLayer<Dtype>::Reshape(const vector<Blob<Dtype>*>& bottom,
 template <typename Dtype>
 void ROIPoolingLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
                                          const vector<Blob<Dtype>*>& top) {
+  if (top[0]->count() == 0) return;     // an empty blob of Caffe has no memory to ask for
   this->CheckImages(*bottom[1]);
   const region::RoiGrid<Dtype>& grid = this->grid_;
   const Dtype *features = bottom[0]->cpu_data(), *roi = bottom[1]->cpu_data();
@@ -50,13 +51,16 @@ template <typename Dtype>
 void ROIPoolingLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
                                           const vector<bool>& propagate_down,
                                           const vector<Blob<Dtype>*>& bottom) {
-  if (propagate_down[1]) caffe_set(bottom[1]->count(), Dtype(0), bottom[1]->mutable_cpu_diff());
-  if (!propagate_down[0]) return;
   const region::RoiGrid<Dtype>& grid = this->grid_;
+  if (propagate_down[0])
+    caffe_set(bottom[0]->count(), Dtype(0), bottom[0]->mutable_cpu_diff());
+  if (grid.rois == 0) return;
+  if (propagate_down[1])
+    caffe_set(bottom[1]->count(), Dtype(0), bottom[1]->mutable_cpu_diff());
+  if (!propagate_down[0]) return;
   const Dtype *grad = top[0]->cpu_diff(), *roi = bottom[1]->cpu_data();
   const int* where = where_.cpu_data();
   Dtype* d_features = bottom[0]->mutable_cpu_diff();
-  caffe_set(bottom[0]->count(), Dtype(0), d_features);
   for (int r = 0; r < grid.rois; ++r, roi += 5) {
     const region::Corners<Dtype> box = region::rounded_corners(roi, grid.scale);
     for (int c = 0; c < grid.channels; ++c) {

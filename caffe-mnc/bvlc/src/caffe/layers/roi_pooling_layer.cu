@@ -61,9 +61,9 @@ __global__ void PoolBackward(const int count, const Dtype* grad, const int* wher
 template <typename Dtype>
 void ROIPoolingLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom,
                                          const vector<Blob<Dtype>*>& top) {
+  if (top[0]->count() == 0) return;     // an empty blob of Caffe has no memory to ask for
   this->CheckImages(*bottom[1]);
   const int count = top[0]->count();
-  if (count == 0) return;       // a launch needs at least one block
   PoolForward<Dtype><<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(
       count, bottom[0]->gpu_data(), bottom[1]->gpu_data(), this->grid_,
       top[0]->mutable_gpu_data(), where_.mutable_gpu_data());
@@ -74,10 +74,14 @@ template <typename Dtype>
 void ROIPoolingLayer<Dtype>::Backward_gpu(const vector<Blob<Dtype>*>& top,
                                           const vector<bool>& propagate_down,
                                           const vector<Blob<Dtype>*>& bottom) {
+  const int count = bottom[0]->count();
+  if (this->grid_.rois == 0) {
+    if (propagate_down[0]) caffe_gpu_set(count, Dtype(0), bottom[0]->mutable_gpu_diff());
+    return;
+  }
   if (propagate_down[1])
     caffe_gpu_set(bottom[1]->count(), Dtype(0), bottom[1]->mutable_gpu_diff());
   if (!propagate_down[0]) return;
-  const int count = bottom[0]->count();
   PoolBackward<Dtype><<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(
       count, top[0]->gpu_diff(), where_.gpu_data(), bottom[1]->gpu_data(), this->grid_,
       bottom[0]->mutable_gpu_diff());

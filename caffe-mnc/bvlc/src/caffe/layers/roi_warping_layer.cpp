@@ -32,6 +32,7 @@ void ROIWarpingLayer<Dtype>::LayerSetUp(const vector<Blob<Dtype>*>& /*bottom*/,
 template <typename Dtype>
 void ROIWarpingLayer<Dtype>::Forward_cpu(const vector<Blob<Dtype>*>& bottom,
                                          const vector<Blob<Dtype>*>& top) {
+  if (top[0]->count() == 0) return;     // an empty blob of Caffe has no memory to ask for
   this->CheckImages(*bottom[1]);
   const region::RoiGrid<Dtype>& grid = this->grid_;
   const Dtype *features = bottom[0]->cpu_data(), *roi = bottom[1]->cpu_data();
@@ -52,16 +53,17 @@ void ROIWarpingLayer<Dtype>::Backward_cpu(const vector<Blob<Dtype>*>& top,
                                           const vector<bool>& propagate_down,
                                           const vector<Blob<Dtype>*>& bottom) {
   if (propagate_down[0]) FeatureGradient_cpu(*top[0], bottom);
-  if (propagate_down[1]) RoiGradient_cpu(*top[0], bottom);
+  if (propagate_down[1] && this->grid_.rois > 0) RoiGradient_cpu(*top[0], bottom);
 }
 
 template <typename Dtype>
 void ROIWarpingLayer<Dtype>::FeatureGradient_cpu(const Blob<Dtype>& top,
                                                  const vector<Blob<Dtype>*>& bottom) {
   const region::RoiGrid<Dtype>& grid = this->grid_;
-  const Dtype *grad = top.cpu_diff(), *roi = bottom[1]->cpu_data();
   Dtype* d_features = bottom[0]->mutable_cpu_diff();
   caffe_set(bottom[0]->count(), Dtype(0), d_features);
+  if (grid.rois == 0) return;
+  const Dtype *grad = top.cpu_diff(), *roi = bottom[1]->cpu_data();
   for (int r = 0; r < grid.rois; ++r, roi += 5) {
     const WarpPoints<Dtype> points(roi, grid, mode_);
     for (int c = 0; c < grid.channels; ++c) {

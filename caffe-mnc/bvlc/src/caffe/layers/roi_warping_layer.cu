@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "caffe/region/roi_warping.hpp"
+#include "caffe/util/math_functions.hpp"
 
 // Nothing here adds atomically: each thread owns one result, so that runs repeat bit for bit.
 namespace caffe {
@@ -113,9 +114,9 @@ __global__ void WarpRoiGradient(const int count, const Dtype* parts,
 template <typename Dtype>
 void ROIWarpingLayer<Dtype>::Forward_gpu(const vector<Blob<Dtype>*>& bottom,
                                          const vector<Blob<Dtype>*>& top) {
+  if (top[0]->count() == 0) return;     // an empty blob of Caffe has no memory to ask for
   this->CheckImages(*bottom[1]);
   const int count = top[0]->count();
-  if (count == 0) return;       // a launch needs at least one block
   WarpForward<Dtype><<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(
       count, bottom[0]->gpu_data(), bottom[1]->gpu_data(), this->grid_, mode_,
       top[0]->mutable_gpu_data());
@@ -127,14 +128,18 @@ void ROIWarpingLayer<Dtype>::Backward_gpu(const vector<Blob<Dtype>*>& top,
                                           const vector<bool>& propagate_down,
                                           const vector<Blob<Dtype>*>& bottom) {
   const region::RoiGrid<Dtype>& grid = this->grid_;
+  const int count = bottom[0]->count();
+  if (grid.rois == 0) {
+    if (propagate_down[0]) caffe_gpu_set(count, Dtype(0), bottom[0]->mutable_gpu_diff());
+    return;
+  }
   if (propagate_down[0]) {
-    const int count = bottom[0]->count();
     WarpFeatureGradient<Dtype><<<CAFFE_GET_BLOCKS(count), CAFFE_CUDA_NUM_THREADS>>>(
         count, top[0]->gpu_diff(), bottom[1]->gpu_data(), grid, mode_,
         bottom[0]->mutable_gpu_diff());
     CUDA_POST_KERNEL_CHECK;
   }
-  if (propagate_down[1] && grid.rois > 0) {
+  if (propagate_down[1]) {
     corner_parts_.Reshape(grid.rois, 4, grid.pooled_h, grid.pooled_w);
     const int samples = grid.rois * grid.pooled_h * grid.pooled_w, columns = grid.rois * 5;
     WarpCornerParts<Dtype><<<CAFFE_GET_BLOCKS(samples), CAFFE_CUDA_NUM_THREADS>>>(
