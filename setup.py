@@ -5,6 +5,8 @@ from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError
 
 ROOT = Path(__file__).parent
 KERNELS = "caffe-mnc/src/ops"
@@ -23,7 +25,7 @@ def kernels():
     linux = sys.platform.startswith("linux")
     openmp = ["-fopenmp"] if linux else []
     sources = sorted(str(path.relative_to(ROOT)) for path in (ROOT / KERNELS).glob("*.cpp"))
-    return Extension(
+    extension = Extension(
         "caffe.ops._native",
         ["caffe-mnc/python/caffe/ops/_native.pyx", *sources],
         include_dirs=[KERNELS],
@@ -32,13 +34,26 @@ def kernels():
         # no contraction: a product and a sum round twice, as they do in the references
         extra_compile_args=["-std=c++17", "-O3", "-ffp-contract=off", *openmp],
         extra_link_args=openmp,
-        optional=True,
     )
+    built, = cythonize([extension], build_dir="build", language_level=3)
+    built.optional = True       # cythonize would drop it
+    return built
+
+
+class BuildKernels(build_ext):
+    """A compiler that is not there is like one that fails: what is optional is left out."""
+
+    def build_extension(self, ext):
+        try:
+            super().build_extension(ext)
+        except OSError as problem:
+            raise CompileError(str(problem)) from problem
 
 
 setup(
     packages=packages(),
-    ext_modules=cythonize([kernels()], build_dir="build", language_level=3),
+    cmdclass={"build_ext": BuildKernels},
+    ext_modules=[kernels()],
     package_dir={**{top: f"{folder}/{top}" for top, folder in SOURCES.items()},
                  KERNEL_DATA: KERNELS},
     package_data={"caffe.proto": ["*.proto"], KERNEL_DATA: ["*.cu", "*.hpp"]},

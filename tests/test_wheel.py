@@ -55,10 +55,9 @@ def run(*argv: str, cwd: Path, **env: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory) -> Path:
-    """Built from a copy of the sources, so that the checkout stays clean."""
-    pytest.importorskip("setuptools", "77")
-    copy, out = tmp_path_factory.mktemp("sources"), tmp_path_factory.mktemp("wheel")
+def copy(tmp_path_factory) -> Path:
+    """The sources, to build there: the checkout stays clean."""
+    copy = tmp_path_factory.mktemp("sources")
     for name in SOURCES:
         source = ROOT / name
         if source.is_dir():
@@ -66,6 +65,13 @@ def wheel(tmp_path_factory) -> Path:
                             ignore=shutil.ignore_patterns("__pycache__", "*.so"))
         elif source.exists():
             shutil.copy(source, copy / name)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def wheel(copy, tmp_path_factory) -> Path:
+    pytest.importorskip("setuptools", "77")
+    out = tmp_path_factory.mktemp("wheel")
     run("-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-q", "-w", str(out),
         str(copy), cwd=out)
     found, = out.glob("*.whl")
@@ -98,6 +104,13 @@ def test_the_kernels_are_in_the_wheel(wheel, installed, tmp_path):
     here = {path.name for path in (ROOT / "caffe-mnc/src/ops").iterdir()
             if path.suffix in (".cu", ".hpp")}
     assert here <= {path.name for path in Path(places[1]).iterdir()}
+
+
+def test_without_a_compiler_the_rest_is_built(copy, tmp_path):
+    run("setup.py", "-q", "build", "--build-base", str(tmp_path), "--build-lib",
+        str(tmp_path / "lib"), cwd=copy, CC="/no/compiler", CXX="/no/compiler")
+    assert (tmp_path / "lib/caffe/ops/native.py").exists()
+    assert not list(tmp_path.rglob("_native.*.so"))
 
 
 def test_nets_with_pylayers_run_elsewhere(installed, tmp_path):

@@ -62,7 +62,7 @@ class Emulator:
         kernels = self._folder / f"{real}.cpp"
         kernels.write_text(all_sources(emulated=True))
         library = kernels.with_suffix(".so")
-        command = ["g++", "-std=c++17", "-O1", "-g", "-shared", "-fPIC", "-ffp-contract=off",
+        command = ["g++", "-std=c++17", "-O1", "-g1", "-shared", "-fPIC", "-ffp-contract=off",
                    "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", *self._flags,
                    f"-DREAL={real}", f"-DTHREADS={THREADS}", f"-I{nvrtc.SOURCES}", f"-I{HERE}",
                    "-include", "cuda_emulation.hpp", str(kernels),

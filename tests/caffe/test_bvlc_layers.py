@@ -116,6 +116,14 @@ def test_each_source_compiles_by_itself_in_a_caffe_without_gpu(tree, name):
                  tree / f"src/caffe/layers/{name}_layer.cpp")
 
 
+@pytest.mark.parametrize("name", FILES)
+def test_each_device_keeps_to_its_own_memory(name):
+    """In emulation a kernel could write to the host's memory unnoticed."""
+    sources = BVLC / "src/caffe/layers"
+    assert not re.search(r"cpu_(data|diff)", (sources / f"{name}_layer.cu").read_text())
+    assert not re.search(r"gpu_(data|diff)", (sources / f"{name}_layer.cpp").read_text())
+
+
 @pytest.mark.skipif(not shutil.which("nvcc"), reason="no nvcc here")
 def test_nvcc_compiles_the_kernels(tree, tmp_path):
     sources = [tree / f"src/caffe/layers/{name}_layer.cu" for name in FILES]
@@ -302,6 +310,7 @@ F, R = np.ones((2, 3, 5, 7)), np.zeros((2, 5))
     (Case("MaskResize", [F], (5, 7), in_place=True), "layer it: MaskResize cannot work in place"),
     (Case("MaskPooling", [F, F]), r"mask\) must be \(N, 1, H, W\) for features 2 3 5 7 .*got 2 3"),
     (Case("MaskPooling", [F[0], F[0]]), r"features\) must be \(N, C, H, W\), got 3 5 7"),
+    (Case("MaskPooling", [F[:, :0], F[:, :1]]), r"features\) must be .*got 2 0 5 7"),
     (Case("MaskPooling", [F[:, :1], F[:, :1]], in_place=True), "cannot work in place"),
 ], ids=lambda value: value if isinstance(value, str) else value.type)
 def test_wrong_input_is_named(library, case, words, device):

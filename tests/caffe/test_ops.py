@@ -297,8 +297,10 @@ def _schema_cases():
         yield roi_pooling_forward, (f.requires_grad_(), r, 2, 3, 0.9)
         yield roi_pooling_backward, (top, where, f.detach(), r, 0.9)
         mask = torch.rand(2, 1, 5, 7, dtype=dtype, requires_grad=True)
-        yield mask_pooling_forward, (f, mask)
-        yield mask_pooling_backward_mask, (f.detach(), f.detach())
+        for layout in (torch.contiguous_format, torch.channels_last):
+            laid = f.detach().contiguous(memory_format=layout)
+            yield mask_pooling_backward_mask, (f.detach(), laid)
+            yield mask_pooling_forward, (laid.clone().requires_grad_(), mask)
         boxes = torch.tensor([[0, 0, 9, 9], [0, 0, 9, 8], [4, 4, 19, 19]], dtype=dtype)
         yield nms_forward, (boxes, 0.5, False, 0)
         yield box_overlaps_forward, (boxes, boxes[:2])
@@ -315,6 +317,8 @@ def _op_name(value):
 @pytest.mark.parametrize("op, arguments", list(_schema_cases()), ids=_op_name)
 def test_schema(op, arguments):
     opcheck(op, arguments)
+    with ops.references():
+        opcheck(op, arguments)
 
 
 @pytest.mark.parametrize("mode", (REFERENCE, EXACT))

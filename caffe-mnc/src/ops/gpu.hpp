@@ -28,7 +28,7 @@ __device__ inline Index first_element() { return Index(blockIdx.x) * blockDim.x 
 __device__ inline Index element_step() { return Index(gridDim.x) * blockDim.x; }
 
 // The sum over the threads of a block (of one dimension, a power of two): for all of them to call,
-// for thread 0 to use. Halves are added to halves, so the order hangs on the number of threads only.
+// for thread 0 to use. Halves are added to halves: the order hangs on the number of threads only.
 __device__ inline Real block_sum(Real value) {
   __shared__ Real partial[THREADS];
   __syncthreads();      // the last sum is done

@@ -5,6 +5,7 @@ no native kernel is registered for the device: `native` has those for the CPU (C
 for GPUs. `references()` has the references run all the same.
 """
 
+from caffe.ops import cuda      # registers its kernels, which are compiled when a GPU needs them
 from caffe.ops.kernels import OPS, native, references
 from caffe.ops.mask_pooling import mask_pooling
 from caffe.ops.mask_resize import mask_resize
@@ -15,6 +16,6 @@ from caffe.ops.roi_pooling import roi_pooling
 from caffe.ops.roi_warping import roi_warping, roi_warping_pooled
 from caffe.ops.sources import sources
 
-__all__ = ["OPS", "box_overlaps", "mask_overlaps", "mask_pooling", "mask_resize", "mask_voting",
-           "native", "nms", "references", "roi_pooling", "roi_warping", "roi_warping_pooled",
-           "sources"]
+__all__ = ["OPS", "box_overlaps", "cuda", "mask_overlaps", "mask_pooling", "mask_resize",
+           "mask_voting", "native", "nms", "references", "roi_pooling", "roi_warping",
+           "roi_warping_pooled", "sources"]

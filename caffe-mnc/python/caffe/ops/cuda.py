@@ -15,7 +15,8 @@ from torch import Tensor
 
 from caffe.ops import nvrtc
 from caffe.ops.layout import channels_last, channels_second, computable
-from caffe.ops.mask_pooling import mask_pooling_backward_mask, mask_pooling_forward
+from caffe.ops.mask_pooling import (mask_pooling_backward_mask, mask_pooling_forward,
+                                    memory_format)
 from caffe.ops.mask_resize import mask_resize_backward, mask_resize_forward
 from caffe.ops.mask_voting import mask_voting_forward
 from caffe.ops.nms import nms_forward
@@ -161,7 +162,7 @@ def _(grad: Tensor, where: Tensor, features: Tensor, rois: Tensor,
 
 def _sizes(map_shape: torch.Size, rois: Tensor, pooled: tuple[int, int],
            spatial_scale: float) -> tuple:
-    """images, channels, height, width, RoIs, pooled height and width, scale: as kernels take them"""
+    """Images, channels, height, width, RoIs, pooled height and width, scale: in this order."""
     return *map_shape, len(rois), *pooled, float(spatial_scale)
 
 
@@ -169,7 +170,9 @@ def _sizes(map_shape: torch.Size, rois: Tensor, pooled: tuple[int, int],
 
 @_on_gpu(mask_pooling_forward)
 def _(features: Tensor, mask: Tensor) -> Tensor:
-    rows = channels_last(features)
+    if memory_format(features) != torch.channels_last:
+        return (features * mask).contiguous()
+    rows = computable(features)
     by = mask.to(rows.dtype).contiguous()
     top = torch.empty_like(rows)
     nvrtc.launch("mask_pooling", "mask_pooling", rows.dtype, *_rows(by.numel(), rows.shape[1]),
@@ -179,8 +182,9 @@ def _(features: Tensor, mask: Tensor) -> Tensor:
 
 @_on_gpu(mask_pooling_backward_mask)
 def _(grad: Tensor, features: Tensor) -> Tensor:
-    rows = channels_last(features)
-    grad = channels_last(grad.to(rows.dtype))
+    if memory_format(features) != torch.channels_last:
+        return (grad * features).sum(1, keepdim=True).contiguous()
+    grad, rows = channels_last(grad), computable(features)
     images, channels, height, width = rows.shape
     mask = rows.new_empty(images, 1, height, width)
     nvrtc.launch("mask_pooling", "mask_pooling_backward_mask", rows.dtype,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from caffe.ops import _native
+import caffe.ops._native as _native
 from caffe.ops.layout import channels_last, channels_second, computable
 from caffe.ops.mask_pooling import (mask_pooling_backward_mask, mask_pooling_forward,
                                     memory_format)

@@ -17,7 +17,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-SOURCES = Path(__file__).resolve().parents[3] / "src/ops"
+from caffe.ops.sources import sources
+
+SOURCES = sources()
 THREADS = 256       # the most threads of a block; a power of two
 PRECISIONS = {torch.float32: "float", torch.float64: "double"}
 
@@ -35,18 +37,23 @@ def problem(device: int) -> str | None:
         driver_version = driver.cuDriverGetVersion()[1] // 1000
         known = nvrtc.nvrtcGetSupportedArchs()[1]
     except (ImportError, RuntimeError) as error:        # RuntimeError: a library was not found
-        return f"{error}; pip install 'mnc-caffe[cuda]' brings what is needed"
+        return f"{error}; {_advice(torch.version.cuda)}"
     if driver_version < version:
         return (f"the GPU's driver is for CUDA {driver_version}, NVRTC for CUDA {version}; "
-                f"pip install 'cuda-core[cu{driver_version}]', or a newer driver")
+                f"{_advice(str(driver_version))}")
     major, minor = torch.cuda.get_device_capability(device)
     if 10 * major + minor not in known:
-        return f"NVRTC {version} does not know this GPU, compute capability {major}.{minor}"
+        return f"NVRTC for CUDA {version} does not know compute capability {major}.{minor}"
     return None
 
 
+def _advice(cuda_version: str | None) -> str:
+    major = (cuda_version or "13").split(".")[0]
+    return f"pip install 'cuda-core[cu{major}]' brings what is needed"
+
+
 def usable(device: torch.device) -> bool:
-    """Whether kernels can be compiled for this GPU; the first time they cannot, the log says why."""
+    """Whether kernels can be compiled for this GPU; if not, the log says once why."""
     reason = problem(device.index)
     if reason is not None:
         _say_once(reason)
