@@ -16,7 +16,8 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -27,11 +28,16 @@ import torch.nn.functional as F
 
 import caffe
 from caffe import ops
+from caffe.engine.allocator import keep_freed_memory
+from caffe.engine.device import current_device
+from caffe.layer_types import convolution
 from mnc.config import cfg, cfg_from_file
 from mnc.data import get_dataset
 from mnc.inference import optimize, run_net, segment_image
+from mnc.kernel_benchmark import as_json, kernel_report, measure_kernels
 from mnc.net_settings import settings_of_net
 from mnc.nets import generate
+from mnc.timing import seconds, take_turns, wait
 from mnc.training import SolverWrapper, prepare
 
 GROUPS = ("conv", "stage 1", "stage 2", "stage 3", "stage 4", "stage 5", "others")
@@ -49,6 +55,7 @@ class Product:
     input: tuple[int, ...]
     weight: tuple[int, ...]
     gflop: float
+    seconds: float = 0.0
 
 
 def products(net, train: bool) -> Iterator[tuple[Product, Callable[[], object]]]:
@@ -94,32 +101,7 @@ def _last(x: torch.Tensor) -> torch.Tensor:
     return x.contiguous(memory_format=torch.channels_last)
 
 
-# --- timing --------------------------------------------------------------------------------------
-
-def seconds(work: Callable[[], object]) -> float:
-    """One run of `work`, the GPU's part included."""
-    _wait()
-    start = time.perf_counter()
-    work()
-    _wait()
-    return time.perf_counter() - start
-
-
-def _wait() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-
-
-def take_turns(works: dict[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
-    """Seconds of each work, `repeat` times in turn, after one run of each that is not counted."""
-    times: dict[str, list[float]] = {name: [] for name in works}
-    for turn in range(repeat + 1):
-        for name, work in works.items():
-            took = seconds(work)
-            if turn:
-                times[name].append(took)
-    return times
-
+# --- the parts of the net ------------------------------------------------------------------------
 
 class Stopwatch:
     """Adds up the seconds of the layers of a net, by part of the cascade."""
@@ -133,11 +115,11 @@ class Stopwatch:
             getattr(net, f"after_{direction}")(self._stop)
 
     def _start(self, layer: int) -> None:
-        _wait()
+        wait()
         self.started = time.perf_counter()
 
     def _stop(self, layer: int) -> None:
-        _wait()
+        wait()
         self.took[self.group[layer]] += time.perf_counter() - self.started
 
     def run(self, work: Callable[[], object]) -> dict[str, float]:
@@ -171,12 +153,15 @@ def _group(layer: str, backbone: bool) -> str:
 # --- what is timed -------------------------------------------------------------------------------
 
 def fill_blank(net) -> None:
-    """Draw the parameters that are all zero, so that activations keep their size (He et al.)."""
+    """Draw the parameters that are all zero, so that activations keep their size (He et al.), which
+    is about 1 after the first layer: then RoIs are spread over the image, as in a trained net.
+    """
     generator = torch.Generator().manual_seed(0)
     for name, blobs in net.params.items():
         weight = blobs[0].tensor
         if weight.dim() > 1 and not weight.any():
-            size = 0.1 if "pred" in name or "score" in name else 1.0
+            first = weight.shape[1] == 3
+            size = 0.01 if first else 0.1 if "pred" in name or "score" in name else 1.0
             deviation = size * (2 / weight[0].numel()) ** 0.5
             weight.normal_(0, deviation, generator=generator)
 
@@ -214,15 +199,25 @@ class Subject:
     reference: Callable[[], object] | None
 
 
+@contextmanager
+def straightforward() -> Iterator[None]:
+    """Layers one by one, planes in Caffe's order, region layers by their vectorised references."""
+    convolution.CHANNELS_LAST = False
+    try:
+        with ops.references():
+            yield
+    finally:
+        convolution.CHANNELS_LAST = True
+
+
 def testing(args, image: np.ndarray, folder: Path) -> Subject:
     prototxt = [p for p in generate(args.net, args.task, folder, classes=CLASSES)
                 if p.name == "test.prototxt"][0]
     nets = [caffe.Net(str(prototxt), caffe.TEST) for _ in range(1 + args.reference)]
-    for net in nets:
-        if args.weights:
-            net.copy_from(args.weights)
-        fill_blank(net)
     net = nets[0]
+    if args.weights:
+        net.copy_from(args.weights)
+    fill_blank(net)
     optimize(net, cfg.TEST.PRECISION)
     works = {"net": lambda: run_net(net, image, cfg, min(image.shape[:2])),
              "image to masks": lambda: segment_image(net, image, cfg)}
@@ -233,7 +228,7 @@ def testing(args, image: np.ndarray, folder: Path) -> Subject:
         plain.share_with(net)
 
         def reference():
-            with ops.references():
+            with straightforward():
                 run_net(plain, image, cfg, min(image.shape[:2]))
     return Subject(net, works, reference)
 
@@ -246,9 +241,10 @@ def training(args, image: np.ndarray, folder: Path) -> Subject:
     wrapper = SolverWrapper(solver_file, *prepare(dataset, False), folder, args.weights)
     fill_blank(wrapper.solver.net)
     solver = wrapper.solver
+    solver.param.iter_size = 1          # an iteration is one image here
 
     def reference():
-        with ops.references():
+        with straightforward():
             solver.step(1)
     return Subject(solver.net, {"net": lambda: solver.step(1)},
                    reference if args.reference else None)
@@ -272,6 +268,7 @@ def machine() -> dict[str, object]:
                     if line.startswith("model name")), cpu)
     return {"cpu": cpu, "threads": torch.get_num_threads(), "torch": torch.__version__,
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+            "keeps freed memory": keep_freed_memory(),
             "allocator": {k: v for k, v in os.environ.items()
                           if k.startswith(("MALLOC_", "LD_PRELOAD"))}}
 
@@ -307,6 +304,8 @@ def measure(args: argparse.Namespace) -> dict:
         if subject.reference:
             works["reference"] = subject.reference
         times = take_turns(works, args.repeat)
+        with torch.inference_mode():
+            alone = [seconds(call) for call in calls]
     ratios = [net / least for net, least in zip(times["net"], times["floor"])]
     return {"net": args.net, "task": args.task, "phase": args.phase, "size": [height, width],
             "precision": cfg.TEST.PRECISION, "machine": machine(), "repeat": args.repeat,
@@ -314,15 +313,16 @@ def measure(args: argparse.Namespace) -> dict:
             "ratio to floor": median(ratios),
             "parts": {g: median(p[g] for p in parts) for g in GROUPS},
             "memory GB": {"peak": peak, "before the net": before, **sizes_of(subject.net)},
-            "floor": [asdict(product) for product, _ in floor]}
+            "floor": [asdict(replace(product, seconds=took))
+                      for (product, _), took in zip(floor, alone)]}
 
 
 def report(found: dict) -> str:
     """The measurements as text."""
-    lines = [f"{'layer':28}{'product':10}{'input':24}{'weight':22}{'GFLOP':>8}"]
+    lines = [f"{'layer':28}{'product':10}{'input':24}{'weight':22}{'GFLOP':>8}{'ms':>9}"]
     for p in found["floor"]:
         lines.append(f"{p['layer']:28}{p['what']:10}{_by(p['input']):24}{_by(p['weight']):22}"
-                     f"{p['gflop']:8.2f}")
+                     f"{p['gflop']:8.2f}{1000 * p['seconds']:9.2f}")
     lines += ["", f"{found['net']} {found['task']}, {found['phase']}, {_by(found['size'])}, "
               f"{found['precision']}; {found['machine']}", ""]
     lines += [f"{name:24}{1000 * t:10.1f} ms" for name, t in found["seconds"].items()]
@@ -352,6 +352,9 @@ def add_benchmark_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--repeat", type=int, help="runs to take the median of (CPU 3, GPU 10)")
     p.add_argument("--reference", action="store_true",
                    help="also the net as it is without net.optimize and native kernels")
+    p.add_argument("--kernels", action="store_true",
+                   help="instead of a net: the region operators, each beside a copy and its "
+                        "reference")
     p.add_argument("--out", metavar="FILE", help="write the figures as JSON, too")
 
 
@@ -367,8 +370,13 @@ def run_benchmark(args: argparse.Namespace) -> int:
     if args.device:
         (caffe.set_mode_cpu if args.device == "cpu" else caffe.set_mode_gpu)()
     args.repeat = args.repeat or (10 if torch.cuda.is_available() else 3)
-    found = measure(args)
-    print(report(found))
+    if args.kernels:
+        timings = measure_kernels(current_device())
+        text, found = kernel_report(timings), {"machine": machine(), "kernels": as_json(timings)}
+    else:
+        found = measure(args)
+        text = report(found)
+    print(text)
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
         Path(args.out).write_text(json.dumps(found, indent=1) + "\n")

@@ -61,7 +61,7 @@ class SyncedTensor:
         if self.touched:
             self._fill_zero()
         else:
-            self._device, self.head = None, Head.UNINITIALIZED
+            self.head = Head.UNINITIALIZED      # the memory is kept for what comes next
 
     def release(self) -> None:
         """Give the memory back; reading is an error until something is written."""
@@ -107,9 +107,20 @@ class SyncedTensor:
         if self.touched:
             self._host.zero_()
             self.head = Head.HOST
+        elif self._device is not None and self._device.shape == self.shape:
+            self.overwrite().zero_()
         else:
             self._device = torch.zeros(self.shape, dtype=self.dtype, device=self.device)
             self.head = Head.DEVICE
+
+    def overwrite(self) -> torch.Tensor:
+        """Memory on the device for the caller to fill: what was there is lost."""
+        if self.touched and self.device.type == "cpu":
+            return self.read()
+        if self._device is None or self._device.shape != self.shape:
+            self._device = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        self.head = Head.DEVICE
+        return self._device
 
     def _to_host(self) -> None:
         value = self.read().reshape(-1)
@@ -208,11 +219,16 @@ class Blob:
 
     @diff_tensor.setter
     def diff_tensor(self, value: torch.Tensor) -> None:
-        self._diff.adopt(value.reshape(self._shape))
+        # reshape() would give axes of size 1 strides that hide the layout, even to the same shape
+        self._diff.adopt(value if value.shape == self._shape else value.reshape(self._shape))
 
     def clear_diff(self) -> None:
         """Make the gradient zeros."""
         self._diff.clear()
+
+    def overwrite_diff(self) -> torch.Tensor:
+        """The gradient's memory for the caller to fill: what was there is lost."""
+        return self._diff.overwrite().view(self._shape)
 
     def add_diff(self, gradient: torch.Tensor) -> None:
         """Add to the gradient; the tensor itself may be kept for it."""

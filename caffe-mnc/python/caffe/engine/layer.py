@@ -168,6 +168,13 @@ class TorchLayer(Layer):
         """(factor, shift), each (C,), if the top is bottom * factor_c + shift_c, c on axis 1."""
         return None
 
+    def add_gradients(self, inputs: list[torch.Tensor],
+                      gradients: list[torch.Tensor]) -> tuple[int, ...]:
+        """Add the gradients of parameters for which there is a better way than autograd's; returns
+        which. inputs: values of the bottoms; gradients: those of the tops.
+        """
+        return ()
+
     def check(self, *shapes: tuple[int, ...]) -> None:
         """Raise LayerError if bottoms of these shapes do not fit."""
 
@@ -206,17 +213,22 @@ class TorchLayer(Layer):
         if self._tape is None:
             raise LayerError(f"{self.title}: backward() reached it, but it has not run forward")
         variables, outputs = self._tape
-        wanted = [v for v in variables if v.requires_grad]
         pairs = [(o, t.diff_tensor.to(o.dtype)) for o, t in zip(outputs, top) if o.requires_grad]
-        if not wanted or not pairs:
+        if not pairs:
             return
-        found = torch.autograd.grad([o for o, _ in pairs], wanted, [g for _, g in pairs],
-                                    retain_graph=True, allow_unused=True)
-        gradients = iter(found)
-        by_variable = [next(gradients) if v.requires_grad else None for v in variables]
-        for blob, gradient in zip(bottom, by_variable):
+        done = self.add_gradients(variables[:len(bottom)], [g for _, g in pairs])
+        done = {len(bottom) + i for i in done}
+        wanted = [i for i, v in enumerate(variables) if v.requires_grad and i not in done]
+        by_variable: list[torch.Tensor | None] = [None] * len(variables)
+        if wanted:
+            found = torch.autograd.grad(
+                [o for o, _ in pairs], [variables[i] for i in wanted], [g for _, g in pairs],
+                retain_graph=True, allow_unused=True)
+            for i, gradient in zip(wanted, found):
+                by_variable[i] = gradient
+        for blob, variable, gradient in zip(bottom, variables, by_variable):
             if gradient is not None:
-                blob.diff_tensor = gradient
+                blob.diff_tensor = _in_layout_of(variable, gradient)
         taken = {_memory(g) for _, g in pairs}      # autograd may hand a gradient through
         for blob, gradient in zip(self.blobs, by_variable[len(bottom):]):
             if gradient is not None:
@@ -255,6 +267,14 @@ class LossLayer(TorchLayer):
     num_top = at_least(1)
     no_gradient = (1,)
     default_loss_weight = 1.0
+
+
+def _in_layout_of(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
+    """Channels-last where the value is: torch is slow where the two differ."""
+    last = torch.channels_last
+    if value.dim() == 4 and value.is_contiguous(memory_format=last) and not value.is_contiguous():
+        return gradient.contiguous(memory_format=last)
+    return gradient
 
 
 def _memory(value: torch.Tensor) -> int:

@@ -13,6 +13,7 @@ from caffe.engine.layer import LAYERS, TorchLayer, at_least, exactly
 from caffe.layer_types.axes import canonical
 from caffe.layer_types.window import Window
 
+CHANNELS_LAST = True        # off: planes stay as they come, as in Caffe (to compare)
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 CONVOLVE_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
@@ -62,7 +63,8 @@ class BaseConvolution(TorchLayer):
     def as_images(self, x: Tensor) -> Tensor:
         """(N, C, *size); planes channels-last, for which the kernels on large maps are faster."""
         x = x if self.axis == 1 else x.reshape(-1, *x.shape[self.axis:])
-        return x.contiguous(memory_format=torch.channels_last) if self.spatial == 2 else x
+        last = CHANNELS_LAST and self.spatial == 2
+        return x.contiguous(memory_format=torch.channels_last) if last else x
 
     def like_bottom(self, y: Tensor, x: Tensor) -> Tensor:
         return y if self.axis == 1 else y.reshape(*x.shape[:self.axis], *y.shape[1:])
