@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,6 +37,15 @@ def restored_cfg():
             cfg[key].update(value)         # in place: modules may hold the section
         else:
             cfg[key] = value
+
+
+@pytest.fixture(scope="module", params=("kernels", "references"))
+def served_by(request) -> Iterator[str]:
+    """The test runs twice: with the native kernels of the operators, and with their references."""
+    from caffe import ops
+
+    with ops.references() if request.param == "references" else nullcontext():
+        yield request.param
 
 
 @pytest.fixture(scope="session")

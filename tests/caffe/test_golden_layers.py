@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import caffe
+from caffe import ops
 from caffe.engine.net import Net
 from caffe.engine.prototxt import read_net
 
@@ -57,6 +58,14 @@ def test_agrees_with_caffe(build, case, archive, tmp_path, monkeypatch):
             net.blobs[name].diff[...] = value.reshape(net.blobs[name].diff.shape)
         net.backward()
         compare(net, arrays, ("bottomdiff", "paramdiff"), BACKWARD, case["name"])
+
+
+@pytest.mark.parametrize("build, case", [p for p in _cases()
+                                         if p.values[1]["name"].startswith(("roi", "mask"))])
+def test_the_references_of_the_region_operators_agree_too(build, case, archive, tmp_path,
+                                                          monkeypatch):
+    with ops.references():
+        test_agrees_with_caffe(build, case, archive, tmp_path, monkeypatch)
 
 
 def of_kind(arrays, *kinds):

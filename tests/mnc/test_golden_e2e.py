@@ -15,6 +15,7 @@ from mnc.config import overridden
 from mnc.masks.voting import vote_masks
 
 FOLDER = GOLDEN / "mnc_e2e"
+pytestmark = pytest.mark.usefixtures("served_by")
 INDEX = json.loads((FOLDER / "index.json").read_text())
 
 
@@ -42,7 +43,7 @@ def build(name, phase):
 
 
 @pytest.fixture(scope="module")
-def trained():
+def trained(served_by):
     """(net after one forward and backward, golden arrays, random numbers drawn afterwards)"""
     golden = arrays("train")
     net = build("train", caffe.TRAIN)

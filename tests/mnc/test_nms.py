@@ -4,6 +4,8 @@ from golden_mnc import load
 
 from mnc.boxes.nms import nms
 
+pytestmark = pytest.mark.usefixtures("served_by")
+
 
 def test_by_hand():
     dets = np.array([[0, 0, 9, 9, 0.5], [0, 0, 9, 8, 0.9], [20, 20, 29, 29, 0.1],

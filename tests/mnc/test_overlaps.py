@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from golden_mnc import load
 from hypothesis import given
 from hypothesis import strategies as st
@@ -6,6 +7,8 @@ from hypothesis.extra.numpy import arrays
 
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.masks.overlaps import mask_overlap, mask_overlaps
+
+pytestmark = pytest.mark.usefixtures("served_by")
 
 
 def test_by_hand():

@@ -4,6 +4,8 @@ from golden_mnc import load
 
 from mnc.masks.voting import find_candidates, vote_masks, vote_masks_cpu
 
+pytestmark = pytest.mark.usefixtures("served_by")
+
 FORMS = pytest.mark.parametrize("vote", [vote_masks, vote_masks_cpu])
 
 
