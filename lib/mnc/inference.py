@@ -16,6 +16,7 @@ import logging
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -152,7 +153,8 @@ def segment_image(net, image: np.ndarray, cfg) -> Detections:
     raw = im_detect(net, image, cfg)
     if not cfg.TEST.USE_MASK_MERGE:
         return suppress(best_of(raw), cfg)
-    vote = vote_masks if cfg.TEST.USE_GPU_MASK_MERGE else vote_masks_cpu
+    vote = partial(vote_masks, device=as_list(net)[0].device) if cfg.TEST.USE_GPU_MASK_MERGE \
+        else vote_masks_cpu
     voted = vote(raw.boxes, raw.masks, raw.scores, raw.scores.shape[1], MAX_PER_IMAGE,
                  image.shape[1], image.shape[0], cfg.TEST.MASK_MERGE_NMS_THRESH,
                  cfg.TEST.MASK_MERGE_IOU_THRESH,

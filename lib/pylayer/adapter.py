@@ -11,7 +11,7 @@ import yaml
 
 from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
-from caffe.engine.layer import Layer
+from caffe.engine.layer import TEST, Layer
 from caffe.engine.registry import nearest
 
 REQUIRED = object()
@@ -34,6 +34,16 @@ def read_options(layer: Layer, **defaults: Any) -> SimpleNamespace:
 def read(blob: Blob) -> np.ndarray:
     """The values of a blob; not to be written to."""
     return blob.tensor.detach().cpu().numpy()
+
+
+def stays_on_device(layer: Layer, bottom: list[Blob]) -> bool:
+    """Whether the layer is to work on tensors where they are: in test nets on a GPU."""
+    return layer.phase == TEST and bottom[0].device.type != "cpu"
+
+
+def as_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
+    """On the host, wherever it was."""
+    return values.cpu().numpy() if isinstance(values, torch.Tensor) else values
 
 
 def read_diff(blob: Blob) -> np.ndarray:
@@ -62,7 +72,7 @@ def image_info(layer: Layer, blob: Blob) -> tuple[tuple[float, float], float]:
     """((height, width), scale) of the one image, from a blob of (height, width, scale)."""
     if blob.count != 3:
         raise LayerError(f"{layer.title} takes one image: im_info must be (1, 3), got {blob.shape}")
-    height, width, scale = read(blob).ravel()
+    height, width, scale = blob.data.ravel()        # on the host, where it comes from
     return (height, width), scale
 
 

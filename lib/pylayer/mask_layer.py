@@ -41,11 +41,10 @@ class MaskLayer(caffe.Layer):
             top[1].reshape(rows, 1)
 
     def forward(self, bottom: list, top: list) -> None:
-        masks = read(bottom[0]).reshape(top[0].shape)
-        write(top[0], masks.copy())
+        top[0].tensor = bottom[0].tensor.reshape(top[0].shape).clone()
         if len(top) > 1:
-            self.labels = mask_labels(masks[:, 0], read(bottom[1]), read(bottom[2]), self.form,
-                                      self.min_overlap)
+            self.labels = mask_labels(read(top[0])[:, 0], read(bottom[1]), read(bottom[2]),
+                                      self.form, self.min_overlap)
             write(top[1], self.labels[:, None])
 
     def backward(self, top: list, propagate_down: list, bottom: list) -> None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 import caffe
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import between, exactly
+from mnc import on_device
 from mnc.boxes.anchors import shifted_anchors
-from mnc.boxes.proposals import proposal_gradient, propose
+from mnc.boxes.proposals import ProposalLimits, proposal_gradient, propose
 from mnc.config import cfg
 from pylayer import settings
-from pylayer.adapter import (REQUIRED, image_info, no_gradient, read, read_diff, read_options,
-                             write, write_diff)
+from pylayer.adapter import (REQUIRED, as_array, image_info, no_gradient, read, read_diff,
+                             read_options, stays_on_device, write, write_diff)
 
 
 class ProposalLayer(caffe.Layer):
@@ -54,19 +56,33 @@ class ProposalLayer(caffe.Layer):
 
     def forward(self, bottom: list, top: list) -> None:
         self.image_size, scale = image_info(self, bottom[2])
-        scores = _rows(read(bottom[0])[:, len(self.cell_anchors):], 1)[:, 0]
         limits = replace(self.limits, min_size=self.limits.min_size * scale)
-        self.proposals = propose(scores, _rows(read(bottom[1]), 4), self.anchors, self.image_size,
-                                 limits)
-        write(top[0], self.proposals.rois)
+        if stays_on_device(self, bottom):
+            self._forward_on_device(bottom, top, limits)
+            return
+        scores = _rows(read(bottom[0])[:, len(self.cell_anchors):], 1)[:, 0]
+        proposals = propose(scores, _rows(read(bottom[1]), 4), self.anchors, self.image_size, limits)
+        self.anchor_index = proposals.anchor_index
+        write(top[0], proposals.rois)
         if len(top) > 1:
-            write(top[1], self.proposals.anchor_index[None])
+            write(top[1], self.anchor_index[None])
+
+    def _forward_on_device(self, bottom: list, top: list, limits: ProposalLimits) -> None:
+        scores, deltas = (blob.tensor.permute(0, 2, 3, 1) for blob in bottom[:2])
+        scores = scores[..., len(self.cell_anchors):].reshape(-1)
+        anchors = torch.as_tensor(self.anchors, dtype=deltas.dtype, device=deltas.device)
+        rois, index = on_device.propose(scores, deltas.reshape(-1, 4), anchors, self.image_size,
+                                        limits)
+        self.anchor_index = index
+        top[0].tensor = rois
+        if len(top) > 1:
+            top[1].tensor = index[None]
 
     def backward(self, top: list, propagate_down: list, bottom: list) -> None:
         no_gradient(bottom, propagate_down)
         if not propagate_down[1]:
             return
-        rows = proposal_gradient(read_diff(top[0]), self.proposals.anchor_index,
+        rows = proposal_gradient(read_diff(top[0]), as_array(self.anchor_index),
                                  _rows(read(bottom[1]), 4), self.anchors, self.image_size,
                                  self.exact)
         if self.limit is not None:

@@ -6,12 +6,13 @@ import numpy as np
 
 import caffe
 from caffe.engine.errors import LayerError
+from mnc import on_device
 from mnc.config import cfg
 from mnc.sampling.proposal_targets import GroundTruth
-from mnc.sampling.stage_bridge import bridge_gradient, bridge_targets, move_rois
+from mnc.sampling.stage_bridge import Bridge, bridge_gradient, bridge_targets, move_rois
 from pylayer import settings
-from pylayer.adapter import (image_info, no_gradient, read, read_diff, read_options, write,
-                             write_diff)
+from pylayer.adapter import (image_info, no_gradient, read, read_diff, read_options,
+                             stays_on_device, write, write_diff)
 from pylayer.proposal_target_layer import target_arrays
 
 
@@ -55,8 +56,12 @@ class StageBridgeLayer(caffe.Layer):
 
     def forward(self, bottom: list, top: list) -> None:
         self.image_size, scale = image_info(self, bottom[5 if self.trains else 3])
-        self.bridge = move_rois(read(bottom[0]), read(bottom[1]), read(bottom[2]), self.image_size,
-                                self.foreground_only, self.denormalization)
+        if stays_on_device(self, bottom):
+            self.bridge = None      # backward, should it come, makes it
+            top[0].tensor = on_device.move_rois(*(blob.tensor for blob in bottom[:3]),
+                                                self.image_size, self.foreground_only)
+            return
+        self.bridge = self._bridge(bottom)
         self.keep = np.arange(len(self.bridge.rois))
         if not self.trains:
             write(top[0], self.bridge.rois)
@@ -72,6 +77,9 @@ class StageBridgeLayer(caffe.Layer):
         no_gradient(bottom, propagate_down)
         if not any(propagate_down[:2]):
             return
+        if self.bridge is None:
+            self.bridge = self._bridge(bottom)
+            self.keep = np.arange(len(self.bridge.rois))
         rois, count = read(bottom[0]), len(self.bridge.rois)
         rows = np.where(self.keep < count)[0]                 # not the ground truth's own
         grad = np.zeros_like(rois)
@@ -81,6 +89,10 @@ class StageBridgeLayer(caffe.Layer):
             write_diff(bottom[0], of_rois)
         if propagate_down[1]:
             write_diff(bottom[1], self._of_bbox_pred(of_deltas))
+
+    def _bridge(self, bottom: list) -> Bridge:
+        return move_rois(read(bottom[0]), read(bottom[1]), read(bottom[2]), self.image_size,
+                         self.foreground_only, self.denormalization)
 
     def _of_bbox_pred(self, of_deltas: np.ndarray) -> np.ndarray:
         """(R, 4) of the applied deltas -> (R, 4K) of the prediction."""

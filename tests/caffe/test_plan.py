@@ -27,6 +27,7 @@ def layer(kind, bottom, top, options=""):
     return f'layer {{ name: "{kind}_{top}" type: "{kind}" {bottoms} top: "{top}" {options} }}'
 
 
+DOUBLING = f'python_param {{ module: "{__name__}" layer: "Doubling" }}'
 BRANCHES = (
     INPUT, conv("c1", "x", "a"), layer("ReLU", "a", "a"), layer("Dropout", "a", "a"),
     conv("c2", "a", "b"), layer("ReLU", "b", "b_pos"), layer("Sigmoid", "a", "s"),
@@ -80,6 +81,23 @@ def test_a_blob_that_is_not_kept_says_so_and_has_its_shape():
         net.blobs["a"].data
     assert net.blobs["a"].shape == (2, 4, 8, 10)
     assert net.blobs["x"].data.shape == (2, 3, 8, 10)
+
+
+def test_other_outputs_may_be_asked_for_later():
+    plain, fast = nets(*BRANCHES, layer("Python", "s", "twice", DOUBLING))
+    for outputs in (["prob"], ["b", "twice"], ["prob"]):
+        fast.optimize(outputs)
+        assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
+
+
+@pytest.mark.parametrize("outputs", [["other"], ["a"], ["b"]])
+def test_a_layer_in_place_changes_what_shares_its_memory(outputs):
+    plain, fast = nets(INPUT, layer("TanH", "x", "a"),
+                       layer("Reshape", "a", "r", "reshape_param { shape { dim: 0 dim: -1 } }"),
+                       layer("ReLU", "r", "r"), layer("Power", "a", "b"),
+                       layer("Sigmoid", "a", "other"), layer("Sigmoid", "r", "side"))
+    fast.optimize(outputs)
+    assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
 
 
 def test_layers_that_lead_to_no_output_do_not_run():
@@ -178,7 +196,7 @@ class Doubling(caffe.Layer):
 
 def test_python_layers_see_their_bottoms():
     layers = (INPUT, conv("c", "x", "y"), layer("ReLU", "y", "y"),
-              layer("Python", "y", "z", f'python_param {{ module: "{__name__}" layer: "Doubling" }}'),
+              layer("Python", "y", "z", DOUBLING),
               layer("TanH", "z", "out"))
     plain, fast = nets(*layers)
     fast.optimize()

@@ -39,16 +39,20 @@ class Candidates:
 def vote_masks(boxes: np.ndarray, masks: np.ndarray, scores: np.ndarray, num_classes: int,
                max_per_image: int, width: int, height: int, nms_thresh: float = 0.3,
                merge_thresh: float = 0.5, binarize_thresh: float = 0.4,
-               inclusive_nms: bool = False) -> list[Vote]:
-    """Voting over continuous masks; a result's box is where the mean exceeds `binarize_thresh`."""
+               inclusive_nms: bool = False,
+               device: torch.device | str = "cpu") -> list[Vote]:
+    """Voting over continuous masks; a result's box is where the mean exceeds `binarize_thresh`.
+
+    device: where the masks are drawn, summed and resampled.
+    """
     found = find_candidates(boxes, scores, num_classes, max_per_image, nms_thresh, merge_thresh,
                             inclusive_nms)
     masks = masks.reshape(len(masks), *masks.shape[-2:])                       # (N, S, S)
-    voted, where = ops.mask_voting(
-        _tensor(boxes), _tensor(masks), _tensor(found.members, np.int64),
-        _tensor(found.ends, np.int64), _tensor(found.weights), int(height), int(width),
-        float(binarize_thresh))
-    return _by_class(found, voted.numpy(), where.numpy(), num_classes)
+    arrays = (_tensor(boxes), _tensor(masks), _tensor(found.members, np.int64),
+              _tensor(found.ends, np.int64), _tensor(found.weights))
+    voted, where = ops.mask_voting(*(x.to(device) for x in arrays), int(height), int(width),
+                                   float(binarize_thresh))
+    return _by_class(found, voted.cpu().numpy(), where.cpu().numpy(), num_classes)
 
 
 def vote_masks_cpu(boxes: np.ndarray, masks: np.ndarray, scores: np.ndarray, num_classes: int,

@@ -68,6 +68,11 @@ class SyncedTensor:
         self._host = self._device = None
         self.head = Head.RELEASED
 
+    def keep(self) -> None:
+        """After `release`: reading is no error any more."""
+        if self.head is Head.RELEASED:
+            self.head = Head.UNINITIALIZED
+
     def read(self) -> torch.Tensor:
         """The content on the device; zeros if nothing was ever written. May be changed in place."""
         if self.head is Head.RELEASED:
@@ -266,6 +271,10 @@ class Blob:
     def release(self) -> None:
         """Give back the memory of the values; reading them is an error until they are written."""
         self._data.release()
+
+    def keep(self) -> None:
+        """Undo `release`: values that were given back read as zeros until they are written."""
+        self._data.keep()
 
     def __repr__(self) -> str:
         return f"Blob{self._shape}"

@@ -53,7 +53,7 @@ class Plan:
                       for i, blob in zip([*node.bottom_ids, *node.top_ids],
                                          [*node.bottom, *node.top])}
         wanted = set(keep)
-        needed = _needed(nodes, wanted)
+        needed = _needed(nodes, {self.blobs[i].memory for i in wanted})
         # what Python layers and inputs write lies in their blobs anyway
         self.kept = wanted | {i for n in needed if not _computes(nodes[n].layer)
                               and nodes[n].layer.type not in ALIASING for i in nodes[n].top_ids}
@@ -65,6 +65,8 @@ class Plan:
         self._mark_deaths()
         memory = {self.blobs[i].memory for i in self.kept}
         self.released = [i for i in self.blobs if self.blobs[i].memory not in memory]
+        for i in self.kept:
+            self.blobs[i].keep()        # an earlier plan may have released it
 
     # --- building ---------------------------------------------------------------------------
 
@@ -127,9 +129,17 @@ class Plan:
     def _run_step(self, step: Step, values: dict[int, Tensor]) -> None:
         if step.compute is None:
             self._run_on_blobs(step, values)
-            return
-        tops = step.compute(*(values[i] for i in step.reads))
-        values.update(zip(step.writes, tops))
+        else:
+            tops = step.compute(*(values[i] for i in step.reads))
+            values.update(zip(step.writes, tops))
+        for i in set(step.reads).intersection(step.writes):     # in place
+            for j in self._sharing(i).intersection(values):
+                values[j] = values[i].reshape(values[j].shape)
+
+    def _sharing(self, i: int) -> set[int]:
+        """Other blobs on the memory of blob i."""
+        return {j for j, blob in self.blobs.items()
+                if j != i and blob.memory == self.blobs[i].memory}
 
     def _run_on_blobs(self, step: Step, values: dict[int, Tensor]) -> None:
         layer, node = step.layer, self._nodes[step.first]
@@ -143,14 +153,14 @@ class Plan:
 
 
 def _needed(nodes: list[Node], wanted: set[int]) -> list[int]:
-    """Positions of the layers that lead to a blob of `wanted`, or to no blob at all (files)."""
+    """Positions of the layers that lead to a memory of `wanted`, or to no blob at all (files)."""
     wanted, found = set(wanted), []
     for n in reversed(range(len(nodes))):
         node = nodes[n]
         writes_file = not node.top_ids and node.layer.type != "Silence"
-        if writes_file or node.layer.type == "Input" or wanted.intersection(node.top_ids):
-            wanted.difference_update(node.top_ids)
-            wanted.update(node.bottom_ids)
+        tops = {blob.memory for blob in node.top}
+        if writes_file or node.layer.type == "Input" or wanted & tops:
+            wanted = wanted - tops | {blob.memory for blob in node.bottom}
             found.append(n)
     return found[::-1]
 

@@ -1,0 +1,58 @@
+"""Proposals and the stage bridge in tensors: what test nets on a GPU run, so that nothing leaves it.
+
+The same arithmetic as mnc.boxes.proposals and mnc.sampling.stage_bridge, which work on arrays and
+have the gradients as well; tests hold these against those. Image sizes are (height, width).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from caffe import ops
+from mnc.boxes.proposals import ProposalLimits
+
+
+def propose(scores: Tensor, deltas: Tensor, anchors: Tensor, image_size: tuple[float, float],
+            limits: ProposalLimits) -> tuple[Tensor, Tensor]:
+    """(RoIs (R, 5) of image 0, best score first; the anchor (R,) of each).
+
+    scores (T,), deltas (T, 4), anchors (T, 4): one row an anchor.
+    """
+    boxes = clip(decode(anchors, deltas), image_size)
+    large = (boxes[:, 2:] - boxes[:, :2] + 1 >= limits.min_size).all(1).nonzero()[:, 0]
+    order = scores[large].sort(descending=True, stable=True).indices[:limits.pre_nms or None]
+    keep = large[order]
+    dets = torch.cat((boxes[keep], scores[keep, None]), 1)
+    keep = keep[ops.nms(dets, limits.nms_thresh, limits.inclusive_nms, limits.post_nms)]
+    return with_image_index(boxes[keep]), keep
+
+
+def move_rois(rois: Tensor, bbox_pred: Tensor, scores: Tensor, image_size: tuple[float, float],
+              foreground_only: bool) -> Tensor:
+    """`rois` (R, 5) moved by the deltas (R, 4K) of their best class by `scores` (R, K), clipped."""
+    first = int(foreground_only)
+    classes = first + scores[:, first:].argmax(1)
+    deltas = bbox_pred.reshape(len(rois), scores.shape[1], 4)
+    deltas = deltas[torch.arange(len(rois), device=rois.device), classes]
+    return with_image_index(clip(decode(rois[:, 1:], deltas), image_size))
+
+
+def decode(boxes: Tensor, deltas: Tensor) -> Tensor:
+    """`deltas` (N, 4) applied to `boxes` (N, 4): mnc.boxes.regression.bbox_transform_inv"""
+    size = boxes[:, 2:] - boxes[:, :2] + 1
+    centre = deltas[:, :2] * size + (boxes[:, :2] + 0.5 * size)
+    half = 0.5 * (deltas[:, 2:].exp() * size)
+    return torch.cat((centre - half, centre + half), 1)
+
+
+def clip(boxes: Tensor, image_size: tuple[float, float]) -> Tensor:
+    """Boxes (N, 4) inside the image."""
+    height, width = image_size
+    x, y = boxes[:, 0::2].clamp(0, float(width) - 1), boxes[:, 1::2].clamp(0, float(height) - 1)
+    return torch.stack((x, y), 2).flatten(1)
+
+
+def with_image_index(boxes: Tensor) -> Tensor:
+    """(R, 4) -> (R, 5): RoIs of image 0."""
+    return torch.cat((boxes.new_zeros(len(boxes), 1), boxes), 1)
