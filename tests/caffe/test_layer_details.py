@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 import caffe
 from caffe.engine.errors import LayerError
@@ -53,6 +54,23 @@ def test_batch_norm_counts_each_forward_once_though_backward_replays_it():
     assert (mean, weight) == (3, 1) and variance == pytest.approx(14 / 3)     # 14 / (4 - 1)
     n.forward()
     assert [p.data[0] for p in n.params["l"]] == pytest.approx([4.5, 7, 1.5])
+
+
+@pytest.mark.parametrize("stored", ["true", "false"])
+def test_the_gradient_of_one_image_counts_in_any_layout(stored):
+    n = net(f"type: 'BatchNorm' top: 'y' batch_norm_param {{ use_global_stats: {stored} }}",
+            (1, 4, 6, 8), force=True)
+    n.params["l"][1].data[...] = n.params["l"][2].data[...] = 1
+    random = np.random.RandomState(0)
+    n.blobs["b0"].data[...] = random.randn(1, 4, 6, 8)
+    n.forward()
+    gradient = torch.from_numpy(random.randn(*n.blobs["y"].shape).astype(np.float32))
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        n.blobs["y"].diff_tensor = gradient.contiguous(memory_format=layout)
+        n._backward(1, 0)
+        found.append(n.blobs["b0"].diff_tensor.clone())
+    torch.testing.assert_close(*found, check_stride=False)
 
 
 def test_eltwise_max_gives_a_tie_to_the_second():

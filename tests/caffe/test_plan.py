@@ -100,6 +100,16 @@ def test_a_layer_in_place_changes_what_shares_its_memory(outputs):
     assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
 
 
+def test_what_passes_through_a_layer_is_not_the_memory_of_an_input():
+    plain, fast = nets(INPUT, layer("Split", "x", "v"), layer("Dropout", "x", "kept"),
+                       layer("Power", "v", "v", "power_param { scale: 3 }"))
+    fast.optimize(["v", "kept"])
+    for images in (2, 4):
+        for net in (plain, fast):
+            net.blobs["x"].reshape(images, 3, 8, 10)
+        assert_same_outputs(plain, fast, x=data(images, 3, 8, 10))
+
+
 def test_layers_that_lead_to_no_output_do_not_run():
     net, = nets(*BRANCHES, count=1)
     net.optimize(["prob"])
@@ -264,6 +274,22 @@ def test_products_may_be_in_bfloat16():
     np.testing.assert_allclose(found["prob"].sum(1), 1, rtol=1e-6)
     with pytest.raises(caffe.CaffeError, match="bfloat16"):
         fast.optimize(precision="int8")
+
+
+@pytest.mark.parametrize("pool, tolerance", [("AVE", 0.02), ("MAX", 0)])
+def test_pooling_counts_exactly_when_products_lose_precision(pool, tolerance):
+    """Places beyond 256 are no numbers of bfloat16."""
+    wide = INPUT.replace("dim: 8 dim: 10", "dim: 2 dim: 600")
+    top = 'top: "place"' * (pool == "MAX")
+    plain, fast = nets(wide, conv("c", "x", "f"),
+                       layer("Pooling", "f", "p", f"{top} pooling_param {{ pool: {pool} "
+                                                  "kernel_size: 3 stride: 3 pad: 1 }"))
+    fast.optimize(precision="bfloat16")
+    x = np.zeros((2, 3, 2, 600), np.float32)
+    x[..., ::7] = 1 + np.arange(86)
+    name = fast.outputs[-1]
+    exact, coarse = (net.forward(x=x)[name] for net in (plain, fast))
+    assert np.abs(exact - coarse).max() <= tolerance * np.abs(exact).max()
 
 
 def test_regions_keep_their_precision_when_products_lose_theirs():

@@ -39,6 +39,11 @@ class SyncedTensor:
         """True once a user holds a view: autograd must not save this memory."""
         return self._host is not None
 
+    def shows(self, value: torch.Tensor) -> bool:
+        """Whether `value` lies in the memory behind the views handed out."""
+        return self.touched and value.numel() > 0 and (
+            value.untyped_storage().data_ptr() == self._host.untyped_storage().data_ptr())
+
     def resize(self, shape: tuple[int, ...]) -> None:
         """Another number of elements drops the content; the same number keeps it."""
         if math.prod(shape) != math.prod(self.shape):
@@ -246,6 +251,10 @@ class Blob:
     def touched(self) -> bool:
         """True once a user holds a view of the values."""
         return self._data.touched
+
+    def shows(self, value: torch.Tensor) -> bool:
+        """Whether `value` lies in the memory of which users hold a view."""
+        return self._data.shows(value)
 
     @property
     def memory(self) -> int:

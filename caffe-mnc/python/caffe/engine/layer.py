@@ -200,7 +200,7 @@ class TorchLayer(Layer):
         with torch.set_grad_enabled(record):
             outputs = self._guarded(inputs, params)
         for blob, value in zip(top, outputs):
-            blob.tensor = _own_memory(value, bottom)
+            blob.tensor = own_memory(value, bottom)
         self._tape = (inputs + params, outputs) if record else None
 
     def backward(self, top: list[Blob], propagate_down: list[bool], bottom: list[Blob]) -> None:
@@ -289,11 +289,7 @@ def _input(blob: Blob, record: bool, need: bool) -> torch.Tensor:
     return value.detach().requires_grad_(record and need)
 
 
-def _own_memory(value: torch.Tensor, bottom: list[Blob]) -> torch.Tensor:
+def own_memory(value: torch.Tensor, bottom: list[Blob]) -> torch.Tensor:
     """`value`, copied if it is a view of memory that a user can write to through a bottom."""
     value = value.detach()
-    for blob in bottom:
-        if blob.touched and value.device.type == "cpu" and value.numel() and (
-                _memory(value) == _memory(blob.tensor)):
-            return value.clone()
-    return value
+    return value.clone() if any(blob.shows(value) for blob in bottom) else value

@@ -207,7 +207,8 @@ class Net:
         them are left out, neighbours are joined, no other blob is kept (reading one is an error),
         and there is no backward and no forward of a part. For TEST nets. BatchNorm and Scale are
         folded with the weights as they are at the next forward: call it again after changing
-        those by hand. precision "bfloat16" computes convolutions and matrix products in that.
+        those by hand. precision "bfloat16" computes convolutions and matrix products in that, with
+        all their weights as at the next forward.
         """
         if self.phase != TEST:
             raise CaffeError("net.optimize() is for nets in phase TEST; training needs every blob")

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe import ops
-from caffe.engine.layer import Layer, TorchLayer
+from caffe.engine.layer import Layer, TorchLayer, own_memory
 from caffe.engine.net_build import Node, noted
 from caffe.proto.caffe_pb2 import PoolingParameter
 
@@ -23,7 +23,7 @@ Compute = Callable[..., tuple[Tensor, ...]]
 
 ALIASING = ("Split", "Reshape", "Flatten")      # tops that are the bottom's memory
 PRODUCTS = ("Convolution", "Deconvolution", "InnerProduct")
-TAKES_ANY = ("ReLU", "Pooling", "Dropout", "Concat", *ALIASING)     # exact in low precision, too
+TAKES_ANY = ("ReLU", "Dropout", "Concat", *ALIASING)        # exact in low precision, too
 OWN_MEMORY = ("Convolution", "Deconvolution", "InnerProduct", "BatchNorm", "Scale", "Eltwise")
 
 
@@ -120,7 +120,9 @@ class Plan:
                     del values[i]
                 call("after_forward", step.last)
             for i, value in values.items():
-                if value is not self.blobs[i].tensor:
+                if self.blobs[i].shows(value):      # it is there, perhaps in another shape
+                    self.blobs[i].reshape(*value.shape)
+                else:
                     self.blobs[i].tensor = value
         for i in self.released:
             self.blobs[i].reshape(*shapes.get(i, self.blobs[i].shape))
@@ -131,6 +133,8 @@ class Plan:
             self._run_on_blobs(step, values)
         else:
             tops = step.compute(*(values[i] for i in step.reads))
+            if step.layer.type not in ALIASING:
+                tops = [own_memory(y, [self.blobs[i] for i in step.reads]) for y in tops]
             values.update(zip(step.writes, tops))
         for i in set(step.reads).intersection(step.writes):     # in place
             for j in self._sharing(i).intersection(values):
@@ -234,11 +238,17 @@ class _Folded:
         return self.layer.run(*(x.to(self.params[0].dtype) for x in bottoms), params=self.params)
 
 
+def _takes_maxima(layer: Layer) -> bool:
+    """Pooling that is exact in low precision: no sums, and no places beyond 256."""
+    return (layer.type == "Pooling" and layer.method == PoolingParameter.MAX
+            and not layer.with_places)
+
+
 def _lower(step: Step, precision: torch.dtype) -> None:
     """Compute a product in `precision`; layers that are not exact there go on in the net's."""
     compute, layer = step.compute, step.layer
     if layer.type in PRODUCTS and compute is not None:
         params = compute.params if isinstance(compute, _Folded) else [b.tensor for b in layer.blobs]
         step.compute = _Folded(layer, [p.to(precision) for p in params])
-    elif compute is not None and layer.type not in TAKES_ANY:
+    elif compute is not None and layer.type not in TAKES_ANY and not _takes_maxima(layer):
         step.compute = lambda *bottoms: compute(*(x.to(layer.dtype) for x in bottoms))

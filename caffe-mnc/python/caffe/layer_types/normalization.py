@@ -68,7 +68,9 @@ class BatchNorm(TorchLayer):
             y, mean, deviation = torch.native_batch_norm(image, None, None, None, None, True, 0.0,
                                                          self.eps)
             self._batch = deviation.detach() ** -2 - self.eps, mean.detach()
-        return y.reshape(x.shape)
+        # no reshape() where none is needed: behind a view torch mistakes the layout of the gradient
+        # of one image, and gives a wrong one
+        return y if x.dim() > 1 else y[:, 0]
 
     @property
     def pure(self) -> bool:
