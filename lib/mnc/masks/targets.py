@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from mnc.masks.overlaps import common_window, mask_overlap, window_of
+from mnc.masks.overlaps import common_window, mask_overlaps, window_of
 
 
 UNKNOWN = -1                    # the label of a mask that has no truth to compare with
@@ -79,12 +79,15 @@ def mask_labels(masks: np.ndarray, gt_masks: np.ndarray, info: np.ndarray, form:
     no mask to compare with the label is UNKNOWN, which the loss ignores.
     """
     labels = np.where(info[:, 1] == 0, UNKNOWN, 0).astype(np.float32)
-    for row in np.where((info[:, 0] >= 0) & (info[:, 1] > 0))[0]:
-        g, height, width = info[row, :3].astype(int)
-        ex, gt = info[row, 4:8].astype(int), info[row, 8:12].astype(int)
-        predicted = resize(masks[row], ex[3] - ex[1] + 1, ex[2] - ex[0] + 1) >= form.threshold
-        if mask_overlap(ex, gt, predicted, gt_masks[g, :height, :width] > 0) >= min_overlap:
-            labels[row] = info[row, 3]
+    to_compare = (info[:, 0] >= 0) & (info[:, 1] > 0)
+    for g in np.unique(info[to_compare, 0]).astype(int):
+        rows = np.where(to_compare & (info[:, 0] == g))[0]
+        height, width = info[rows[0], 1:3].astype(int)
+        ex, gt = info[rows, 4:8].astype(int), info[rows[:1], 8:12].astype(int)
+        predicted = [resize(masks[row], y2 - y1 + 1, x2 - x1 + 1) >= form.threshold
+                     for row, (x1, y1, x2, y2) in zip(rows, ex)]
+        overlaps = mask_overlaps(ex, predicted, gt, [gt_masks[g, :height, :width] > 0])[:, 0]
+        labels[rows[overlaps >= min_overlap]] = info[rows[0], 3]
     return labels
 
 
