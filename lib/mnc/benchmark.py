@@ -154,7 +154,8 @@ def _group(layer: str, backbone: bool) -> str:
 
 def fill_blank(net) -> None:
     """Draw the parameters that are all zero, so that activations keep their size (He et al.), which
-    is about 1 after the first layer: then RoIs are spread over the image, as in a trained net.
+    is about 1 after the first layer and smaller in predictions: then RoIs are spread over the
+    image, as in a trained net.
     """
     generator = torch.Generator().manual_seed(0)
     for name, blobs in net.params.items():
@@ -291,8 +292,6 @@ def measure(args: argparse.Namespace) -> dict:
         subject = (training if train else testing)(args, image, Path(folder))
         take_turns(subject.works, 1)
         peak = peak_memory()
-        watch = Stopwatch(subject.net)
-        parts = [dict(watch.run(subject.works["net"])) for _ in range(3)]
         floor = list(products(subject.net, train))
         calls = [call for _, call in floor]
 
@@ -306,6 +305,8 @@ def measure(args: argparse.Namespace) -> dict:
         times = take_turns(works, args.repeat)
         with torch.inference_mode():
             alone = [seconds(call) for call in calls]
+        watch = Stopwatch(subject.net)      # last: on a GPU it makes every layer wait
+        parts = [watch.run(subject.works["net"]) for _ in range(3)]
     ratios = [net / least for net, least in zip(times["net"], times["floor"])]
     return {"net": args.net, "task": args.task, "phase": args.phase, "size": [height, width],
             "precision": cfg.TEST.PRECISION, "machine": machine(), "repeat": args.repeat,

@@ -2,7 +2,7 @@
 
 Against the ordinary forward pass, which keeps every blob for its user: layers that do not lead to
 an output are left out, a blob is freed after its last reader, values go from layer to layer
-without a blob between, and some layers that follow each other become one step (`_FUSIONS`).
+without a blob between, and some neighbours become one step (the fusions at the end).
 """
 
 from __future__ import annotations
@@ -63,6 +63,8 @@ class Plan:
                 _lower(step, precision)
         self.steps = self._fused(self._fused(steps, _relu_in_place), _warp_and_pool)
         self._mark_deaths()
+        self._sharing = {i: self._others_on_memory(i) for step in self.steps
+                         for i in set(step.reads).intersection(step.writes)}
         memory = {self.blobs[i].memory for i in self.kept}
         self.released = [i for i in self.blobs if self.blobs[i].memory not in memory]
         for i in self.kept:
@@ -97,6 +99,10 @@ class Plan:
         if step.writes == [between]:                    # in place
             return True
         return between not in self.kept and sum(between in s.reads for s in steps) == 1
+
+    def _others_on_memory(self, i: int) -> set[int]:
+        return {j for j, blob in self.blobs.items()
+                if j != i and blob.memory == self.blobs[i].memory}
 
     def _mark_deaths(self) -> None:
         last = {i: step for step in self.steps for i in [*step.reads, *step.writes]}
@@ -137,13 +143,8 @@ class Plan:
                 tops = [own_memory(y, [self.blobs[i] for i in step.reads]) for y in tops]
             values.update(zip(step.writes, tops))
         for i in set(step.reads).intersection(step.writes):     # in place
-            for j in self._sharing(i).intersection(values):
+            for j in self._sharing[i].intersection(values):
                 values[j] = values[i].reshape(values[j].shape)
-
-    def _sharing(self, i: int) -> set[int]:
-        """Other blobs on the memory of blob i."""
-        return {j for j, blob in self.blobs.items()
-                if j != i and blob.memory == self.blobs[i].memory}
 
     def _run_on_blobs(self, step: Step, values: dict[int, Tensor]) -> None:
         layer, node = step.layer, self._nodes[step.first]

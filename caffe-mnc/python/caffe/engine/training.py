@@ -21,7 +21,7 @@ from caffe.engine.solver_nets import make_test_nets, make_train_net
 from caffe.proto import caffe_pb2
 
 
-PIECE = 1 << 17     # values that an update works on at a time
+PIECE = 1 << 17     # values that an update works on at a time: with gradient and history 1.5 MB
 
 
 class Solver:
