@@ -37,6 +37,14 @@ FIELD_NUMBERS = {
     "DropoutParameter.scale_train": 2, "SolverParameter.weights": 42,
     "SolverParameter.layer_wise_reduce": 41, "V1LayerParameter.layer": 1,
     "V1LayerParameter.param": 1001, "V0LayerParameter.hdf5_output_param": 1001,
+    # SSD
+    "LayerParameter.annotated_data_param": 200, "LayerParameter.multibox_loss_param": 201,
+    "LayerParameter.permute_param": 202, "LayerParameter.prior_box_param": 203,
+    "LayerParameter.detection_output_param": 204, "LayerParameter.detection_evaluate_param": 205,
+    "LayerParameter.norm_param": 206, "TransformationParameter.resize_param": 8,
+    "TransformationParameter.expand_param": 14, "PriorBoxParameter.offset": 13,
+    "MultiBoxLossParameter.mining_type": 20, "DetectionOutputParameter.keep_top_k": 7,
+    "AnnotatedDatum.annotation_group": 3, "NormalizedBBox.difficult": 6,
 }
 
 DEFAULTS = {
@@ -48,6 +56,9 @@ DEFAULTS = {
     "PoolingParameter.round_mode": caffe_pb2.PoolingParameter.CEIL,
     "ROIWarpingParameter.mode": caffe_pb2.ROIWarpingParameter.REFERENCE,
     "MaskResizeParameter.mode": caffe_pb2.MaskResizeParameter.REFERENCE,
+    "NormalizeParameter.eps": 1e-10, "MultiBoxLossParameter.sample_size": 64,
+    "NonMaximumSuppressionParameter.nms_threshold": 0.3, "BatchSampler.max_trials": 100,
+    "SolverParameter.ap_version": "Integral",
 }
 
 
