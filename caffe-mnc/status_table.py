@@ -14,9 +14,9 @@ sys.path.insert(0, str(Path(__file__).with_name("python")))
 
 from caffe.engine.fillers import FILLERS  # noqa: E402
 from caffe.engine.layer import LAYERS  # noqa: E402
-from caffe.engine.lr_policies import LR_POLICIES  # noqa: E402
 from caffe.engine.registry import Registry  # noqa: E402
-from caffe.engine.solver import SOLVERS  # noqa: E402
+from caffe.engine.solving.lr_policies import LR_POLICIES  # noqa: E402
+from caffe.engine.solving.update_rules import SOLVERS  # noqa: E402
 
 
 def table() -> str:

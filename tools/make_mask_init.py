@@ -5,7 +5,7 @@ import sys
 
 import _init_paths  # noqa: F401
 
-from mnc.mask_init import main
+from mnc.nets.mask_init import main
 
 if __name__ == "__main__":
     sys.exit(main())

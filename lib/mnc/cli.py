@@ -16,20 +16,25 @@ import torch
 
 import caffe
 from caffe.engine.allocator import keep_freed_memory
-from mnc import demo as demos
-from mnc import workers
-from mnc.ablation import add_ablation_arguments, run_ablation
-from mnc.benchmark import add_benchmark_arguments, run_benchmark
-from mnc.compare import add_compare_arguments, run_compare
+from mnc.benchmarks.nets import add_benchmark_arguments, run_benchmark
+from mnc.commands import demo as demos
+from mnc.commands.ablation import add_ablation_arguments, run_ablation
+from mnc.commands.compare import add_compare_arguments, run_compare
+from mnc.commands.test import (
+    add_evaluate_arguments,
+    add_test_arguments,
+    folder_name,
+    run_evaluate,
+    run_test,
+)
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list, get_output_dir
 from mnc.data import DataError, get_dataset
-from mnc.inference import PRECISIONS, load_net
-from mnc.net_settings import find_settings
+from mnc.inference import workers
+from mnc.inference.cascade import PRECISIONS, load_net
+from mnc.instances import InferenceError
 from mnc.nets import NETS, NetError, generate
-from mnc.raw import InferenceError
-from mnc.testing import (add_evaluate_arguments, add_test_arguments, folder_name, run_evaluate,
-                         run_test)
-from mnc.training import TrainingError, train
+from mnc.nets.settings import find_settings
+from mnc.training.loop import TrainingError, train
 
 USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, InferenceError, NetError, TrainingError,
                ImportError, OSError)

@@ -39,7 +39,7 @@ cfg = EasyDict(
     GPU_ID=0,
     USE_GPU_NMS=True,             # True: suppress IoU > threshold; False: IoU >= threshold
     RNG_SEED=3,
-    EPS=1e-14,                    # no effect: mnc.unread_keys says of this and others why
+    EPS=1e-14,                    # no effect: mnc.nets.unread_keys says of this and others why
     PIXEL_MEANS=np.array([[[102.9801, 115.9465, 122.7717]]]),   # B, G, R
     BINARIZE_THRESH=0.4,          # a mask covers the pixels where it reaches this
     MASK_SIZE=21,                 # S

@@ -18,13 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mnc.commands.demo import class_names, images_in
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data.dataset import DataError
 from mnc.data.images import read_image
-from mnc.demo import class_names, images_in
-from mnc.inference import Instances, load_net, segment_image
-from mnc.net_settings import find_settings
-from mnc.visualisation import draw_instances, paint
+from mnc.drawing.instances import draw_instances, paint
+from mnc.inference.cascade import Instances, load_net, segment_image
+from mnc.nets.settings import find_settings
 
 Image = np.ndarray | str | os.PathLike
 

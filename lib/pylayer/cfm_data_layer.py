@@ -6,9 +6,9 @@ import logging
 from pathlib import Path
 
 import numpy as np
+
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import exactly
-
 from mnc.config import cfg
 from mnc.data.cache import kept, value_hash
 from mnc.data.dataset import DataError
@@ -17,8 +17,13 @@ from mnc.data.mcg import check_labels, load_mat, load_regions
 from mnc.data.minibatch import scaled_image
 from mnc.data.roidb import Entry
 from mnc.masks.targets import MaskForm
-from mnc.sampling.cfm_targets import (BoxStatistics, RegionTargets, box_deltas, box_statistics,
-                                      region_targets)
+from mnc.sampling.cfm_targets import (
+    BoxStatistics,
+    RegionTargets,
+    box_deltas,
+    box_statistics,
+    region_targets,
+)
 from pylayer import settings
 from pylayer.adapter import read_options, write
 from pylayer.image_order import ImageOrder, shuffled_pairs

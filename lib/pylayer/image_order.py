@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-import caffe
 import numpy as np
-from caffe.engine.errors import LayerError
 
+import caffe
+from caffe.engine.errors import LayerError
 from mnc.config import cfg
 from mnc.data.dataset import DataError
 from mnc.data.roidb import Entry

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
+
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import exactly
-
 from mnc.config import cfg
 from mnc.data.dataset import DataError
 from mnc.data.minibatch import minibatch

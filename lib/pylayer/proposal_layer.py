@@ -10,13 +10,23 @@ import torch
 import caffe
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import between, exactly
-from mnc import on_device
+from mnc.boxes import on_device
 from mnc.boxes.anchors import shifted_anchors
 from mnc.boxes.proposals import ProposalLimits, proposal_gradient, propose
 from mnc.config import cfg
 from pylayer import settings
-from pylayer.adapter import (REQUIRED, as_array, image_info, no_gradient, read, read_diff,
-                             read_options, stays_on_device, write, write_diff)
+from pylayer.adapter import (
+    REQUIRED,
+    as_array,
+    image_info,
+    no_gradient,
+    read,
+    read_diff,
+    read_options,
+    stays_on_device,
+    write,
+    write_diff,
+)
 
 
 class ProposalLayer(caffe.Layer):

@@ -9,8 +9,16 @@ from caffe.engine.errors import LayerError
 from caffe.engine.layer import between
 from mnc.sampling.proposal_targets import GroundTruth, RoiTargets, proposal_targets
 from pylayer import settings
-from pylayer.adapter import (REQUIRED, image_info, no_gradient, read, read_diff, read_options,
-                             write, write_diff)
+from pylayer.adapter import (
+    REQUIRED,
+    image_info,
+    no_gradient,
+    read,
+    read_diff,
+    read_options,
+    write,
+    write_diff,
+)
 
 
 class ProposalTargetLayer(caffe.Layer):

@@ -6,13 +6,21 @@ import numpy as np
 
 import caffe
 from caffe.engine.errors import LayerError
-from mnc import on_device
+from mnc.boxes import on_device
 from mnc.config import cfg
 from mnc.sampling.proposal_targets import GroundTruth
 from mnc.sampling.stage_bridge import Bridge, bridge_gradient, bridge_targets, move_rois
 from pylayer import settings
-from pylayer.adapter import (image_info, no_gradient, read, read_diff, read_options,
-                             stays_on_device, write, write_diff)
+from pylayer.adapter import (
+    image_info,
+    no_gradient,
+    read,
+    read_diff,
+    read_options,
+    stays_on_device,
+    write,
+    write_diff,
+)
 from pylayer.proposal_target_layer import target_arrays
 
 

@@ -8,8 +8,6 @@ import sys
 
 import pytest
 
-from caffe.engine import allocator
-
 SCRIPT = """
 from caffe.engine.allocator import keep_freed_memory
 import numpy as np

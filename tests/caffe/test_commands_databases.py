@@ -191,7 +191,7 @@ def net(tmp_path, monkeypatch) -> caffe.Net:
 
 
 def test_features(net, capsys):
-    argv = "w.caffemodel net.prototxt ip,data one,two 3 lmdb CPU DEVICE_ID=0".split()
+    argv = ["w.caffemodel", "net.prototxt", "ip,data", "one,two", "3", "lmdb", "CPU", "DEVICE_ID=0"]
     assert extract_features.main(argv) == 0
     one, two = records("one"), records("two")
     assert [key for key, _ in one] == [f"{i:010d}" for i in range(6)]

@@ -67,7 +67,7 @@ def test_detect_to_csv():
     assert detect.main(["in.csv", "out.csv", "--crop_mode=list", "--context_pad=0", *MODEL]) == 0
     with open("out.csv", newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == "filename ymin xmin ymax xmax class0 class1 class2".split()
+    assert header == ["filename", "ymin", "xmin", "ymax", "xmax", "class0", "class1", "class2"]
     assert [row[0] for row in rows] == ["images/a.png", "images/a.png", "images/c.png"]
     assert [float(x) for x in rows[2][1:]] == pytest.approx([2, 1, 9, 7, 70, 80, 90], rel=1e-5)
 

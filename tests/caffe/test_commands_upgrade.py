@@ -8,7 +8,7 @@ import pytest
 
 import caffe
 from caffe.commands import upgrade
-from caffe.engine.prototxt import read_message, read_net, read_solver
+from caffe.engine.formats.prototxt import read_message, read_net, read_solver
 from caffe.proto import caffe_pb2
 
 V1 = """

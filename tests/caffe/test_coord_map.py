@@ -6,8 +6,17 @@ import pytest
 import caffe
 from caffe import layers as L
 from caffe import params as P
-from caffe.coord_map import (AxisMismatchException, UndefinedMapException, compose, conv_params,
-                             coord_map, coord_map_from_to, crop, crop_params, inverse)
+from caffe.coord_map import (
+    AxisMismatchException,
+    UndefinedMapException,
+    compose,
+    conv_params,
+    coord_map,
+    coord_map_from_to,
+    crop,
+    crop_params,
+    inverse,
+)
 
 
 def spec(ks=3, stride=1, pad=0, pool=2, upscale=2):

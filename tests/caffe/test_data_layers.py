@@ -17,9 +17,9 @@ import torch
 import caffe
 from caffe.data import databases
 from caffe.engine.errors import LayerError
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
-from caffe.engine.weights import to_blob_proto
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.formats.weights import to_blob_proto
+from caffe.engine.net.net import Net
 from caffe.proto import caffe_pb2
 
 RANDOM = np.random.default_rng(7)

@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 
 import caffe
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
 from caffe.proto import caffe_pb2
-from google.protobuf import text_format
 
 NET = """
 layer { name: "in" type: "Input" top: "x" top: "t"

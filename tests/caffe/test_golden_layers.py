@@ -12,8 +12,8 @@ import pytest
 
 import caffe
 from caffe import ops
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
 
 FOLDER = Path(__file__).parents[1] / "golden"
 ARCHIVES = {"fork": "layers.zip", "bvlc": "layers.zip", "ssd": "ssd.zip"}   # build -> where it is

@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cases import CASES, ELSEWHERE
 
 import caffe
 from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
+from caffe.engine.formats.prototxt import read_net
 from caffe.engine.layer import LAYERS, Phase
-from caffe.engine.net import Net
-from caffe.engine.net_build import make_layer
-from caffe.engine.prototxt import read_net
+from caffe.engine.net.build import make_layer
+from caffe.engine.net.net import Net
+from cases import CASES, ELSEWHERE
 
 ALL = [pytest.param(kind, case, id=f"{kind}-{i}")
        for kind, cases in sorted(CASES.items()) for i, case in enumerate(cases)]

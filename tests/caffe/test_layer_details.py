@@ -8,8 +8,8 @@ import torch
 
 import caffe
 from caffe.engine.errors import LayerError
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
 from caffe.proto import caffe_pb2
 
 

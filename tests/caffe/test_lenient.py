@@ -3,8 +3,8 @@
 import pytest
 
 import caffe
-from caffe.engine.lenient import without_field
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.lenient import without_field
+from caffe.engine.formats.prototxt import read_net
 
 TEXT = """name: "n"
 layer {

@@ -44,10 +44,9 @@ def test_begins_at_any_record(database, records, first):
 
 def test_sees_the_last_commit(tmp_path):
     write(tmp_path, {b"a": b"1", b"b": b"2"})
-    with lmdb.open(str(tmp_path)) as environment:
-        with environment.begin(write=True) as transaction:
-            transaction.delete(b"a")
-            transaction.put(b"c", b"3")
+    with lmdb.open(str(tmp_path)) as environment, environment.begin(write=True) as transaction:
+        transaction.delete(b"a")
+        transaction.put(b"c", b"3")
     assert list(LmdbFile(tmp_path / "data.mdb").values()) == [b"2", b"3"]
 
 

@@ -8,7 +8,7 @@ import pytest
 from google.protobuf import text_format
 
 from caffe.engine.errors import PrototxtError
-from caffe.engine.lr_policies import LR_POLICIES, current_step, learning_rate
+from caffe.engine.solving.lr_policies import LR_POLICIES, current_step, learning_rate
 from caffe.proto import caffe_pb2
 
 TEXT = json.loads(str(np.load(Path(__file__).parents[1] / "golden/solvers.npz")["text"]))

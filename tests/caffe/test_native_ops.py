@@ -19,8 +19,12 @@ from hypothesis.extra.numpy import arrays
 from caffe import ops
 from caffe.ops.mask_pooling import mask_pooling_backward_mask, mask_pooling_forward
 from caffe.ops.roi_pooling import roi_pooling_backward, roi_pooling_forward
-from caffe.ops.roi_warping import (roi_warping_backward_features, roi_warping_backward_rois,
-                                   roi_warping_forward, roi_warping_pooled_forward)
+from caffe.ops.roi_warping import (
+    roi_warping_backward_features,
+    roi_warping_backward_rois,
+    roi_warping_forward,
+    roi_warping_pooled_forward,
+)
 
 NAN, INF = float("nan"), float("inf")
 WILD = (NAN, INF, -INF, 1e30, -1e30, 3e38, -3e38, 1e-40, -0.5, 0.5, 2.5, -0.0)

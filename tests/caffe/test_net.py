@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import caffe
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
 
 CHAIN = """
 force_backward: true

@@ -4,9 +4,9 @@ import pytest
 
 import caffe
 from caffe.engine.errors import LayerError
-from caffe.engine.net import Net
-from caffe.engine.net_build import filter_by_state, insert_splits
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.build import filter_by_state, insert_splits
+from caffe.engine.net.net import Net
 from caffe.proto import caffe_pb2
 
 IP = ('layer {{ name: "{0}" type: "InnerProduct" bottom: "{1}" top: "{0}" {2} '

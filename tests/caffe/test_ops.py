@@ -20,8 +20,12 @@ from caffe.ops.mask_voting import mask_voting_forward
 from caffe.ops.nms import nms_forward
 from caffe.ops.overlaps import box_overlaps_forward, mask_overlaps_forward
 from caffe.ops.roi_pooling import roi_pooling_backward, roi_pooling_forward
-from caffe.ops.roi_warping import (roi_warping_backward_features, roi_warping_backward_rois,
-                                   roi_warping_forward, roi_warping_pooled_forward)
+from caffe.ops.roi_warping import (
+    roi_warping_backward_features,
+    roi_warping_backward_rois,
+    roi_warping_forward,
+    roi_warping_pooled_forward,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 REFERENCE, EXACT = 0, 1

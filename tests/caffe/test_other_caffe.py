@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import caffe
-from caffe.engine import other_caffe
+from caffe.engine.compat import other_caffe
 
 OWN = Path(caffe.__file__).parent
 

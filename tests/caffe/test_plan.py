@@ -8,8 +8,8 @@ import torch
 
 import caffe
 from caffe import ops
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
 
 INPUT = """layer { name: "in" type: "Input" top: "x"
     input_param { shape { dim: 2 dim: 3 dim: 8 dim: 10 } } }"""

@@ -11,8 +11,8 @@ from google.protobuf import text_format
 
 from caffe.engine import log
 from caffe.engine.errors import PrototxtError
-from caffe.engine.prototxt import read_message, read_net, read_solver
-from caffe.engine.upgrade import inputs_to_layer, upgrade, upgrade_layers, upgrade_solver
+from caffe.engine.formats.prototxt import read_message, read_net, read_solver
+from caffe.engine.formats.upgrade import inputs_to_layer, upgrade, upgrade_layers, upgrade_solver
 from caffe.proto import caffe_pb2
 
 WIRE = Path(__file__).resolve().parents[1] / "golden" / "wire"

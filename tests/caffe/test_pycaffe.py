@@ -12,8 +12,8 @@ import caffe
 import caffe._caffe
 import caffe.pycaffe
 from caffe.engine import log as caffe_log
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
 
 NET = """
 name: "testnet"
@@ -30,13 +30,7 @@ layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip_blob" bottom: "label" t
         loss_weight: 2 }
 """
 
-PUBLIC = """
-Net SGDSolver NesterovSolver AdaGradSolver RMSPropSolver AdaDeltaSolver AdamSolver NCCL Timer
-init_log log set_mode_cpu set_mode_gpu set_device Layer get_solver layer_type_list
-set_random_seed solver_count set_solver_count solver_rank set_solver_rank set_multiprocess
-has_nccl __version__ TRAIN TEST Classifier Detector io layers params NetSpec to_proto
-set_lenient
-""".split()
+PUBLIC = ["Net", "SGDSolver", "NesterovSolver", "AdaGradSolver", "RMSPropSolver", "AdaDeltaSolver", "AdamSolver", "NCCL", "Timer", "init_log", "log", "set_mode_cpu", "set_mode_gpu", "set_device", "Layer", "get_solver", "layer_type_list", "set_random_seed", "solver_count", "set_solver_count", "solver_rank", "set_solver_rank", "set_multiprocess", "has_nccl", "__version__", "TRAIN", "TEST", "Classifier", "Detector", "io", "layers", "params", "NetSpec", "to_proto", "set_lenient"]
 
 
 @pytest.fixture

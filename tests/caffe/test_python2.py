@@ -5,9 +5,9 @@ import sys
 import pytest
 
 import caffe
-from caffe.engine import python2
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
+from caffe.engine.compat import python2
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
 
 HAS_NOTES = hasattr(Exception(), "add_note")
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import caffe
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
 
 
 class Scale(caffe.Layer):

@@ -9,8 +9,8 @@ import pytest
 
 import caffe
 from caffe.engine.errors import CaffeError, PrototxtError
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_message, read_net, read_solver
+from caffe.engine.formats.prototxt import read_message, read_net, read_solver
+from caffe.engine.net.net import Net
 from caffe.proto import caffe_pb2
 
 

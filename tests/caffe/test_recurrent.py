@@ -7,8 +7,8 @@ import pytest
 
 import caffe
 from caffe.engine.errors import LayerError
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
 
 OPTIONS = "num_output: 3 weight_filler { type: 'gaussian' } bias_filler { type: 'gaussian' }"
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from caffe.engine.errors import WeightsError
-from caffe.engine.snapshot import SolverState, read_state, write_state
+from caffe.engine.formats.snapshot import SolverState, read_state, write_state
 from caffe.proto import caffe_pb2
 
 WIRE = Path(__file__).parents[1] / "golden/wire"

@@ -14,9 +14,9 @@ from google.protobuf import text_format
 
 import caffe
 from caffe.engine.errors import CaffeError, PrototxtError, WeightsError
-from caffe.engine.snapshot import read_state, write_state
-from caffe.engine.solver import SOLVERS, get_solver
-from caffe.engine.training import solver_parameter
+from caffe.engine.formats.snapshot import read_state, write_state
+from caffe.engine.solving.solver import solver_parameter
+from caffe.engine.solving.update_rules import SOLVERS, get_solver
 from caffe.proto import caffe_pb2
 
 GOLDEN = Path(__file__).parents[1] / "golden"

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 import caffe
-from caffe.engine import weights
 from caffe.engine.errors import WeightsError
-from caffe.engine.net import Net
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats import weights
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
 from caffe.proto import caffe_pb2
 
 WIRE = Path(__file__).parents[1] / "golden/wire"

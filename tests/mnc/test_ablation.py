@@ -11,8 +11,9 @@ import sys
 import pytest
 from conftest import ROOT
 
-from mnc import ablation, cli
-from mnc.schemes import SCHEMES
+from mnc import cli
+from mnc.commands import ablation
+from mnc.training.schemes import SCHEMES
 
 TASKS = ("mnc_separate", "mnc_3stage", "mnc_5stage", "mnc_5stage_paper")
 
@@ -84,7 +85,7 @@ def test_a_run_that_is_interrupted_leaves_no_result(run, tmp_path, monkeypatch, 
     def interrupted(self, iterations):
         self.solver.step(1)
 
-    monkeypatch.setattr("mnc.training.SolverWrapper.train_model", interrupted)
+    monkeypatch.setattr("mnc.training.loop.SolverWrapper.train_model", interrupted)
     assert run("--schemes", "c", "--seeds", "5", "--iters", "2") == 1
     assert "stopped at iteration 1 of 2" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from golden_mnc import load
 
+from golden_mnc import load
 from mnc.sampling.anchor_targets import AnchorSampling, anchor_targets, unmap
 
 # exactly on the first truth; IoU 90/110 with it; IoU 1/3 with the second; far away; outside

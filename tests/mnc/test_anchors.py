@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from golden_mnc import load
 
+from golden_mnc import load
 from mnc.boxes.anchors import generate_anchors, shifted_anchors
 
 

@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from mnc import kernel_benchmark
+from mnc.benchmarks import kernels as kernel_benchmark
 from mnc.cli import main
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import caffe
 import numpy as np
 import pytest
 import scipy.io
 
-from mnc.cfm import ProposalFolder, Proposals, cfm_detect, choose, nearest_scale
+import caffe
 from mnc.data import DataError, get_dataset
-from mnc.inference import test_dataset as run_test
+from mnc.inference.cascade import test_dataset as run_test
+from mnc.inference.cfm import ProposalFolder, Proposals, cfm_detect, choose, nearest_scale
+from mnc.instances import InferenceError
 from mnc.masks.targets import MaskForm
-from mnc.raw import InferenceError
 from mnc.sampling.cfm_targets import input_masks
 
 # Features: the image itself, at a quarter of its size. Scores: of the masked features.

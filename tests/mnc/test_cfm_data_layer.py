@@ -6,12 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.io import loadmat, savemat
+
 from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
 from caffe.proto import caffe_pb2
-from scipy.io import loadmat, savemat
-from small_data import write_mcg
-
 from mnc.boxes.regression import bbox_transform
 from mnc.config import cfg
 from mnc.data import DataError
@@ -20,10 +19,16 @@ from mnc.data.mcg import prepare as prepare_regions
 from mnc.data.roidb import prepare
 from mnc.data.sbd import SBD, write_sample
 from mnc.masks.targets import MaskForm
-from mnc.sampling.cfm_targets import (BoxStatistics, Regions, RegionSampling, box_statistics,
-                                      region_targets)
+from mnc.sampling.cfm_targets import (
+    BoxStatistics,
+    Regions,
+    RegionSampling,
+    box_statistics,
+    region_targets,
+)
 from mnc.sampling.proposal_targets import OverlapBin
 from pylayer.cfm_data_layer import TOPS, CFMDataLayer
+from small_data import write_mcg
 
 BINS = [OverlapBin(0.5, 0.5, 1), OverlapBin(0.25, 0.1, 0.5), OverlapBin(0.25, 0, 0.1)]
 PLAIN = BoxStatistics(np.zeros((3, 4)), np.ones((3, 4)))

@@ -9,12 +9,12 @@ import logging
 
 import numpy as np
 import pytest
-from small_data import write_coco
 
 from mnc.data import DataError, coco, get_dataset
 from mnc.data.coco import COCO
 from mnc.data.dataset import category_ids, image_ids, problems
 from mnc.data.roidb import prepare
+from small_data import write_coco
 
 pytest.importorskip("pycocotools")
 

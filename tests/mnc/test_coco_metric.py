@@ -7,11 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from mnc import coco_results, results, saved_results
-from mnc.coco_metric import coco_metric, entries_metric, load
-from mnc.coco_results import pasted
 from mnc.data import Annotation, DataError, get_dataset
-from mnc.evaluation import evaluate
+from mnc.evaluation.average_precision import evaluate
+from mnc.evaluation.coco import coco_metric, entries_metric, load
+from mnc.results import coco as coco_results
+from mnc.results import detections as results
+from mnc.results import saved as saved_results
+from mnc.results.coco import pasted
 
 pytest.importorskip("pycocotools")
 

@@ -6,10 +6,12 @@ import json
 
 import pytest
 
-from mnc import cli, compare, results
-from mnc.compare import Row, named, text_table
+from mnc import cli
+from mnc.commands import compare
+from mnc.commands.compare import Row, named, text_table
 from mnc.data import get_dataset
-from mnc.published import EVERYTHING, published
+from mnc.evaluation.published import EVERYTHING, published
+from mnc.results import detections as results
 
 
 @pytest.fixture
@@ -20,10 +22,9 @@ def imdb(tiny_scenes):
 @pytest.fixture
 def files(imdb, tmp_path):
     """Perfect results in each of the forms that can be compared."""
+    from mnc.evaluation.average_precision import evaluate
+    from mnc.results import coco as coco_results
     from test_coco_metric import perfect
-
-    from mnc import coco_results
-    from mnc.evaluation import evaluate
 
     pytest.importorskip("pycocotools")
     data = get_dataset(imdb)

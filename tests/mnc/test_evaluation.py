@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 
 from mnc.data import Annotation
-from mnc.evaluation import (Truth, average_precision, box_curve, evaluate, mask_ap, render,
-                            tight_boxes)
+from mnc.evaluation.average_precision import (
+    Truth,
+    average_precision,
+    box_curve,
+    evaluate,
+    mask_ap,
+    render,
+    tight_boxes,
+)
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "mnc_data.npz"
 NONE = (np.zeros((0, 5)), np.zeros((0, 1, 21, 21)))

@@ -9,15 +9,15 @@ from __future__ import annotations
 import dataclasses
 import json
 
-import caffe
 import numpy as np
 import pytest
-from golden_mnc import GOLDEN
 
+import caffe
 import pylayer.mask_layer
 import pylayer.proposal_layer
 import pylayer.proposal_target_layer
 import pylayer.stage_bridge_layer
+from golden_mnc import GOLDEN
 from mnc.boxes.proposals import with_image_index
 from mnc.boxes.regression import bbox_transform_inv, clip_boxes
 from mnc.config import overridden

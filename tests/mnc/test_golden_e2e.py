@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-import caffe
 import numpy as np
 import pytest
-from golden_mnc import GOLDEN, relative_error
 
+import caffe
+from golden_mnc import GOLDEN, relative_error
 from mnc.boxes import proposals
 from mnc.boxes.nms import nms
 from mnc.config import overridden

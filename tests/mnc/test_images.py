@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from small_data import turned
 
 from mnc.data import DataError
 from mnc.data.images import image_blob, prepare_image, read_image, scale_for
+from small_data import turned
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "mnc_data.npz"
 

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import json
 
-import caffe
 import numpy as np
 import pytest
-from golden_mnc import GOLDEN, relative_error
 
+import caffe
+from golden_mnc import GOLDEN, relative_error
 from mnc.boxes.regression import clip_boxes
 from mnc.config import overridden
 from mnc.data import DataError, get_dataset
-from mnc.inference import (Instances, ScoreFloor, best_of, detect_boxes, im_detect, load_net,
-                           read_raw, segment_image,
-                           test_dataset as run_test)     # a name pytest does not collect
-from mnc.raw import InferenceError, Raw, joined
+from mnc.inference.cascade import (
+    Instances,
+    ScoreFloor,
+    best_of,
+    detect_boxes,
+    im_detect,
+    load_net,
+    read_raw,
+    segment_image,
+)
+from mnc.inference.cascade import test_dataset as run_test  # a name pytest does not collect
+from mnc.instances import InferenceError, Raw, joined
 
 E2E = GOLDEN / "mnc_e2e"
 
@@ -101,7 +109,7 @@ def test_an_image_that_cannot_be_read_costs_only_itself(net, data, mini_cfg, mon
 
 
 def test_without_merging_a_class_keeps_its_best_of_the_whole_set(net, data, mini_cfg, monkeypatch):
-    monkeypatch.setattr("mnc.inference.MAX_PER_CLASS", 2)
+    monkeypatch.setattr("mnc.inference.cascade.MAX_PER_CLASS", 2)
     mini_cfg.TEST.USE_MASK_MERGE = False
     found = run_test(net, data, mini_cfg)
     for per_image in found[1:]:
@@ -120,8 +128,9 @@ def test_score_floor_by_hand():
 
 def without_second_pass(prototxt, out):
     """The test net up to stage 3."""
-    from caffe.engine.prototxt import read_net
     from google.protobuf import text_format
+
+    from caffe.engine.formats.prototxt import read_net
 
     net = read_net(str(prototxt))
     first = [layer for layer in net.layer if layer.name != "stage_bridge"
@@ -192,7 +201,7 @@ def test_boxes_of_stage_5_on_request(net, data, mini_cfg):
 
 
 def test_the_best_leave_the_background_out(monkeypatch):
-    monkeypatch.setattr("mnc.inference.MAX_PER_IMAGE", 2)
+    monkeypatch.setattr("mnc.inference.cascade.MAX_PER_IMAGE", 2)
     scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]], np.float32)
     found = best_of(Raw(np.zeros((3, 4), np.float32), np.arange(3.0).reshape(3, 1, 1, 1),
                            scores))

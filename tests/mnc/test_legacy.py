@@ -7,12 +7,12 @@ import subprocess
 import sys
 import textwrap
 
-import caffe
 import numpy as np
 import pytest
-from golden_mnc import GOLDEN, load
 
+import caffe
 import mnc.legacy  # noqa: F401
+from golden_mnc import GOLDEN, load
 from mnc.config import cfg
 from mnc.legacy import MODULES
 

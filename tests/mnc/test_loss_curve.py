@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from mnc.loss_curve import draw_losses, read_losses
+from mnc.drawing.losses import draw_losses, read_losses
 
 
 def test_losses_are_drawn(tmp_path):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import runpy
 from pathlib import Path
 
-import caffe
 import numpy as np
 import pytest
 import torch
 
-from caffe.engine.weights import read_caffemodel, to_blob_proto
+import caffe
+from caffe.engine.formats.weights import read_caffemodel, to_blob_proto
 from caffe.proto import caffe_pb2
-from mnc.mask_init import default_output, double_head, main, make_mask_init
+from mnc.nets.mask_init import default_output, double_head, main, make_mask_init
 
 ROOT = Path(__file__).resolve().parents[2]
 VGG = """

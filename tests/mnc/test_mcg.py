@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import scipy.io
-from small_data import write_mcg
 
 from mnc.data import Annotation, DataError
 from mnc.data.mcg import Settings, load_regions, prepare, raw_regions, with_truth
 from mnc.data.sbd import SBD, write_sample
+from small_data import write_mcg
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Settings(mask_size=2)

@@ -10,14 +10,16 @@ import subprocess
 import sys
 from pathlib import Path
 
-import caffe
 import numpy as np
 import pytest
 
-from mnc import cli, demo, results
+import caffe
+from mnc import cli
+from mnc.commands import demo
 from mnc.config import DEFAULTS, cfg, changes_in_file, overridden
 from mnc.data import DataError, get_dataset
-from mnc.net_settings import save_settings
+from mnc.nets.settings import save_settings
+from mnc.results import detections as results
 
 ROOT = Path(__file__).resolve().parents[2]
 CFG = str(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
@@ -129,7 +131,7 @@ def test_waiting_for_weights_waits_for_their_settings(tester, weights, tmp_path,
             save_settings(copied)
         copied.write_bytes(weights.read_bytes())
 
-    monkeypatch.setattr("mnc.testing.time.sleep", arrive)
+    monkeypatch.setattr("mnc.commands.test.time.sleep", arrive)
     tester[tester.index(str(weights))] = str(copied)
     place = tester.index("--cfg")
     del tester[place:place + 2]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-import caffe
 import numpy as np
 import pytest
+
+import caffe
 from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
 from caffe.proto import caffe_pb2
-
 from mnc.config import cfg
 from mnc.data import Annotation, DataError
 from mnc.data.images import read_image

@@ -10,7 +10,7 @@ import pytest
 from google.protobuf import text_format
 
 import caffe
-from caffe.engine.prototxt import read_net, read_solver
+from caffe.engine.formats.prototxt import read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg, cfg_from_file
 from mnc.nets import NETS, NetError, generate, generate_all, generate_command
@@ -158,7 +158,7 @@ def test_the_configuration_fits_the_net(path):
     if cfg.CFM_MODE:
         sides = {cfg.TRAIN.CFM_INPUT_MASK_SIZE, cfg.TEST.CFM_INPUT_MASK_SIZE}
         assert sides == {net.layer[0].input_param.shape[2].dim[-1]}
-    assert cfg.MNC_MODE == ("gt_masks" in train.layer[0].top)
+    assert ("gt_masks" in train.layer[0].top) == cfg.MNC_MODE
     exact = {cfg.COMPAT[key] for key in ("PROPOSAL_GRADIENT", "BRIDGE_GRADIENT", "BRIDGE_DELTAS",
                                          "MASK_GRADIENT")}
     assert (exact == {"exact"}) == path.stem.endswith("_paper")

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT
 
 from mnc.config import cfg, cfg_from_file, cfg_from_list
-from mnc.net_settings import find_settings, save_settings, settings_of_net, settings_path
+from mnc.nets.settings import find_settings, save_settings, settings_of_net, settings_path
 
 MINI = ROOT / "models/Mini/mnc_5stage/test.prototxt"
 

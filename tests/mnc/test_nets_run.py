@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import caffe
 import numpy as np
 import pytest
 from google.protobuf import text_format
 
+import caffe
 from caffe.proto import caffe_pb2
 from mnc.config import cfg, cfg_from_file
 from mnc.data import get_dataset

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import caffe
 import numpy as np
 import pytest
 import torch
 
-from mnc import on_device
+import caffe
+from mnc.boxes import on_device
 from mnc.boxes.anchors import generate_anchors, shifted_anchors
 from mnc.boxes.proposals import ProposalLimits, propose
 from mnc.config import cfg

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
-from golden_mnc import load
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from golden_mnc import load
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.masks.overlaps import mask_overlap, mask_overlaps
 

@@ -8,9 +8,9 @@ import shlex
 from pathlib import Path
 
 import pytest
-from small_data import write_coco
 
 from mnc.cli import main
+from small_data import write_coco
 
 pytest.importorskip("pycocotools")
 

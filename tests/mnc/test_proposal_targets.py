@@ -1,12 +1,18 @@
 import numpy as np
 import pytest
-from golden_mnc import load
 
+from golden_mnc import load
 from mnc.boxes.regression import Normalization
 from mnc.config import ConfigError, overridden
 from mnc.masks.targets import MaskForm
-from mnc.sampling.proposal_targets import (GroundTruth, OverlapBin, RoiSampling, TargetForm,
-                                           proposal_targets, spread_over_classes)
+from mnc.sampling.proposal_targets import (
+    GroundTruth,
+    OverlapBin,
+    RoiSampling,
+    TargetForm,
+    proposal_targets,
+    spread_over_classes,
+)
 from pylayer import settings
 
 STDS = Normalization(np.zeros(4), np.array([0.1, 0.1, 0.2, 0.2]))

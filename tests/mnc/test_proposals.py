@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from finite_differences import gradient
 
+from finite_differences import gradient
 from mnc.boxes.proposals import ProposalLimits, proposal_gradient, propose
 from mnc.boxes.regression import bbox_transform_inv, clip_boxes
 

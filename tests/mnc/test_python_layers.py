@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import caffe
 import numpy as np
 import pytest
+
+import caffe
 from caffe.engine.errors import LayerError
 from finite_differences import gradient
 from golden_mnc import index, load, relative_error
-
 from mnc.boxes.anchors import generate_anchors, shifted_anchors
 from mnc.config import overridden
 

@@ -1,11 +1,19 @@
 import numpy as np
 import pytest
+
 from finite_differences import gradient
 from golden_mnc import load
-
-from mnc.boxes.regression import (Normalization, bbox_compute_targets, bbox_transform,
-                                  bbox_transform_inv, clip_boxes, clipping_gradient,
-                                  decoding_gradient, filter_small_boxes, scale_boxes)
+from mnc.boxes.regression import (
+    Normalization,
+    bbox_compute_targets,
+    bbox_transform,
+    bbox_transform_inv,
+    clip_boxes,
+    clipping_gradient,
+    decoding_gradient,
+    filter_small_boxes,
+    scale_boxes,
+)
 
 STDS = Normalization(np.zeros(4), np.array([0.1, 0.1, 0.2, 0.2]))
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnc.curve_plots import draw_curves
 from mnc.data import DataError
-from mnc.evaluation import Curve
-from mnc.result_files import read_voc_det, write_instance_pictures, write_voc_det
+from mnc.drawing.curves import draw_curves
+from mnc.evaluation.average_precision import Curve
+from mnc.results.voc import read_voc_det, write_instance_pictures, write_voc_det
 
 
 class Pair:

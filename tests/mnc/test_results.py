@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 
-from mnc import results
 from mnc.data import Annotation, DataError, get_dataset
-from mnc.evaluation import evaluate
+from mnc.evaluation.average_precision import evaluate
+from mnc.results import detections as results
 
 
 @pytest.fixture

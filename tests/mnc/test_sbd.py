@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 import scipy.io
-from small_data import turned
 
 from mnc.data import Annotation, DataError, get_dataset, problems
 from mnc.data.dataset import check_annotation
 from mnc.data.sbd import SBD, VOC_CLASSES, read_instances, write_sample
+from small_data import turned
 
 OWNER = np.zeros((7, 11), np.uint8)
 OWNER[1:4, 2:7] = 1

@@ -9,7 +9,7 @@ import pytest
 
 from mnc.data import get_dataset, problems, scenes
 from mnc.data.sbd import SBD
-from mnc.evaluation import evaluate
+from mnc.evaluation.average_precision import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_the_standard_set_keeps_its_promises(standard):
 
 def test_every_instance_can_be_seen(standard):
     for drawn in standard:
-        assert 0 <= drawn.hidden.min() and drawn.hidden.max() <= 1 - scenes.MIN_VISIBLE + 1e-9
+        assert drawn.hidden.min() >= 0 and drawn.hidden.max() <= 1 - scenes.MIN_VISIBLE + 1e-9
         visible = np.bincount(drawn.owner.ravel(), minlength=len(drawn.labels) + 1)
         assert visible.min() >= scenes.MIN_AREA
 

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import caffe
 import h5py
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from caffe.engine.prototxt import read_net
+import caffe
+from caffe.engine.formats.prototxt import read_net
 from mnc.config import cfg
 from mnc.data import get_dataset
-from mnc.schemes import (ENDINGS, SCHEMES, Places, Scheme, Step, shares, start, step_net,
-                         step_solver, train_scheme)
+from mnc.training.schemes import (
+    ENDINGS,
+    SCHEMES,
+    Places,
+    Scheme,
+    Step,
+    shares,
+    start,
+    step_net,
+    step_solver,
+    train_scheme,
+)
 
 
 def learning(net) -> set[str]:
@@ -68,7 +78,7 @@ ALL_STEPS = [pytest.param(step, id=f"{step.task}-{step.stage}-{step.keep_feature
 @pytest.mark.parametrize("step", ALL_STEPS)
 def test_a_step_moves_what_learns_and_nothing_else(places, scenes, tmp_path, step, monkeypatch):
     made = []
-    monkeypatch.setattr("mnc.schemes.start", lambda net, *_: made.append(
+    monkeypatch.setattr("mnc.training.schemes.start", lambda net, *_: made.append(
         (net, {name: [b.data.copy() for b in blobs] for name, blobs in net.params.items()})))
     train_scheme(Scheme("one step", (step,)), places, scenes, tmp_path, 2)
     (net, before), = made
@@ -156,4 +166,4 @@ def test_the_configuration_is_the_tasks_only_meanwhile(places):
     before = cfg.MASK_SIZE, cfg.EXP_DIR
     with places.configuration("mnc_5stage_paper"):
         assert cfg.MASK_SIZE == 28 and cfg.TRAIN.RPN_POST_NMS_TOP_N == 20
-    assert (cfg.MASK_SIZE, cfg.EXP_DIR) == before
+    assert before == (cfg.MASK_SIZE, cfg.EXP_DIR)

@@ -8,20 +8,23 @@ import subprocess
 import sys
 from datetime import timedelta
 
-import caffe
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from mnc import cli, inference, results
+import caffe
+from mnc import cli
 from mnc.config import cfg
 from mnc.data import get_dataset
-from mnc.inference import load_net, of_the_set, segment_image
-from mnc.inference import test_dataset as run_test
-from mnc.inference import test_images as run_images
-from mnc.raw import InferenceError
-from mnc.shared_testing import load_found, save_found, test_together as run_together
-from mnc.workers import Team
+from mnc.inference import cascade as inference
+from mnc.inference.cascade import load_net, of_the_set, segment_image
+from mnc.inference.cascade import test_dataset as run_test
+from mnc.inference.cascade import test_images as run_images
+from mnc.inference.shared import load_found, save_found
+from mnc.inference.shared import test_together as run_together
+from mnc.inference.workers import Team
+from mnc.instances import InferenceError
+from mnc.results import detections as results
 
 CFG = str(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
 ALONE = Team(0, 1)
@@ -29,7 +32,8 @@ ALONE = Team(0, 1)
 # Worker 1 of two, in a process of its own: the first time its net fails, the second time not.
 WORKER = """
 import os, sys
-from mnc import cli, inference
+from mnc import cli
+from mnc.inference import cascade as inference
 
 def broken(net, image, cfg):
     raise RuntimeError("out of memory")
@@ -146,7 +150,7 @@ def test_an_error_of_another_worker_is_told_and_costs_its_own_images_only():
 @pytest.mark.parametrize("task", ["seg", "det"])
 def test_shares_make_the_same_result_where_classes_have_a_limit(tiny_model, weights, tiny_scenes,
                                                                 mini_cfg, monkeypatch, task):
-    monkeypatch.setattr("mnc.inference.MAX_PER_CLASS", 2)
+    monkeypatch.setattr("mnc.inference.cascade.MAX_PER_CLASS", 2)
     mini_cfg.TEST.USE_MASK_MERGE = False
     net = load_net(tiny_model / "test.prototxt", weights)
     data = get_dataset(f"sbd:{tiny_scenes}:val")
@@ -187,7 +191,7 @@ def test_two_workers_give_what_one_gives(arguments, tmp_path, monkeypatch, capsy
     """At first one of them fails: what the other one found is kept and used."""
     assert cli.main([*arguments, str(tmp_path / "alone"), "--task", "det"]) == 0
     shared = [*arguments, str(tmp_path / "shared"), "--task", "det", "--reuse"]
-    monkeypatch.setattr("mnc.workers.PATIENCE", timedelta(seconds=100))
+    monkeypatch.setattr("mnc.inference.workers.PATIENCE", timedelta(seconds=100))
     for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")):
         monkeypatch.setenv(name, value)
     ports, path = free_ports(2), os.pathsep.join(sys.path)

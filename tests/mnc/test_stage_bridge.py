@@ -1,6 +1,6 @@
 import numpy as np
-from finite_differences import gradient
 
+from finite_differences import gradient
 from mnc.boxes.regression import Normalization
 from mnc.masks.targets import MaskForm
 from mnc.sampling.proposal_targets import GroundTruth, TargetForm

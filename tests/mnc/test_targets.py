@@ -1,6 +1,6 @@
 import numpy as np
-from golden_mnc import load
 
+from golden_mnc import load
 from mnc.masks.targets import MaskForm, intersect_mask, mask_labels, mask_targets, resize
 
 SMALL = MaskForm(size=2)

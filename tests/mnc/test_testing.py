@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import caffe
 import numpy as np
 import pytest
 from conftest import ROOT
 
-from mnc import cli, results
+import caffe
+from mnc import cli
 from mnc.config import cfg
+from mnc.results import detections as results
 
 CFG = str(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
 QUICK = ["--cfg", CFG, "--set", "TEST.RPN_POST_NMS_TOP_N", "12"]
@@ -238,7 +239,7 @@ def test_other_images_or_proposals_of_the_same_names_are_told(tiny_scenes, imdb,
     import shutil
 
     from mnc.data import get_dataset
-    from mnc.origin import data_origin, differences, origin
+    from mnc.results.origin import data_origin, differences, origin
 
     shutil.copytree(tiny_scenes, tmp_path / "copy")
     other = get_dataset(f"sbd:{tmp_path / 'copy'}:val")

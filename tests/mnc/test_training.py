@@ -6,20 +6,26 @@ import csv
 import os
 import signal
 
-import caffe
 import h5py
 import numpy as np
 import pytest
-from caffe.engine.weights import read_caffemodel
 
+import caffe
+from caffe.engine.formats.weights import read_caffemodel
 from mnc.config import changes_in_file
 from mnc.data import DataError, get_dataset
 from mnc.data.images import read_image
-from mnc.mask_init import make_mask_init
-from mnc.net_settings import settings_path
 from mnc.nets import generate
-from mnc.training import (SolverWrapper, TrainingError, bbox_pred_for_testing, check_net,
-                          load_for_training, train)
+from mnc.nets.mask_init import make_mask_init
+from mnc.nets.settings import settings_path
+from mnc.training.loop import (
+    SolverWrapper,
+    TrainingError,
+    bbox_pred_for_testing,
+    check_net,
+    load_for_training,
+    train,
+)
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ import re
 import cv2
 import numpy as np
 import pytest
-from golden_mnc import GOLDEN
 
-from mnc.inference import Instances
-from mnc.visualisation import color_map, draw_instances, paint, write_image, write_report
+from golden_mnc import GOLDEN
+from mnc.drawing.instances import color_map, draw_instances, paint, write_image, write_report
+from mnc.inference.cascade import Instances
 
 
 def instances(*boxes, side=21):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from small_data import turned, voc_palette, write_palette_png, write_voc
 
 from mnc.data import DataError, get_dataset
 from mnc.data.sbd import VOC_CLASSES
 from mnc.data.voc import VOC
+from small_data import turned, voc_palette, write_palette_png, write_voc
 
 TWO = [("cat", 3, 2, 7, 4, 0), ("dog", 1, 1, 11, 7, 1)]
 OWNER = np.zeros((7, 11), np.uint8)

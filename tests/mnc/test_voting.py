@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from golden_mnc import load
 
+from golden_mnc import load
 from mnc.masks.voting import find_candidates, vote_masks, vote_masks_cpu
 
 pytestmark = pytest.mark.usefixtures("served_by")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import caffe
 import numpy as np
 import pytest
-from small_data import write_voc
 
+import caffe
 from mnc.data import get_dataset
 from mnc.data.roidb import prepare
-from mnc.training import SolverWrapper
+from mnc.training.loop import SolverWrapper
+from small_data import write_voc
 
 BOXES = [("cat", 12, 20, 90, 110, 0), ("dog", 100, 30, 180, 150, 0), ("dog", 1, 1, 9, 9, 1)]
 

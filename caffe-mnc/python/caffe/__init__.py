@@ -1,29 +1,86 @@
 """Caffe's Python interface: nets and solvers from prototxt files, computed by PyTorch."""
 
-from caffe.engine import other_caffe, python2
-from caffe.engine.errors import CaffeError, LayerError, PrototxtError, WeightsError
-from caffe.engine.layer import TEST, TRAIN
-from caffe.engine.lenient import set_lenient
-from caffe import layer_types  # registers the layers
-from caffe.pycaffe import (NCCL, AdaDeltaSolver, AdaGradSolver, AdamSolver, NesterovSolver, Net,
-                           RMSPropSolver, SGDSolver, Timer)
-from caffe._caffe import (Layer, __version__, get_solver, has_nccl, init_log, layer_type_list, log,
-                          set_device, set_mode_cpu, set_mode_gpu, set_multiprocess,
-                          set_random_seed, set_solver_count, set_solver_rank, solver_count,
-                          solver_rank)
-from caffe.proto import caffe_pb2
-from caffe import io
+from caffe import (
+                           io,
+                           layer_types,  # registers the layers
+)
+from caffe._caffe import (
+                           Layer,
+                           __version__,
+                           get_solver,
+                           has_nccl,
+                           init_log,
+                           layer_type_list,
+                           log,
+                           set_device,
+                           set_mode_cpu,
+                           set_mode_gpu,
+                           set_multiprocess,
+                           set_random_seed,
+                           set_solver_count,
+                           set_solver_rank,
+                           solver_count,
+                           solver_rank,
+)
 from caffe.classifier import Classifier
 from caffe.detector import Detector
+from caffe.engine.compat import other_caffe, python2
+from caffe.engine.errors import CaffeError, LayerError, PrototxtError, WeightsError
+from caffe.engine.formats.lenient import set_lenient
+from caffe.engine.layer import TEST, TRAIN
 from caffe.net_spec import NetSpec, layers, params, to_proto
+from caffe.proto import caffe_pb2
+from caffe.pycaffe import (
+                           NCCL,
+                           AdaDeltaSolver,
+                           AdaGradSolver,
+                           AdamSolver,
+                           NesterovSolver,
+                           Net,
+                           RMSPropSolver,
+                           SGDSolver,
+                           Timer,
+)
 
 __all__ = [
-    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "CaffeError", "Classifier", "Detector",
-    "Layer", "LayerError", "NCCL", "NesterovSolver", "Net", "NetSpec", "PrototxtError",
-    "RMSPropSolver", "SGDSolver", "TEST", "TRAIN", "Timer", "WeightsError", "get_solver",
-    "has_nccl", "init_log", "io", "layer_type_list", "layers", "log", "params", "set_device",
-    "set_lenient", "set_mode_cpu", "set_mode_gpu", "set_multiprocess", "set_random_seed",
-    "set_solver_count", "set_solver_rank", "solver_count", "solver_rank", "to_proto",
+                           "NCCL",
+                           "TEST",
+                           "TRAIN",
+                           "AdaDeltaSolver",
+                           "AdaGradSolver",
+                           "AdamSolver",
+                           "CaffeError",
+                           "Classifier",
+                           "Detector",
+                           "Layer",
+                           "LayerError",
+                           "NesterovSolver",
+                           "Net",
+                           "NetSpec",
+                           "PrototxtError",
+                           "RMSPropSolver",
+                           "SGDSolver",
+                           "Timer",
+                           "WeightsError",
+                           "get_solver",
+                           "has_nccl",
+                           "init_log",
+                           "io",
+                           "layer_type_list",
+                           "layers",
+                           "log",
+                           "params",
+                           "set_device",
+                           "set_lenient",
+                           "set_mode_cpu",
+                           "set_mode_gpu",
+                           "set_multiprocess",
+                           "set_random_seed",
+                           "set_solver_count",
+                           "set_solver_rank",
+                           "solver_count",
+                           "solver_rank",
+                           "to_proto",
 ]
 
 other_caffe.warn()      # names another caffe on the path, for scripts that expect that one

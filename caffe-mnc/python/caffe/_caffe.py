@@ -9,28 +9,70 @@ from typing import NoReturn
 
 from caffe.engine import log as _log
 from caffe.engine.blob import Blob
+from caffe.engine.compat.ranks import (
+    set_multiprocess,
+    set_solver_count,
+    set_solver_rank,
+    solver_count,
+    solver_rank,
+)
+from caffe.engine.compat.timer import Timer
 from caffe.engine.device import set_device, set_mode_cpu, set_mode_gpu
 from caffe.engine.errors import CaffeError
 from caffe.engine.layer import LAYERS, BlobList, Layer
-from caffe.engine.net import Net
+from caffe.engine.net.net import Net
 from caffe.engine.random import set_random_seed
-from caffe.engine.ranks import (set_multiprocess, set_solver_count, set_solver_rank, solver_count,
-                                solver_rank)
-from caffe.engine.solver import (AdaDeltaSolver, AdaGradSolver, AdamSolver, NesterovSolver,
-                                 RMSPropSolver, SGDSolver, get_solver)
-from caffe.engine.timer import Timer
-from caffe.engine.training import Solver
+from caffe.engine.solving.solver import Solver
+from caffe.engine.solving.update_rules import (
+    AdaDeltaSolver,
+    AdaGradSolver,
+    AdamSolver,
+    NesterovSolver,
+    RMSPropSolver,
+    SGDSolver,
+    get_solver,
+)
 from caffe.proto.caffe_pb2 import LayerParameter, SolverParameter
 
 __version__ = "1.0.0"
 
 __all__ = [
-    "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "Blob", "BlobVec", "BoolVec", "DtypeVec",
-    "IntVec", "Layer", "LayerParameter", "LayerVec", "NCCL", "NesterovSolver", "Net", "NetVec",
-    "RMSPropSolver", "RawBlobVec", "SGDSolver", "Solver", "SolverParameter", "StringVec", "Timer",
-    "get_solver", "has_nccl", "init_log", "layer_type_list", "log", "set_device", "set_mode_cpu",
-    "set_mode_gpu", "set_multiprocess", "set_random_seed", "set_solver_count", "set_solver_rank",
-    "solver_count", "solver_rank",
+    "NCCL",
+    "AdaDeltaSolver",
+    "AdaGradSolver",
+    "AdamSolver",
+    "Blob",
+    "BlobVec",
+    "BoolVec",
+    "DtypeVec",
+    "IntVec",
+    "Layer",
+    "LayerParameter",
+    "LayerVec",
+    "NesterovSolver",
+    "Net",
+    "NetVec",
+    "RMSPropSolver",
+    "RawBlobVec",
+    "SGDSolver",
+    "Solver",
+    "SolverParameter",
+    "StringVec",
+    "Timer",
+    "get_solver",
+    "has_nccl",
+    "init_log",
+    "layer_type_list",
+    "log",
+    "set_device",
+    "set_mode_cpu",
+    "set_mode_gpu",
+    "set_multiprocess",
+    "set_random_seed",
+    "set_solver_count",
+    "set_solver_rank",
+    "solver_count",
+    "solver_rank",
 ]
 
 BlobVec = BlobList

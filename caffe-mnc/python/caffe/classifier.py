@@ -8,7 +8,7 @@ import numpy as np
 
 from caffe import io
 from caffe.engine.layer import TEST
-from caffe.engine.net import Net
+from caffe.engine.net.net import Net
 
 
 class Classifier(Net):

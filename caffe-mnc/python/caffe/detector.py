@@ -12,7 +12,7 @@ from caffe import io
 from caffe.classifier import image_transformer
 from caffe.engine.errors import CaffeError
 from caffe.engine.layer import TEST
-from caffe.engine.net import Net
+from caffe.engine.net.net import Net
 
 
 class Detector(Net):

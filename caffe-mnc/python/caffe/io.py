@@ -43,7 +43,7 @@ def arraylist_to_blobprotovector_str(arraylist: Iterable[np.ndarray]) -> bytes:
     return caffe_pb2.BlobProtoVector(blobs=map(array_to_blobproto, arraylist)).SerializeToString()
 
 
-def blobprotovector_str_to_arraylist(str: bytes) -> list[np.ndarray]:  # noqa: A002 - pycaffe's name
+def blobprotovector_str_to_arraylist(str: bytes) -> list[np.ndarray]:
     """The arrays in a serialized BlobProtoVector."""
     return [blobproto_to_array(b) for b in caffe_pb2.BlobProtoVector.FromString(str).blobs]
 

@@ -7,8 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnc.boxes.nms import nms
-from mnc.boxes.regression import (bbox_transform_inv, clip_boxes, clipping_gradient,
-                                  decoding_gradient, filter_small_boxes)
+from mnc.boxes.regression import (
+    bbox_transform_inv,
+    clip_boxes,
+    clipping_gradient,
+    decoding_gradient,
+    filter_small_boxes,
+)
 
 
 @dataclass(frozen=True)

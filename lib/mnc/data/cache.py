@@ -11,7 +11,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from caffe.engine.atomic_file import atomic_path
+from caffe.engine.formats.atomic_file import atomic_path
 
 log = logging.getLogger("mnc")
 Arrays = dict[str, np.ndarray]

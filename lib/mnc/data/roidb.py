@@ -18,8 +18,15 @@ from typing import Any
 import numpy as np
 import scipy.sparse
 
-from mnc.data.dataset import (Annotation, DataError, Dataset, check_image, faults, listed,
-                              with_progress)
+from mnc.data.dataset import (
+    Annotation,
+    DataError,
+    Dataset,
+    check_image,
+    faults,
+    listed,
+    with_progress,
+)
 
 log = logging.getLogger("mnc")
 Entry = dict[str, Any]

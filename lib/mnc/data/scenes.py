@@ -86,7 +86,7 @@ class Layout:
         if count < max(MIN_AREA, MIN_VISIBLE * area):
             return False
         sides = [np.ptp(np.flatnonzero(visible.any(axis=axis))) + 1 for axis in (0, 1)]
-        return MIN_SIDE <= min(sides) and max(sides) <= MAX_SIDE
+        return min(sides) >= MIN_SIDE and max(sides) <= MAX_SIDE
 
     def centre(self, k: int) -> np.ndarray:
         """Middle (x, y) of the visible part of instance k."""

@@ -9,7 +9,6 @@ import numpy as np
 
 from mnc.masks.overlaps import common_window, mask_overlaps, window_of
 
-
 UNKNOWN = -1                    # the label of a mask that has no truth to compare with
 
 

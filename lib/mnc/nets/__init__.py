@@ -4,8 +4,7 @@
 """
 
 from mnc.nets.backbones import NETS
-from mnc.nets.generate import (TASKS, NetError, generate, generate_all, generate_command,
-                               how_to_make)
+from mnc.nets.generate import TASKS, NetError, generate, generate_all, generate_command, how_to_make
 
 __all__ = ["NETS", "TASKS", "NetError", "generate", "generate_all", "generate_command",
            "how_to_make"]

@@ -11,7 +11,7 @@ from dataclasses import replace
 from mnc.nets import heads, rpn
 from mnc.nets.backbones import Sizes
 from mnc.nets.features import backbone
-from mnc.nets.layers import (NetWriter, box_loss, flags, pool, probability, python, softmax_loss)
+from mnc.nets.layers import NetWriter, box_loss, flags, pool, probability, python, softmax_loss
 from mnc.nets.prototxt import Enum
 
 

@@ -9,8 +9,15 @@ from mnc.nets import heads
 from mnc.nets.backbones import Sizes
 from mnc.nets.cascade import accuracies
 from mnc.nets.features import backbone
-from mnc.nets.layers import (Convention, NetWriter, box_loss, flags, probability, python,
-                             softmax_loss)
+from mnc.nets.layers import (
+    Convention,
+    NetWriter,
+    box_loss,
+    flags,
+    probability,
+    python,
+    softmax_loss,
+)
 
 CONVENTION = Convention(test_params=False)
 

@@ -5,8 +5,15 @@ from __future__ import annotations
 from mnc.nets import heads, rpn
 from mnc.nets.backbones import Sizes
 from mnc.nets.features import backbone
-from mnc.nets.layers import (Convention, NetWriter, box_loss, flags, probability, python,
-                             softmax_loss)
+from mnc.nets.layers import (
+    Convention,
+    NetWriter,
+    box_loss,
+    flags,
+    probability,
+    python,
+    softmax_loss,
+)
 
 CONVENTION = Convention(named=False, test_fillers=True, slash="/")
 

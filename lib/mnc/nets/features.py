@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import singledispatch
 
 from mnc.nets.backbones import Bottleneck, Conv, LocalNorm, Pool, Rescale, Row, Sizes, Stem
-from mnc.nets.layers import (FROZEN, POOL_2X2, NetWriter, convolution, filled, multipliers,
-                             relu)
+from mnc.nets.layers import FROZEN, POOL_2X2, NetWriter, convolution, filled, multipliers, relu
 from mnc.nets.prototxt import Enum
 
 

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from mnc.nets.backbones import Sizes, filler
 from mnc.nets.features import bottleneck
-from mnc.nets.layers import (POOL_ALL, NetWriter, filled, flags, inner_product, output, pool, relu,
-                             reshape)
+from mnc.nets.layers import (
+    POOL_ALL,
+    NetWriter,
+    filled,
+    flags,
+    inner_product,
+    output,
+    pool,
+    relu,
+    reshape,
+)
 
 
 def mask_scores(net: NetWriter, sizes: Sizes, features: str, s: str = "") -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from mnc.nets.backbones import Sizes, filler
-from mnc.nets.layers import (ZERO, NetWriter, convolution, flags, python, relu, reshape,
-                             softmax_loss)
+from mnc.nets.layers import ZERO, NetWriter, convolution, flags, python, relu, reshape, softmax_loss
 
 RPN_TARGETS = ("rpn_labels rpn_bbox_targets rpn_bbox_inside_weights rpn_bbox_outside_weights")
 BOX_TARGETS = "rois labels bbox_targets bbox_inside_weights bbox_outside_weights"

@@ -7,10 +7,21 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnc.boxes.proposals import with_image_index
-from mnc.boxes.regression import (Normalization, bbox_transform_inv, clip_boxes, clipping_gradient,
-                                  decoding_gradient)
-from mnc.sampling.proposal_targets import (GroundTruth, RoiTargets, TargetForm, best_overlaps,
-                                           roi_targets, with_ground_truth)
+from mnc.boxes.regression import (
+    Normalization,
+    bbox_transform_inv,
+    clip_boxes,
+    clipping_gradient,
+    decoding_gradient,
+)
+from mnc.sampling.proposal_targets import (
+    GroundTruth,
+    RoiTargets,
+    TargetForm,
+    best_overlaps,
+    roi_targets,
+    with_ground_truth,
+)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from caffe.commands.registration import UsageError, tool
 from caffe.data.databases import open_database
 from caffe.data.images import parse_datum
 from caffe.engine import log
-from caffe.engine.atomic_file import atomic_path
 from caffe.engine.errors import CaffeError
+from caffe.engine.formats.atomic_file import atomic_path
 from caffe.proto import caffe_pb2
 
 USAGE = """usage: compute_image_mean FLAGS DB [OUT.binaryproto]

@@ -14,7 +14,7 @@ import numpy as np
 import caffe
 from caffe.commands import pictures
 from caffe.commands.registration import UsageError, tool
-from caffe.engine.atomic_file import atomic_path
+from caffe.engine.formats.atomic_file import atomic_path
 
 CORNERS = ("ymin", "xmin", "ymax", "xmax")
 

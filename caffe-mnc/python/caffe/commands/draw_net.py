@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from caffe import draw
 from caffe.commands.registration import tool
-from caffe.engine.prototxt import read_net
+from caffe.engine.formats.prototxt import read_net
 
 PHASES = {"TRAIN": 0, "TEST": 1, "ALL": None}
 

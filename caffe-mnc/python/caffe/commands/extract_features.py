@@ -15,9 +15,9 @@ from caffe.commands.registration import UsageError, tool
 from caffe.engine import device, log
 from caffe.engine.blob import Blob
 from caffe.engine.layer import TEST
-from caffe.engine.net import Net
-from caffe.engine.progress import run_forward
+from caffe.engine.net.net import Net
 from caffe.engine.registry import nearest
+from caffe.engine.solving.progress import run_forward
 from caffe.proto import caffe_pb2
 
 USAGE = """usage: extract_features WEIGHTS PROTO BLOB1[,BLOB2...] DB1[,DB2...] BATCHES DBTYPE

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 from caffe.commands.registration import UsageError
 from caffe.engine import log
-from caffe.engine.lenient import set_lenient
+from caffe.engine.formats.lenient import set_lenient
 from caffe.engine.registry import nearest
 
 TRUE, FALSE = ("1", "t", "true", "y", "yes"), ("0", "f", "false", "n", "no")

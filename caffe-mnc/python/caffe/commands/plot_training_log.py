@@ -61,7 +61,7 @@ def output_name(rows: list[parse_log.Row], part: str, path: str) -> str:
 
 
 def draw(picture: str, value: str, axis: str, curves: dict[str, Curve]) -> None:
-    from matplotlib.figure import Figure        # slow to import
+    from matplotlib.figure import Figure  # slow to import
 
     figure = Figure()
     axes = figure.subplots()

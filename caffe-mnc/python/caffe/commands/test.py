@@ -11,8 +11,8 @@ from caffe.commands.flags import names
 from caffe.commands.registration import ACTIONS, UsageError
 from caffe.engine import log
 from caffe.engine.layer import TEST
-from caffe.engine.net import Net
-from caffe.engine.progress import output_values, run_forward
+from caffe.engine.net.net import Net
+from caffe.engine.solving.progress import output_values, run_forward
 
 
 @ACTIONS.register("test")

@@ -13,7 +13,7 @@ from caffe.commands.flags import names
 from caffe.commands.registration import ACTIONS, UsageError
 from caffe.engine import log
 from caffe.engine.layer import TEST, TRAIN
-from caffe.engine.net import Net
+from caffe.engine.net.net import Net
 
 PHASES = {"": TRAIN, "TRAIN": TRAIN, "TEST": TEST}
 

@@ -17,8 +17,8 @@ from caffe.commands import devices
 from caffe.commands.flags import names
 from caffe.commands.registration import ACTIONS, UsageError
 from caffe.engine import device, log
-from caffe.engine.solver import get_solver
-from caffe.engine.training import Solver, solver_parameter
+from caffe.engine.solving.solver import Solver, solver_parameter
+from caffe.engine.solving.update_rules import get_solver
 
 EFFECTS = {"stop": "stop_requested", "snapshot": "snapshot_requested", "none": None}
 

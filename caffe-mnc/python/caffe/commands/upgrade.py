@@ -10,11 +10,11 @@ from google.protobuf import text_format
 from caffe.commands.flags import parse
 from caffe.commands.registration import UsageError, tool
 from caffe.engine import log
-from caffe.engine.atomic_file import atomic_path
 from caffe.engine.errors import PrototxtError
-from caffe.engine.prototxt import read_message
-from caffe.engine.upgrade import upgrade, upgrade_solver
-from caffe.engine.weights import read_caffemodel
+from caffe.engine.formats.atomic_file import atomic_path
+from caffe.engine.formats.prototxt import read_message
+from caffe.engine.formats.upgrade import upgrade, upgrade_solver
+from caffe.engine.formats.weights import read_caffemodel
 from caffe.proto import caffe_pb2
 
 

@@ -116,7 +116,7 @@ class Layer:
     def add_blob(self, shape: Sequence[int], filler: Any = None) -> None:
         """Append a parameter of `shape`, filled as the FillerParameter says (0 without one)."""
         blob = self.blobs.add_blob(*shape)
-        zeros = filler is None or filler.type == "constant" and not filler.value
+        zeros = filler is None or (filler.type == "constant" and not filler.value)
         if not zeros:       # a new blob reads as zeros, and takes no memory until it is read
             try:
                 fill(blob.tensor, filler)

@@ -6,7 +6,7 @@ import importlib
 from types import ModuleType
 from typing import Any
 
-from caffe.engine import python2
+from caffe.engine.compat import python2
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, Layer
 from caffe.engine.registry import nearest

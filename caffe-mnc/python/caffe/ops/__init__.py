@@ -5,7 +5,7 @@ no native kernel is registered for the device: `native` has those for the CPU (C
 for GPUs. `references()` has the references run all the same.
 """
 
-from caffe.ops import cuda      # registers its kernels, which are compiled when a GPU needs them
+from caffe.ops import cuda  # registers its kernels, which are compiled when a GPU needs them
 from caffe.ops.kernels import OPS, native, references
 from caffe.ops.mask_pooling import mask_pooling
 from caffe.ops.mask_resize import mask_resize

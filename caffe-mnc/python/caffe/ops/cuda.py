@@ -15,15 +15,18 @@ from torch import Tensor
 
 from caffe.ops import nvrtc
 from caffe.ops.layout import channels_last, channels_second, computable
-from caffe.ops.mask_pooling import (mask_pooling_backward_mask, mask_pooling_forward,
-                                    memory_format)
+from caffe.ops.mask_pooling import mask_pooling_backward_mask, mask_pooling_forward, memory_format
 from caffe.ops.mask_resize import mask_resize_backward, mask_resize_forward
 from caffe.ops.mask_voting import mask_voting_forward
 from caffe.ops.nms import nms_forward
 from caffe.ops.overlaps import box_overlaps_forward, mask_overlaps_forward, pixels
 from caffe.ops.roi_pooling import roi_pooling_backward, roi_pooling_forward
-from caffe.ops.roi_warping import (roi_warping_backward_features, roi_warping_backward_rois,
-                                   roi_warping_forward, roi_warping_pooled_forward)
+from caffe.ops.roi_warping import (
+    roi_warping_backward_features,
+    roi_warping_backward_rois,
+    roi_warping_forward,
+    roi_warping_pooled_forward,
+)
 
 MOST_BLOCKS = 2**31 - 1, 65535      # of a grid: along x, along y
 WARP = 32                           # threads that run together

@@ -48,7 +48,7 @@ def _check_candidates(inds: Tensor, ends: Tensor, weights: Tensor, boxes: int) -
         raise IndexError(f"mask_voting: candidate_inds go from {int(inds.min())} to "
                          f"{int(inds.max())}, but there are {boxes} boxes, numbered from 0")
     steps = ends.diff(prepend=ends.new_zeros(1))
-    if bool((steps < 0).any()) or len(ends) and int(ends[-1]) > len(inds):
+    if bool((steps < 0).any()) or (len(ends) and int(ends[-1]) > len(inds)):
         raise ValueError(f"mask_voting: candidate_ends must rise from 0 to the number of "
                          f"candidates, {len(inds)}, got {ends.tolist()}")
 

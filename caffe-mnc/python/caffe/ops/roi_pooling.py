@@ -14,8 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from caffe.ops.rois import (check_images, check_inputs, feature_rows, roi_chunks,
-                            rounded_corners)
+from caffe.ops.rois import check_images, check_inputs, feature_rows, roi_chunks, rounded_corners
 
 
 def roi_pooling(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,

@@ -23,8 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe.ops.bilinear import Taps, clamped_taps, zero_padded_taps
-from caffe.ops.rois import (check_images, check_inputs, feature_rows, roi_chunks,
-                            rounded_corners)
+from caffe.ops.rois import check_images, check_inputs, feature_rows, roi_chunks, rounded_corners
 
 REFERENCE, EXACT = 0, 1
 

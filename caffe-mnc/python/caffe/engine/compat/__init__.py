@@ -1,0 +1,1 @@
+"""What old projects expect around the engine: Python 2, a second caffe, ranks, timers."""

@@ -1,0 +1,1 @@
+"""Files: prototxt, weights, solver states; old formats made new."""

@@ -1,0 +1,135 @@
+"""Reads text files of nets, solvers and other messages; says where a file is wrong, and how.
+
+    net.prototxt:12:3: LayerParameter has no field "convolution_params"; did you mean
+    "convolution_param"?
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TypeVar
+
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from caffe.engine import log
+from caffe.engine.errors import PrototxtError
+from caffe.engine.formats.lenient import is_lenient, without_field
+from caffe.engine.formats.upgrade import upgrade, upgrade_solver
+from caffe.engine.registry import nearest
+from caffe.proto import caffe_pb2
+
+M = TypeVar("M", bound=Message)
+
+
+def read_net(source: str | os.PathLike[str]) -> caffe_pb2.NetParameter:
+    """The net of a prototxt file, or of text that is one, in the current form of nets."""
+    param = read_message(source, caffe_pb2.NetParameter())
+    if param.input and not (param.input_shape or param.input_dim):
+        raise PrototxtError(f'{_label(source)}: input "{param.input[0]}" has no shape; '
+                            "add input_shape { dim: ... } for each input")
+    return _located(source, upgrade, param)
+
+
+def read_solver(source: str | os.PathLike[str]) -> caffe_pb2.SolverParameter:
+    """The solver of a prototxt file, or of text that is one; `solver_type` became `type`."""
+    return _located(source, upgrade_solver, read_message(source, caffe_pb2.SolverParameter()))
+
+
+def read_message(source: str | os.PathLike[str], message: M) -> M:
+    """Fill `message` from a file or from text, and return it."""
+    label = _label(source)
+    _parse(_text(source), message, label)
+    missing = message.FindInitializationErrors()
+    if missing:
+        raise PrototxtError(f"{label}: missing {', '.join(missing)}")
+    return message
+
+
+def _parse(text: str, message: Message, label: str) -> None:
+    """Fill `message`; where reading is lenient, unknown fields are left out with a warning."""
+    while True:
+        try:
+            text_format.Parse(text, message)
+            return
+        except text_format.ParseError as error:
+            explained = f"{label}:{_explain(error, message)}"
+            if not (is_lenient() and _UNKNOWN_FIELD.search(str(error))):
+                raise PrototxtError(explained) from error
+            log.warning("%s (left out)", explained)
+            text = without_field(text, error.GetLine(), error.GetColumn())
+            message.Clear()
+
+
+def _is_text(source: str | os.PathLike[str]) -> bool:
+    """Text of a message has braces, quotes or several lines; names of files that exist win."""
+    if not isinstance(source, str) or "\n" in source:
+        return isinstance(source, str)
+    return bool(re.search(r"""[{}"']|:\s""", source)) and not os.path.exists(source)
+
+
+def _label(source: str | os.PathLike[str]) -> str:
+    return "<text>" if _is_text(source) else os.fspath(source) or '""'
+
+
+def _text(source: str | os.PathLike[str]) -> str:
+    if _is_text(source):
+        return source
+    try:
+        data = Path(source).read_bytes()
+    except OSError as error:
+        raise PrototxtError(f"{os.fspath(source)}: cannot be read: {error.strerror}") from error
+    if b"\0" in data:
+        raise PrototxtError(f"{os.fspath(source)}: is a binary file, not a text prototxt")
+    # Comments come in any encoding, so bytes that are not UTF-8 are let through.
+    return data.decode("utf-8-sig", errors="replace")
+
+
+def _located(source, rewrite, param):
+    try:
+        return rewrite(param)
+    except PrototxtError as error:
+        raise PrototxtError(f"{_label(source)}: {error}") from error
+
+
+_UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]+)"')
+_UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named ([^\s]+?)\.?$')
+_REPEATED = re.compile(r'Message type "([\w.]+)" should not have multiple "([^"]+)" fields')
+_POSITION = re.compile(r"^\d+:\d+ : ")
+
+
+def _explain(error: text_format.ParseError, message: Message) -> str:
+    """`12:3: what is wrong` from a protobuf error."""
+    reason = _POSITION.sub("", str(error))
+    pool = message.DESCRIPTOR.file.pool
+    if match := _UNKNOWN_FIELD.search(reason):
+        known = pool.FindMessageTypeByName(match[1]).fields_by_name
+        reason = f'{_short(match[1])} has no field "{match[2]}"{_hint(match[2], known, match[1])}'
+    elif match := _UNKNOWN_VALUE.search(reason):
+        known = pool.FindEnumTypeByName(match[1]).values_by_name
+        reason = f'{_short(match[1])} has no value "{match[2]}"{_hint(match[2], known, match[1])}'
+    elif match := _REPEATED.search(reason):
+        reason = f'{_short(match[1])} has "{match[2]}" more than once; it takes one value'
+    return f"{error.GetLine()}:{error.GetColumn()}: {reason}"
+
+
+# What the two forms of a layer, `layer` and `layers`, do not share: (message, name) -> instead.
+_OTHER_FORM = {
+    ("LayerParameter", "blobs_lr"): "in `layer` it is param { lr_mult: ... }, one for each blob",
+    ("LayerParameter", "weight_decay"): "in `layer` it is param { decay_mult: ... }, one for each "
+                                        "blob",
+    ("V1LayerParameter.LayerType", "PYTHON"): 'write the layer as layer { type: "Python" ... }, '
+                                              "and all others of the file in that form",
+}
+
+
+def _hint(name: str, known, message: str) -> str:
+    if instead := _OTHER_FORM.get((_short(message), name)):
+        return f"; {instead}"
+    return f";{nearest(name, known) or ' known: ' + ', '.join(known.keys())}"
+
+
+def _short(full_name: str) -> str:
+    return full_name.removeprefix("caffe.")

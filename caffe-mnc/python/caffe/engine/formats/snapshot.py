@@ -1,0 +1,120 @@
+"""Solver states: .solverstate (protobuf) and .solverstate.h5, as Caffe writes them.
+
+Besides Caffe's fields a state may hold named extras; Caffe skips them.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from google.protobuf.message import DecodeError
+
+from caffe.engine.errors import WeightsError
+from caffe.engine.formats.atomic_file import atomic_path
+from caffe.engine.formats.weights import PROTOBUF_LIMIT, from_blob_proto, to_blob_proto
+from caffe.proto import caffe_pb2
+
+
+@dataclass(frozen=True)
+class SolverState:
+    """What a solver needs to go on.
+
+    `history` are the buffers of the update rule. `extra` maps names to arrays: bytes (random
+    generators, layers) or floats (parameters that the weight file holds in another form).
+    """
+
+    iter: int
+    learned_net: str
+    current_step: int
+    history: list[np.ndarray]
+    extra: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def write_state(path: str | os.PathLike[str], state: SolverState, *, hdf5: bool) -> None:
+    """Write `state`, all or nothing."""
+    with atomic_path(path) as temporary:
+        if hdf5:
+            _write_hdf5(temporary, state)
+        else:
+            _write_binary(temporary, state, path)
+
+
+def read_state(path: str | os.PathLike[str]) -> SolverState:
+    """Read a state of either format, told by content; WeightsError if it is neither."""
+    try:
+        return _read_hdf5(path) if h5py.is_hdf5(path) else _read_binary(path)
+    except FileNotFoundError:
+        raise
+    except (DecodeError, KeyError, OSError) as error:
+        raise WeightsError(f"{os.fspath(path)}: not a solver state, or damaged: {error}") from error
+
+
+def _write_binary(file: Any, state: SolverState, path: str | os.PathLike[str]) -> None:
+    message = caffe_pb2.SolverState(iter=state.iter, learned_net=state.learned_net,
+                                    current_step=state.current_step)
+    for values in state.history:
+        message.history.append(to_blob_proto(torch.as_tensor(values)))
+    for name, values in state.extra.items():
+        if values.dtype == np.uint8:
+            message.extra.add(name=name, data=values.tobytes())
+        else:
+            message.extra.add(name=name, blob=to_blob_proto(torch.as_tensor(values)))
+    if message.ByteSize() >= PROTOBUF_LIMIT:
+        raise WeightsError(f"{os.fspath(path)}: the solver state exceeds protobuf's 2 GB; set "
+                           f"snapshot_format: HDF5")
+    file.write_bytes(message.SerializeToString())
+
+
+def _read_binary(path: str | os.PathLike[str]) -> SolverState:
+    message = caffe_pb2.SolverState()
+    with open(path, "rb") as file:
+        message.ParseFromString(file.read())
+    label = os.fspath(path)
+    return SolverState(
+        message.iter, message.learned_net, message.current_step,
+        [from_blob_proto(h, f"{label}: history {i}").read() for i, h in enumerate(message.history)],
+        {e.name: from_blob_proto(e.blob, f"{label}: {e.name}").read() if e.HasField("blob")
+         else np.frombuffer(e.data, np.uint8) for e in message.extra})
+
+
+def _write_hdf5(path: Any, state: SolverState) -> None:
+    with h5py.File(path, "w", libver="earliest") as file:
+        file["iter"] = np.array([state.iter], np.int32)
+        _write_string(file, "learned_net", state.learned_net)
+        file["current_step"] = np.array([state.current_step], np.int32)
+        history = file.create_group("history")
+        for i, values in enumerate(state.history):
+            history[str(i)] = values
+        for name, values in state.extra.items():
+            file[f"extra/{name}"] = values
+
+
+def _write_string(file: h5py.File, name: str, text: str) -> None:
+    """A scalar of fixed length with its end marked by a 0, which readers in C rely on."""
+    content = np.array(text.encode() + b"\0", dtype=f"S{len(text.encode()) + 1}")
+    kind = h5py.h5t.C_S1.copy()
+    kind.set_size(content.dtype.itemsize)
+    kind.set_strpad(h5py.h5t.STR_NULLTERM)
+    space = h5py.h5s.create(h5py.h5s.SCALAR)
+    h5py.h5d.create(file.id, name.encode(), kind, space).write(space, space, content, kind)
+
+
+def _read_hdf5(path: str | os.PathLike[str]) -> SolverState:
+    with h5py.File(path, "r") as file:
+        name = file["learned_net"][()]
+        history = file["history"]
+        extra: dict[str, np.ndarray] = {}
+        if "extra" in file:
+            file["extra"].visititems(
+                lambda key, item: extra.update({key: item[()]})
+                if isinstance(item, h5py.Dataset) else None)
+        return SolverState(
+            int(file["iter"][()].item()),
+            name.decode() if isinstance(name, bytes) else str(name),
+            int(file["current_step"][()].item()) if "current_step" in file else 0,
+            [history[str(i)][()] for i in range(len(history))], extra)

@@ -1,0 +1,276 @@
+"""Weight files: .caffemodel (protobuf, the old V0 and V1 forms too) and HDF5; by layer name.
+
+HDF5 keeps a parameter at /data/<layer>/<index> (its gradient under /diff). Loading checks the whole
+file against the net before it changes anything.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from google.protobuf.message import DecodeError
+
+from caffe.engine import log
+from caffe.engine.blob import Blob
+from caffe.engine.errors import WeightsError
+from caffe.engine.formats.atomic_file import atomic_path
+from caffe.proto import caffe_pb2
+
+PROTOBUF_LIMIT = 2**31 - 1      # bytes; protobuf writes longer messages but cannot read them
+
+_TAGS = {("data", torch.float32): 5, ("diff", torch.float32): 6,
+         ("data", torch.float64): 8, ("diff", torch.float64): 9}
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A parameter in a file: its shape, and how to read its values."""
+
+    shape: tuple[int, ...]
+    read: Callable[[], np.ndarray]
+    legacy: bool = False        # the shape is num, channels, height, width of an old file
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        if not self.legacy:
+            return self.shape == shape
+        return len(shape) <= 4 and self.shape == (1,) * (4 - len(shape)) + shape
+
+
+# --- loading -------------------------------------------------------------------------------------
+
+def load(net: Any, path: str | os.PathLike[str]) -> None:
+    """Copy the parameters of a file into the layers of `net` that have the same names.
+
+    Layers of the file that the net lacks are skipped; layers that the file lacks stay as they are.
+    Raises WeightsError, with the net unchanged, if a layer's parameters do not fit.
+    """
+    path = os.fspath(path)
+    if not h5py.is_hdf5(path):
+        _copy(_match_message(net, read_caffemodel(path), path))
+        return
+    try:
+        with h5py.File(path, "r") as file:
+            pairs = _match_hdf5(net, file, path)
+            for _, stored in pairs:         # a damaged block shows only when it is read
+                stored.read()
+            _copy(pairs)
+    except OSError as error:
+        raise WeightsError(f"{path}: damaged HDF5 file: {error}") from error
+
+
+def read_caffemodel(path: str | os.PathLike[str]) -> Any:
+    """The NetParameter in a binary weight file."""
+    with open(path, "rb") as file:
+        content = file.read()
+    if len(content) > PROTOBUF_LIMIT:
+        raise WeightsError(f"{path}: protobuf cannot read files above 2 GB; use HDF5")
+    message = caffe_pb2.NetParameter()
+    try:
+        message.ParseFromString(content)
+    except DecodeError as error:
+        what = ("an HDF5 file; this takes a binary .caffemodel" if h5py.is_hdf5(path) else
+                f"neither a .caffemodel nor an HDF5 file, or damaged ({len(content)} bytes)")
+        raise WeightsError(f"{path}: {what}") from error
+    return message
+
+
+def _match_message(net: Any, message: Any, path: str) -> list[tuple[Blob, Stored]]:
+    layers = {layer.name: layer for layer in reversed(net.layers)}       # the first of a name
+    pairs = []
+    for name, protos in _stored_layers(message):
+        if name not in layers:
+            _say_ignored(name, protos)
+            continue
+        blobs = layers[name].blobs
+        if len(protos) != len(blobs):
+            raise _count_error(path, layers[name], len(protos))
+        for index, (blob, proto) in enumerate(zip(blobs, protos)):
+            stored = from_blob_proto(proto, f'{path}: layer "{name}" blob {index}')
+            pairs.append(_checked(path, layers[name], index, blob, stored))
+    return pairs
+
+
+def _stored_layers(message: Any) -> Iterator[tuple[str, Any]]:
+    """(name, blobs) of each layer, in files of any age."""
+    for layer in message.layers:
+        old = layer.layer if layer.HasField("layer") else layer      # V0 nests the layer
+        yield old.name, old.blobs
+    for layer in message.layer:
+        yield layer.name, layer.blobs
+
+
+def _match_hdf5(net: Any, file: h5py.File, path: str) -> list[tuple[Blob, Stored]]:
+    if not isinstance(file.get("data"), h5py.Group):
+        raise WeightsError(f"{path}: an HDF5 file, but not one of weights: it has no group /data")
+    pairs, seen = [], set()
+    for number, layer in enumerate(net.layers):
+        if layer.name in seen or layer.name not in file["data"]:
+            continue
+        seen.add(layer.name)
+        group = file["data"][layer.name]
+        if not isinstance(group, h5py.Group):
+            raise WeightsError(f'{path}: /data/{layer.name} is no group of parameters')
+        indices = {int(key) for key in group if key.isdigit()}
+        missing = [i for i in range(len(layer.blobs)) if i not in indices
+                   and net.param_id(number, i) == (number, i)]
+        if missing or any(i >= len(layer.blobs) for i in indices):
+            raise _count_error(path, layer, len(indices))
+        for i in sorted(indices):
+            stored = _from_dataset(group[str(i)], path)
+            pairs.append(_checked(path, layer, i, layer.blobs[i], stored))
+    for name, item in file["data"].items():
+        if name not in net.layer_dict and not any(y.startswith(f"{name}/") for y in seen):
+            _say_ignored(name, item if isinstance(item, h5py.Group) else [item])
+    return pairs
+
+
+def _say_ignored(name: str, parameters: Any) -> None:
+    """Caffe says it of layers that hold no parameters, too: a line each for data and losses."""
+    if len(parameters):
+        log.info("Ignoring source layer %s", name)
+
+
+def _from_dataset(dataset: Any, path: str) -> Stored:
+    """The values of a data set of numbers, whatever their type and byte order."""
+    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
+        raise WeightsError(f"{path}: {dataset.name} does not hold numbers")
+    native = dataset.dtype.newbyteorder("=")
+    return Stored(dataset.shape, lambda: np.asarray(dataset[()], native))
+
+
+def _count_error(path: str, layer: Any, count: int) -> WeightsError:
+    return WeightsError(f'{path}: layer "{layer.name}" ({layer.type}) has {count} parameter '
+                        f"blob(s) in the file, {len(layer.blobs)} in the net")
+
+
+def _checked(path: str, layer: Any, index: int, blob: Blob, stored: Stored) -> tuple[Blob, Stored]:
+    if not stored.fits(blob.shape):
+        raise WeightsError(
+            f'{path}: layer "{layer.name}" ({layer.type}) blob {index} has the shape '
+            f"{stored.shape} in the file, {blob.shape} in the net; rename the layer in the net to "
+            f"leave its weights out")
+    return blob, stored
+
+
+def _copy(pairs: list[tuple[Blob, Stored]]) -> None:
+    for blob, stored in pairs:
+        values = np.ascontiguousarray(stored.read())
+        blob.tensor.copy_(torch.from_numpy(values).reshape(blob.shape))
+
+
+# --- blobs in messages ---------------------------------------------------------------------------
+
+def from_blob_proto(proto: Any, label: str = "blob") -> Stored:
+    """The data of a BlobProto; WeightsError if it holds another number of values than its shape."""
+    field, dtype = ("double_data", np.float64) if proto.double_data else ("data", np.float32)
+    legacy = any(proto.HasField(f) for f in ("num", "channels", "height", "width"))
+    shape = (proto.num, proto.channels, proto.height, proto.width) if legacy \
+        else tuple(proto.shape.dim)
+    values = getattr(proto, field)
+    if len(values) != int(np.prod(shape)):
+        raise WeightsError(f"{label}: {len(values)} values for the shape {shape}")
+    return Stored(shape, lambda: np.array(values, dtype).reshape(shape), legacy)
+
+
+def to_blob_proto(data: torch.Tensor, diff: torch.Tensor | None = None) -> Any:
+    """A BlobProto of a float32 or float64 tensor, with its gradient if given."""
+    proto = caffe_pb2.BlobProto()
+    proto.shape.dim.extend(data.shape)
+    for what, tensor in (("data", data), ("diff", diff)):
+        if tensor is not None and tensor.numel():
+            # Handing over the packed bytes is some hundred times faster than extending the field.
+            content = tensor.detach().cpu().contiguous().numpy().tobytes()
+            tag = _TAGS[what, tensor.dtype] << 3 | 2
+            proto.MergeFromString(bytes([tag]) + _varint(len(content)) + content)
+    return proto
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes(out + bytes([value]))
+
+
+# --- saving --------------------------------------------------------------------------------------
+
+def save_caffemodel(net: Any, path: str | os.PathLike[str], write_diff: bool = False) -> None:
+    """Write `net` with its parameters as a binary NetParameter.
+
+    Each layer has its copy of a shared parameter, as Caffe writes it. If that exceeds protobuf's
+    2 GB, layers that own none of theirs are left out; if it still does, WeightsError.
+    """
+    message, left_out = to_proto(net, write_diff), _borrowers(net)
+    if left_out and message.ByteSize() >= PROTOBUF_LIMIT:
+        message = to_proto(net, write_diff, left_out)
+        log.warning("%s: over 2 GB with a copy for each layer; left out, for other layers hold "
+                    "their parameters: %s", path, ", ".join(sorted(left_out)))
+    if message.ByteSize() >= PROTOBUF_LIMIT:
+        raise WeightsError(f"{os.fspath(path)}: the weights exceed protobuf's 2 GB; save them as "
+                           f"HDF5 (net.save_hdf5, snapshot_format: HDF5)")
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(message.SerializeToString())
+
+
+def to_proto(net: Any, write_diff: bool = False, left_out: set[str] = frozenset()) -> Any:
+    """The NetParameter of `net` with the parameters of its layers, but for those `left_out`.
+
+    As Caffe writes it: each layer with its phase, loss layers with their weight.
+    """
+    message = caffe_pb2.NetParameter(name=net.name)
+    for described, layer in zip(net.proto.layer, net.layers):
+        if layer.name in left_out:
+            continue
+        added = message.layer.add()
+        added.CopyFrom(described)
+        added.phase = int(layer.phase)
+        if layer.default_loss_weight and not added.loss_weight:
+            added.loss_weight.append(layer.default_loss_weight)
+        del added.blobs[:]
+        for blob in layer.blobs:
+            added.blobs.append(to_blob_proto(blob.tensor, blob.diff_tensor if write_diff else None))
+    return message
+
+
+def _borrowers(net: Any) -> set[str]:
+    """Names of the layers that have parameters and own none of them."""
+    return {layer.name for number, layer in enumerate(net.layers) if layer.blobs and not any(
+        net.param_id(number, i) == (number, i) for i in range(len(layer.blobs)))}
+
+
+def save_hdf5(net: Any, path: str | os.PathLike[str], write_diff: bool = False) -> None:
+    """Write the parameters (and gradients) of `net` as HDF5.
+
+    A shared parameter is stored once and linked under every layer that uses it in its shape.
+    """
+    names = Counter(layer.name for layer in net.layers if layer.blobs)
+    for name, count in names.items():
+        if not name or count > 1:
+            raise WeightsError(f'{os.fspath(path)}: {count} layer(s) with parameters have the name '
+                               f'"{name}", but HDF5 keeps parameters by name; give each its own, '
+                               f"or save as .caffemodel")
+    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="earliest") as file:
+        _write_group(file.create_group("data"), net, lambda blob: blob.tensor)
+        if write_diff:
+            _write_group(file.create_group("diff"), net, lambda blob: blob.diff_tensor)
+
+
+def _write_group(root: h5py.Group, net: Any, values: Callable[[Blob], torch.Tensor]) -> None:
+    for number, layer in enumerate(net.layers):
+        if not layer.name:
+            continue
+        group = root.require_group(layer.name)
+        for i, blob in enumerate(layer.blobs):
+            owner, index = net.param_id(number, i)
+            if (owner, index) == (number, i):
+                group[str(i)] = values(blob).detach().cpu().numpy()
+            elif net.layers[owner].blobs[index].shape == blob.shape:
+                group[str(i)] = root[net.layers[owner].name][str(index)]     # a hard link

@@ -1,0 +1,1 @@
+"""How long nets and kernels take, beside the least it could be."""

@@ -1,0 +1,1 @@
+"""The commands of `mnc`, one module each."""

@@ -1,0 +1,131 @@
+"""A table of several systems: saved results measured alike, beside what was published."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from caffe.engine.formats.atomic_file import atomic_path
+from mnc.config import cfg
+from mnc.data import DataError, get_dataset
+from mnc.evaluation.published import Published, published
+from mnc.results import saved as saved_results
+
+DEFAULT = {"voc": ("mAP^r@0.5", "mAP^r@0.7", "mAP^r_vol", "mAP^b@0.5"),
+           "coco": ("COCO mAP^r@[.5:.95]", "COCO mAP^r@.5", "COCO mAP^r@.75",
+                    "COCO mAP^b@[.5:.95]", "COCO mAP^b@.5")}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A system: its figures in percent by name, the data they are of, seconds an image if known."""
+
+    name: str
+    data: str
+    figures: Mapping[str, float]
+    seconds: str = ""
+    measured: bool = True       # here, not published
+
+
+def run_compare(args: argparse.Namespace) -> int:
+    """a table of several results on one data set, with published figures"""
+    dataset = get_dataset(args.imdb)
+    rows = [measure(entry, dataset, args.imdb, args.metrics) for entry in args.results]
+    rows += [from_published(each) for each in published(args.imdb, args.published)]
+    columns = [name for metric in args.metrics for name in DEFAULT[metric]]
+    columns += [name for row in rows for name in row.figures if not row.measured]
+    columns = [name for name in dict.fromkeys(columns)
+               if any(name in row.figures for row in rows)]
+    print(text_table(rows, columns))
+    if args.out:
+        save(Path(args.out), rows, columns)
+    return 0
+
+
+def measure(entry: str, dataset, imdb: str, metrics: Sequence[str]) -> Row:
+    """The row of [NAME=]FILE: detections_*.npz, metrics_*.json or a COCO result .json."""
+    name, path = named(entry)
+    known = read_metrics(path)
+    if known is None:
+        saved = saved_results.load(path, dataset)
+        known = saved_results.figures_of(saved, dataset, cfg.BINARIZE_THRESH, metrics)
+    elif known.get("imdb") != imdb:
+        raise DataError(f"{path}: these figures are of {known.get('imdb')}, not of {imdb}")
+    figures = {key: 100 * value for key, value in known.items()
+               if "mAP" in key and isinstance(value, float)}
+    return Row(name, imdb, figures)
+
+
+def named(entry: str) -> tuple[str, Path]:
+    """NAME=FILE; a FILE alone is named after its folder and itself."""
+    name, equals, file = entry.rpartition("=")
+    path = Path(file)
+    return (name, path) if equals else ("/".join((*path.parts[-2:-1], path.stem)), path)
+
+
+def read_metrics(path: Path) -> dict | None:
+    """The content of a metrics_*.json of ours; None for any other file."""
+    if path.suffix != ".json" or not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON: {error}") from error
+    return content if isinstance(content, dict) and "imdb" in content else None
+
+
+def from_published(row: Published) -> Row:
+    return Row(row.method, row.data, row.figures, row.seconds, measured=False)
+
+
+def text_table(rows: Sequence[Row], columns: Sequence[str]) -> str:
+    """A line a row; a column of data sets where they differ, one of seconds where any is known."""
+    head = ["", *columns]
+    cells = [[row.name, *(_percent(row.figures.get(c)) for c in columns)] for row in rows]
+    if len({row.data for row in rows}) > 1:
+        head.insert(1, "data")
+        for line, row in zip(cells, rows):
+            line.insert(1, row.data)
+    if any(row.seconds for row in rows):
+        head.append("s / image")
+        for line, row in zip(cells, rows):
+            line.append(row.seconds)
+    first_published = next((n for n, row in enumerate(rows) if not row.measured), len(rows))
+    lines = [head, *cells[:first_published]]
+    if first_published < len(rows):
+        lines += [["published:"] + [""] * (len(head) - 1), *cells[first_published:]]
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    return "\n".join("  ".join(_aligned(text, width, head[k] in columns) for k, (text, width) in
+                               enumerate(zip(line, widths))).rstrip() for line in lines)
+
+
+def _aligned(text: str, width: int, number: bool) -> str:
+    return text.rjust(width) if number else text.ljust(width)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None or math.isnan(value) else f"{value:.1f}"
+
+
+def save(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """The same as JSON: a list of rows with their figures in percent."""
+    content = [{"name": row.name, "data": row.data, "published": not row.measured,
+                **{name: row.figures.get(name) for name in columns}} for row in rows]
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def add_compare_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("results", nargs="+", metavar="[NAME=]FILE",
+                   help="detections_*.npz or metrics_*.json of mnc test; COCO result .json, or a "
+                        "folder of VOC detection files, of any system")
+    p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
+    p.add_argument("--metrics", nargs="+", choices=saved_results.METRICS, default=["voc"],
+                   help="PASCAL's and SBD's figures, or COCO's (default: voc)")
+    p.add_argument("--published", choices=("same", "all", "none"), default="same",
+                   help="published rows on this data set (default), on every one, or none")
+    p.add_argument("--out", metavar="FILE", help="write the table as JSON, too")

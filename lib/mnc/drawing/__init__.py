@@ -1,0 +1,1 @@
+"""Pictures: instances, pages, curves of precision and of losses."""

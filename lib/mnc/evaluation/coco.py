@@ -1,0 +1,87 @@
+"""COCO's metric through pycocotools: AP over the thresholds .5 to .95, of masks and of boxes."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import io
+from collections.abc import Sequence
+
+import numpy as np
+
+from mnc.evaluation.average_precision import Figures, Found, mean_known
+from mnc.results.coco import pycocotools, result_entries, truth
+
+KINDS = {"r": "segm", "b": "bbox"}           # of masks (regions), of boxes
+SIZES = {"all": "", "small": " small", "medium": " medium", "large": " large"}
+
+
+def coco_metric(dataset, detections: Sequence[Found], binarize: float = 0.4, *,
+                kinds: Sequence[str] = ("r", "b")) -> Figures:
+    """COCO's figures of detections[class][image] = (boxes (n, 5), masks).
+
+    For each kind ('r' of masks, 'b' of boxes): 'COCO mAP^r@[.5:.95]' with 'COCO AP^r@[.5:.95]' by
+    class; 'COCO mAP^r@.5', '@.75'; ' small', ' medium', ' large'; 'COCO AR^r' with 1, 10 and 100
+    detections an image, and of each size. nan where there is nothing to be found.
+    """
+    return entries_metric(dataset, result_entries(dataset, detections, binarize), kinds=kinds)
+
+
+def entries_metric(dataset, entries: Sequence[dict], *,
+                   kinds: Sequence[str] = ("r", "b")) -> Figures:
+    """The same of the entries of a COCO result file."""
+    with contextlib.redirect_stdout(io.StringIO()):               # pycocotools prints its progress
+        return {name: value for kind in kinds
+                for name, value in _measured(dataset, entries, kind).items()}
+
+
+def load(content: dict):
+    """A pycocotools COCO object of this content."""
+    coco = pycocotools("coco").COCO()
+    coco.dataset = content
+    coco.createIndex()
+    return coco
+
+
+def _measured(dataset, entries: Sequence[dict], kind: str) -> Figures:
+    known = load(truth(dataset, every_mask=kind == "r"))
+    evaluator = pycocotools("cocoeval").COCOeval(known, _results(known, entries, kind), KINDS[kind])
+    evaluator.evaluate()
+    evaluator.accumulate()
+    precision = evaluator.eval["precision"]              # (thresholds, recalls, classes, sizes, 3)
+    recall = evaluator.eval["recall"]                    # (thresholds, classes, sizes, 3)
+    by_class = {name: _mean(precision[:, :, c, 0, -1])
+                for c, name in enumerate(dataset.classes[1:])}
+    whole = f"COCO mAP^{kind}@[.5:.95]"
+    result: Figures = {whole: mean_known(by_class), f"COCO AP^{kind}@[.5:.95]": by_class}
+    for t, name in ((0, ".5"), (5, ".75")):
+        result[f"COCO mAP^{kind}@{name}"] = _mean(precision[t, :, :, 0, -1])
+    for a, size in list(enumerate(SIZES.values()))[1:]:
+        result[whole + size] = _mean(precision[:, :, :, a, -1])
+    for m, most in enumerate((1, 10, 100)):
+        result[f"COCO AR^{kind} of {most}"] = _mean(recall[:, :, 0, m])
+    for a, size in list(enumerate(SIZES.values()))[1:]:
+        result[f"COCO AR^{kind} of 100{size}"] = _mean(recall[:, :, a, -1])
+    return result
+
+
+def _results(known, entries: Sequence[dict], kind: str):
+    """Detections as pycocotools wants them, which its loadRes would take from a list."""
+    tools = pycocotools("mask")
+    prepared = []
+    for number, entry in enumerate(entries, 1):
+        entry = {**entry, "id": number, "iscrowd": 0}
+        if kind == "r":
+            entry["area"] = float(tools.area(entry["segmentation"]))
+        else:
+            entry["area"] = entry["bbox"][2] * entry["bbox"][3]
+        prepared.append(entry)
+    content = copy.copy(known.dataset)
+    content["annotations"] = prepared
+    return load(content)
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean of what pycocotools could measure; it marks the rest by -1."""
+    values = values[values > -1]
+    return float(values.mean()) if values.size else float("nan")

@@ -1,0 +1,92 @@
+"""Initial weights of the masked path: an ImageNet model with its RoI layers a second time.
+
+A cascade classifies a RoI twice, with its whole features and with those under its mask. ImageNet
+knows one such head (fc6 and fc7, or conv5 of a ResNet); both start from it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import caffe
+from caffe.engine.errors import WeightsError
+from caffe.engine.formats.atomic_file import atomic_path
+from caffe.engine.formats.weights import PROTOBUF_LIMIT, read_caffemodel
+from caffe.proto import caffe_pb2
+
+# Layers of the box path in ImageNet models: NAME has its like on the masked path in NAME_mask.
+HEAD = re.compile(r"fc[67]|(res|bn|scale)5[a-z]\w*")
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make_mask_init", description=run.__doc__)
+    add_arguments(parser)
+    try:
+        return run(parser.parse_args(argv))
+    except (caffe.CaffeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("model", metavar="FILE", help="ImageNet model, such as VGG16.v2.caffemodel")
+    p.add_argument("output", nargs="?", metavar="OUT",
+                   help="default: beside it, such as VGG16.mask.caffemodel")
+
+
+def run(args: argparse.Namespace) -> int:
+    """make the weights that a cascade starts from out of an ImageNet .caffemodel"""
+    output = Path(args.output or default_output(args.model))
+    copied = make_mask_init(args.model, output)
+    print(f"{output}: {', '.join(f'{name} -> {name}_mask' for name in copied)}")
+    return 0
+
+
+def default_output(model: str | Path) -> Path:
+    """VGG16.caffemodel or VGG16.v2.caffemodel -> VGG16.mask.caffemodel"""
+    name = Path(model).name.removesuffix(".caffemodel").removesuffix(".v2")
+    return Path(model).with_name(f"{name}.mask.caffemodel")
+
+
+def make_mask_init(model: str | Path, output: str | Path) -> list[str]:
+    """Write `model` with its RoI layers doubled; returns the names of the layers copied."""
+    message = read_caffemodel(model)
+    copied = double_head(message)
+    if not copied:
+        raise WeightsError(f"{model}: no layer fc6, fc7 or of a ResNet's conv5 with weights to "
+                           "copy to the masked path; is it an ImageNet model?")
+    if message.ByteSize() > PROTOBUF_LIMIT:
+        raise WeightsError(f"{output}: the weights would exceed protobuf's 2 GB")
+    with atomic_path(output) as temporary:
+        Path(temporary).write_bytes(message.SerializeToString())
+    return copied
+
+
+def double_head(message: caffe_pb2.NetParameter) -> list[str]:
+    """Append a NAME_mask to the message for each NAME of the head; returns the names.
+
+    Layers that have their like already are left alone. Works on old and on present formats.
+    """
+    copied = []
+    for layers in (message.layers, message.layer):
+        present = {_described(layer).name for layer in layers}
+        for layer in list(layers):
+            name = _described(layer).name
+            if not (HEAD.fullmatch(name) and _described(layer).blobs):
+                continue
+            if name.endswith("_mask") or f"{name}_mask" in present:
+                continue
+            added = layers.add()
+            added.CopyFrom(layer)
+            _described(added).name = f"{name}_mask"
+            copied.append(name)
+    return copied
+
+
+def _described(layer):
+    """The V0 format nests the layer in a connection."""
+    nested = isinstance(layer, caffe_pb2.V1LayerParameter) and layer.HasField("layer")
+    return layer.layer if nested else layer

@@ -1,0 +1,216 @@
+"""The ways of training that the paper compares, as steps of ordinary training runs.
+
+A step is a train net of models/NET in which one stage learns: the losses of that stage alone, all
+layers that an earlier stage needs with learning rate 0. A scheme is the steps in their order; each
+starts from what the steps before it have learned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from google.protobuf import text_format
+
+import caffe
+from caffe.engine.formats.prototxt import read_net, read_solver
+from caffe.proto import caffe_pb2
+from mnc.config import cfg, changes_in_file, overridden
+from mnc.data.roidb import prepare
+from mnc.training.loop import SolverWrapper, TrainingError, check_net, load_for_training
+
+LOSSES = {1: ("rpn_loss_cls", "rpn_loss_bbox"), 2: ("loss_mask",),
+          3: ("loss_cls", "loss_seg_cls", "loss_bbox")}
+ENDINGS = {1: "", 2: "_stage2", 3: "_stage3"}      # of a stage's own features in mnc_separate
+BLOBS = {"BatchNorm": 3, "Scale": 2}               # of layers whose prototxt has no `param`
+DECAY = 0.8     # of a step's iterations; then the rate falls, as in the solvers under models/
+
+Weights = dict[str, list[np.ndarray]]              # by layer, as training holds them
+
+
+@dataclass(frozen=True)
+class Step:
+    """One training run."""
+
+    task: str                        # its train net, solver and configuration
+    stage: int | None = None         # the one that learns; None: all stages, end to end
+    features_of: int | None = None   # the features start from those that this stage has learned
+    keep_features: bool = False      # the features do not learn
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """Steps, and the task whose five-stage net tests what they learned."""
+
+    title: str
+    steps: tuple[Step, ...]
+    test: str = "mnc_5stage"
+
+
+SEPARATE = "mnc_separate"
+SCHEMES: dict[str, Scheme] = {
+    "a": Scheme("step by step, separate features",
+                (Step(SEPARATE, 1), Step(SEPARATE, 2), Step(SEPARATE, 3)), SEPARATE),
+    "b": Scheme("step by step, shared features",
+                (Step(SEPARATE, 1), Step(SEPARATE, 2, features_of=1),
+                 Step(SEPARATE, 3, features_of=2),
+                 Step("mnc_3stage", 1, features_of=3, keep_features=True),
+                 Step("mnc_3stage", 2, keep_features=True),
+                 Step("mnc_3stage", 3, keep_features=True))),
+    "c": Scheme("end to end, 3 stages", (Step("mnc_3stage"),)),
+    "d": Scheme("end to end, 5 stages", (Step("mnc_5stage"),)),
+    "paper": Scheme("end to end, 5 stages, exact gradients", (Step("mnc_5stage_paper"),),
+                    "mnc_5stage_paper"),
+}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the nets and configurations of a NET are."""
+
+    models: Path                     # TASK/{train,test,solver}.prototxt
+    cfgs: Path                       # TASK.yml
+    held: Sequence[str] = ()         # keys that stay as cfg has them, whatever the files say
+
+    def prototxt(self, task: str, phase: str) -> Path:
+        return self.models / task / f"{phase}.prototxt"
+
+    def configuration(self, task: str) -> AbstractContextManager:
+        """cfg is that of the task meanwhile."""
+        changes = changes_in_file(self.cfgs / f"{task}.yml")
+        return overridden({key: value for key, value in changes.items() if key not in self.held})
+
+
+def train_scheme(scheme: Scheme, places: Places, dataset, output: Path, iterations: int,
+                 weights: str | None = None) -> Path:
+    """Train step after step, `iterations` in all; returns the weights to test."""
+    learned: Weights = {}
+    for number, (step, iters) in enumerate(zip(scheme.steps, shares(iterations, scheme)), 1):
+        with places.configuration(step.task):
+            solver = step_solver(step, places, output / f"step{number}", iters)
+            check_net(solver.train_net, dataset.classes)
+            wrapper = SolverWrapper(solver, *prepare(dataset, cfg.TRAIN.USE_FLIPPED),
+                                    output / f"step{number}")
+            net = wrapper.solver.net
+            start(net, step, learned, weights)
+            path = trained(wrapper, iters)
+            learned |= {name: [blob.data.copy() for blob in blobs]
+                        for name, blobs in net.params.items()}
+    return path
+
+
+def trained(wrapper: SolverWrapper, iterations: int) -> Path:
+    """The weights after so many iterations; TrainingError if Ctrl-C ended them early."""
+    written = wrapper.train_model(iterations)
+    if wrapper.solver.iter < iterations:
+        raise TrainingError(f"stopped at iteration {wrapper.solver.iter} of {iterations}; "
+                            "next time this run starts over")
+    return written[-1]
+
+
+def shares(iterations: int, scheme: Scheme) -> list[int]:
+    """Iterations of each step; they add up."""
+    if iterations < len(scheme.steps):
+        raise TrainingError(f"{iterations} iterations are too few for {len(scheme.steps)} steps")
+    ends = [iterations * k // len(scheme.steps) for k in range(len(scheme.steps) + 1)]
+    return [end - begin for begin, end in zip(ends, ends[1:])]
+
+
+def start(net, step: Step, learned: Weights, weights: str | None = None) -> None:
+    """Give the net the initial weights, and over them what earlier steps have learned."""
+    if weights:
+        load_for_training(net, weights)
+        first = {name: [blob.data.copy() for blob in blobs] for name, blobs in net.params.items()}
+        for ending in (ENDINGS[2], ENDINGS[3]):
+            give(net, {f"{name}{ending}": values for name, values in first.items()})
+    give(net, learned)
+    if step.features_of:
+        source, target = ENDINGS[step.features_of], ENDINGS[step.stage]
+        give(net, {name.removesuffix(source) + target: values
+                   for name, values in learned.items() if name.endswith(source)})
+
+
+def give(net, weights: Weights) -> None:
+    """Copy into the layers of these names; names that the net lacks are nothing to it."""
+    for name, values in weights.items():
+        for blob, value in zip(net.params.get(name, ()), values):
+            blob.data[...] = value
+
+
+# --- the net of a step ---------------------------------------------------------------------------
+
+def step_solver(step: Step, places: Places, folder: Path,
+                iterations: int) -> caffe_pb2.SolverParameter:
+    """The task's solver, on a train net of the step's own in `folder`."""
+    net = read_net(str(places.prototxt(step.task, "train")))
+    if step.stage:
+        net = step_net(net, step.stage, step.keep_features)
+    solver = read_solver(str(places.prototxt(step.task, "solver")))
+    folder.mkdir(parents=True, exist_ok=True)
+    solver.train_net = str(folder / "train.prototxt")
+    solver.stepsize = max(round(DECAY * iterations), 1)
+    Path(solver.train_net).write_text(text_format.MessageToString(net))
+    return solver
+
+
+def step_net(net: caffe_pb2.NetParameter, stage: int,
+             keep_features: bool = False) -> caffe_pb2.NetParameter:
+    """The part of a three-stage train net that one stage's losses depend on.
+
+    A stage learns the layers that no stage before it needs; the others keep their weights, and no
+    gradient goes to them.
+    """
+    wanted = needed(net, LOSSES[stage])
+    fixed = {name for earlier in range(1, stage) for name in needed(net, LOSSES[earlier])}
+    if keep_features:
+        fixed |= needed(net, ["rpn_conv_3x3"]) - {"rpn_conv_3x3"}
+    part = caffe_pb2.NetParameter(name=net.name)
+    moving: set[str] = set()
+    for layer in net.layer:
+        if layer.name not in wanted:
+            continue
+        part.layer.add().CopyFrom(layer)
+        if layer.name in fixed:
+            freeze(part.layer[-1])
+        else:
+            moving.update(layer.top)
+        part.layer[-1].propagate_down[:] = [
+            flag and blob in moving for flag, blob in zip(layer.propagate_down, layer.bottom)]
+    silence(part, LOSSES[stage])
+    return part
+
+
+def needed(net: caffe_pb2.NetParameter, layers: Sequence[str]) -> set[str]:
+    """Names of these layers and of all that they depend on."""
+    names, blobs = set(), set()
+    for layer in reversed(net.layer):
+        if layer.name in layers or blobs.intersection(layer.top):
+            names.add(layer.name)
+            blobs.update(layer.bottom)
+    return names
+
+
+def freeze(layer: caffe_pb2.LayerParameter) -> None:
+    """lr_mult and decay_mult 0 for every parameter of the layer."""
+    while len(layer.param) < BLOBS.get(layer.type, 0):
+        layer.param.add()
+    for param in layer.param:
+        param.lr_mult = param.decay_mult = 0
+
+
+def silence(net: caffe_pb2.NetParameter, losses: Sequence[str]) -> None:
+    """What nothing reads any more is no output of the net."""
+    read = {blob for layer in net.layer for blob in layer.bottom}
+    unread = [blob for layer in net.layer for blob in layer.top
+              if blob not in read and layer.name not in losses]
+    if unread:
+        net.layer.add(name="unread", type="Silence", bottom=unread)
+
+
+def seed(number: int) -> None:
+    """What is random from here on follows from the number."""
+    np.random.seed(number)
+    caffe.set_random_seed(number)
