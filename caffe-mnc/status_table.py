@@ -26,7 +26,8 @@ def table() -> str:
     for name in LAYERS.names():
         entry = LAYERS.get(name)
         what = inspect.getdoc(entry).splitlines()[0].replace("|", "\\|")
-        lines.append(f"| {name} | {entry.__module__.rpartition('.')[2]}.py | {what} |")
+        file = entry.__module__.partition(".layer_types.")[2].replace(".", "/")
+        lines.append(f"| {name} | {file}.py | {what} |")
     lines += ["", *(_line(*each) for each in (("Solvers", SOLVERS), ("Fillers", FILLERS),
                                               ("Learning-rate policies", LR_POLICIES))), ""]
     return "\n".join(lines)

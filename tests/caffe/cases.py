@@ -71,6 +71,15 @@ def continuing(steps: int, sequences: int) -> Bottom:
     return Bottom((steps, sequences), draw, False)
 
 
+def priors(count: int) -> Bottom:
+    """Boxes of an image in shares of it, and variances: (1, 2, 4 count)"""
+    def draw(shape, random):
+        low = random.uniform(0, 0.6, (count, 2))
+        boxes = np.hstack((low, low + random.uniform(0.2, 0.4, (count, 2))))
+        return np.stack((boxes.ravel(), np.tile([0.1, 0.1, 0.2, 0.2], count)))[None]
+    return Bottom((1, 2, 4 * count), draw, False)
+
+
 @dataclass(frozen=True)
 class Case:
     options: str
@@ -420,6 +429,33 @@ CASES: dict[str, list[Case]] = {
         case("mask_resize_param { output_height: 7 output_width: 5 mode: EXACT }", x(2, 3, 3, 2),
              oracle=lambda x: oracles.mask_resize(x, 7, 5))],
     "MaskPooling": [case("", x(2, 3, 5, 7), positive(2, 1, 5, 7), oracle=np.multiply)],
+    # SSD
+    "Normalize": [
+        case("", x(2, 3, 5, 7), oracle=lambda x, s: s * oracles.normalize(x, (1, 2, 3))),
+        case(f"norm_param {{ across_spatial: false channel_shared: false mode: EXACT "
+             f"scale_{NOISE} eps: 0.5 }}", x(2, 3, 5),
+             oracle=lambda x, s: s[:, None] * oracles.normalize(x, 1, 0.5)),
+        # Its gradient is the derivative only where all scales are equal.
+        case(f"norm_param {{ channel_shared: false scale_{NOISE} }}", x(2, 3, 5), gradient=False,
+             oracle=lambda x, s: s[:, None] * oracles.normalize(x, (1, 2)))],
+    "Permute": [case("permute_param { order: 0 order: 2 order: 3 order: 1 }", x(2, 3, 5, 7),
+                     oracle=lambda x: x.transpose(0, 2, 3, 1)),
+                case("permute_param { order: 2 }", x(2, 3, 5), resizable=False,
+                     oracle=lambda x: x.transpose(2, 0, 1)),
+                case("", x(2, 3), oracle=lambda x: x)],
+    "PriorBox": [
+        case("prior_box_param { min_size: 4 max_size: 9 aspect_ratio: 4 clip: true }",
+             x(2, 3, 2, 1), x(2, 3, 8, 10), gradient=False,
+             oracle=lambda *_: oracles.priors(
+                 [(5, 2), (5, 6)], [(4, 4), (6, 6), (8, 2), (2, 8)], (8, 10), [0.1] * 4)),
+        case("prior_box_param { min_size: 4.9 img_h: 20 img_w: 10 step: 5 offset: 0 variance: 1 "
+             "variance: 2 variance: 3 variance: 4 }", x(2, 3, 1, 2), gradient=False,
+             oracle=lambda *_: oracles.priors([(0, 0), (5, 0)], [(4, 4)], (20, 10), [1, 2, 3, 4],
+                                              clip=False))],
+    "DetectionOutput": [
+        case("detection_output_param { num_classes: 3 nms_param { nms_threshold: 0.4 } "
+             "code_type: CENTER_SIZE confidence_threshold: 0.3 }", x(2, 20), fractions(2, 15),
+             priors(5), gradient=False, resizable=False, sized_by_data=True)],
 }
 
 # Layers whose tests need more than bottoms and numbers, with the file that has them.

@@ -226,3 +226,16 @@ def mask_resize(x, height, width):
     for n, c, p, q in np.ndindex(*top.shape):
         top[n, c, p, q] = bilinear(x[n, c], p * x.shape[2] / height, q * x.shape[3] / width)
     return top
+
+
+def normalize(x, axes, eps=1e-10):
+    return x / np.sqrt((x * x).sum(axes, keepdims=True) + eps)
+
+
+def priors(centres, sides, image, variances, clip=True):
+    """PriorBox in pixels: every cell has a box of each (width, height)."""
+    boxes = [[(cx - w / 2) / image[1], (cy - h / 2) / image[0],
+              (cx + w / 2) / image[1], (cy + h / 2) / image[0]]
+             for cx, cy in centres for w, h in sides]
+    boxes = np.clip(boxes, 0, 1) if clip else np.array(boxes)
+    return np.stack((boxes.ravel(), np.tile(np.float32(variances), len(boxes))))[None]

@@ -114,3 +114,20 @@ def test_networks_compute_what_the_real_caffe_computed(real_material):
                 np.testing.assert_allclose(net.blobs[key[4:]].data, recorded[key], rtol=1e-5,
                                            atol=1e-5 * np.abs(recorded[key]).max(),
                                            err_msg=f"{name} {key}")
+
+
+def test_networks_of_forks_compute_what_their_fork_computed(real_material):
+    """Nets with layers of SSD, on a recorded input: outputs and some blobs between."""
+    nets = json.loads((real_material / "forks/nets/index.json").read_text())["nets"]
+    assert len(nets) == 3
+    for files in nets:
+        stem = str(real_material / "forks/nets" / files["name"])
+        recorded = np.load(f"{stem}.npz")
+        net = caffe.Net(f"{stem}.prototxt", f"{stem}.caffemodel", caffe.TEST)
+        net.forward(**{files["input"]: recorded[f"input:{files['input']}"]})
+        for key in recorded.files:
+            kind, _, name = key.partition(":")
+            if kind != "input":
+                np.testing.assert_allclose(
+                    net.blobs[name].data, recorded[key], rtol=0,
+                    atol=1e-4 * np.abs(recorded[key]).max(), err_msg=f"{files['name']} {key}")
