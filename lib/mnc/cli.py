@@ -33,8 +33,9 @@ from mnc.inference import workers
 from mnc.inference.cascade import PRECISIONS, load_net
 from mnc.instances import InferenceError
 from mnc.nets import NETS, NetError, generate
+from mnc.nets.fit import TrainingError
 from mnc.nets.settings import find_settings
-from mnc.training.loop import TrainingError, train
+from mnc.training.loop import train
 
 USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, InferenceError, NetError, TrainingError,
                ImportError, OSError)

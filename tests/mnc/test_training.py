@@ -1,4 +1,4 @@
-"""The training loop: files, printed lines, snapshots, resuming, nets that do not fit."""
+"""The training loop: files, printed lines, snapshots, resuming."""
 
 from __future__ import annotations
 
@@ -15,14 +15,12 @@ from caffe.engine.formats.weights import read_caffemodel
 from mnc.config import changes_in_file
 from mnc.data import DataError, get_dataset
 from mnc.data.images import read_image
-from mnc.nets import generate
+from mnc.nets.fit import TrainingError
 from mnc.nets.mask_init import make_mask_init
 from mnc.nets.settings import settings_path
 from mnc.training.loop import (
     SolverWrapper,
-    TrainingError,
     bbox_pred_for_testing,
-    check_net,
     load_for_training,
     train,
 )
@@ -174,42 +172,6 @@ def test_interrupt_takes_a_snapshot(tiny_model, data, tmp_path, mini_cfg):
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_net_for_other_classes_is_refused_with_the_command_that_helps(tmp_path):
-    train_net = generate("Mini", "mnc_5stage", tmp_path / "mnc_5stage", classes=21)[0]
-    with pytest.raises(TrainingError) as error:
-        check_net(train_net, ("__background__", "a", "b"))
-    assert "21 classes, the data set has 3" in str(error.value)
-    command = next(line.strip() for line in str(error.value).splitlines() if "generate.py" in line)
-    options = dict(zip(command.split()[2::2], command.split()[3::2]))
-    assert options == {"--net": "Mini", "--task": "mnc_5stage", "--classes": "3", "--anchors": "9",
-                       "--out": "output/models/Mini/mnc_5stage_3_classes"}
-
-
-@pytest.mark.parametrize("net, task, context", [
-    ("VGG16", "faster_rcnn_end2end", False),            # named VGG_ILSVRC_16_layers inside
-    ("Mini", "mnc_5stage", True)])
-@pytest.mark.parametrize("first_line", [True, False])
-def test_the_command_makes_the_same_net_for_the_other_classes(tmp_path, net, task, context,
-                                                              first_line):
-    path = generate(net, task, tmp_path / task, context=context)[0]
-    if not first_line:                                  # as the public code's files
-        path.write_text(path.read_text().partition("\n")[2])
-    with pytest.raises(TrainingError) as error:
-        check_net(path, "abcd")
-    folder = f"output/models/{net}/{task}{'_context' * context}_4_classes"
-    assert (f"generate.py --net {net} --task {task} --classes 4 --anchors 9"
-            f"{' --context' * context} --out {folder}\n") in str(error.value)
-
-
-def test_the_command_does_not_hang_on_names_of_folders(tmp_path):
-    path = generate("Mini", "mnc_5stage", tmp_path / "net")[0]
-    with pytest.raises(TrainingError, match="--net Mini --task mnc_5stage --classes 4"):
-        check_net(path, "abcd")
-    path.write_text(path.read_text().partition("\n")[2])
-    with pytest.raises(TrainingError, match="Change its num_classes, num_output and anchors"):
-        check_net(path, "abcd")
-
-
 def test_weights_without_a_masked_path_are_told(tiny_model, mini_cfg, tmp_path, caplog):
     net = caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN)
     net.save(str(tmp_path / "all.caffemodel"))
@@ -227,12 +189,6 @@ def test_weights_without_a_masked_path_are_told(tiny_model, mini_cfg, tmp_path, 
     load_for_training(caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN),
                       tmp_path / "made.caffemodel")
     assert "make_mask_init" not in caplog.text
-
-
-def test_a_net_for_other_anchors_is_refused(tiny_model, mini_cfg):
-    mini_cfg.ANCHOR_SCALES = [2, 4]
-    with pytest.raises(TrainingError, match="9 anchors per cell, the configuration 6"):
-        check_net(tiny_model / "test.prototxt", range(6))
 
 
 def test_solver_without_a_net(tmp_path, data):

@@ -9,8 +9,8 @@ from conftest import ROOT
 
 from caffe.engine.formats.prototxt import read_net
 from mnc.config import DEFAULTS, cfg_from_file, cfg_from_list, value_of
+from mnc.nets.fit import check_net
 from mnc.nets.unread_keys import UNREAD, warn_of_unread_keys
-from mnc.training.loop import check_net
 
 CASCADE, CFM = (ROOT / f"models/VGG16/{task}/test.prototxt" for task in ("mnc_5stage", "cfm"))
 

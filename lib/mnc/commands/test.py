@@ -19,6 +19,7 @@ from mnc.inference.cascade import TASKS, Instances, load_net, of_the_set, test_i
 from mnc.inference.cfm import ProposalFolder
 from mnc.inference.shared import Found, load_found, save_found, test_together
 from mnc.inference.workers import Team, together
+from mnc.nets.fit import check_net
 from mnc.nets.settings import find_settings
 from mnc.results import coco as coco_results
 from mnc.results import detections as results
@@ -26,7 +27,6 @@ from mnc.results import saved as saved_results
 from mnc.results import voc as result_files
 from mnc.results.origin import differences, origin
 from mnc.results.saved import METRICS, Saved
-from mnc.training.loop import check_net
 
 log = logging.getLogger("mnc")
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from mnc.nets import cascade, cfm, faster_rcnn
 from mnc.nets.backbones import NETS, Sizes
@@ -86,27 +84,6 @@ def generate_command(net: str, task: str, classes: int, anchors: int = ANCHORS,
     more = (" --context" if context else "") + (f" --out {folder}" if folder else "")
     return (f"python models/generate.py --net {net} --task {task} --classes {classes} "
             f"--anchors {anchors}{more}")
-
-
-def how_to_make(path: str | Path, net: Any, classes: int, anchors: int) -> tuple[str, str] | None:
-    """(command, its output folder) for a net like that of `path`, of other classes and anchors.
-
-    net: the NetParameter in the file. None if it is not one of ours or of the public code's.
-    """
-    with open(path, errors="replace") as file:
-        first = file.readline()
-    if first.startswith(GENERATED):
-        words = shlex.split(first.removeprefix(GENERATED))
-        options = dict(zip(words, words[1:]))
-        name, task, context = options.get("--net"), options.get("--task"), "--context" in words
-    else:
-        names = {written: (name, task) for (name, task), written in NAMES.items()}
-        name, task = names.get(net.name, (net.name, Path(path).resolve().parent.name))
-        context = any(layer.name == "context_of_roi" for layer in net.layer)
-    if (name, task) not in SOLVERS:
-        return None
-    folder = f"output/models/{name}/{task}{'_context' * context}_{classes}_classes"
-    return generate_command(name, task, classes, anchors, folder, context=context), folder
 
 
 def _check(net: str, task: str, classes: int | None, anchors: int) -> None:

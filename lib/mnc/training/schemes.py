@@ -20,7 +20,8 @@ from caffe.engine.formats.prototxt import read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data.roidb import prepare
-from mnc.training.loop import SolverWrapper, TrainingError, check_net, load_for_training
+from mnc.nets.fit import TrainingError, check_net
+from mnc.training.loop import SolverWrapper, load_for_training
 
 LOSSES = {1: ("rpn_loss_cls", "rpn_loss_bbox"), 2: ("loss_mask",),
           3: ("loss_cls", "loss_seg_cls", "loss_bbox")}
