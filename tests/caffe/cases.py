@@ -80,6 +80,26 @@ def priors(count: int) -> Bottom:
     return Bottom((1, 2, 4 * count), draw, False)
 
 
+def objects(classes: int, *images: int) -> Bottom:
+    """Objects in these images: (1, 1, G, 8) image, label, instance, box, difficult"""
+    def draw(shape, random):
+        low = random.uniform(0, 0.5, (len(images), 2))
+        label = random.integers(1, classes, len(images))
+        return np.column_stack((images, label, np.zeros(len(images)), low, low + 0.4,
+                                np.zeros(len(images)))).reshape(shape)
+    return Bottom((1, 1, len(images), 8), draw, False)
+
+
+def detected(classes: int, *images: int) -> Bottom:
+    """Detections in these images: (1, 1, K, 7) image, label, score, box"""
+    def draw(shape, random):
+        low = random.uniform(0, 0.5, (len(images), 2))
+        label = random.integers(1, classes, len(images))
+        return np.column_stack((images, label, random.permutation(len(images)), low,
+                                low + 0.4)).reshape(shape)
+    return Bottom((1, 1, len(images), 7), draw, False)
+
+
 @dataclass(frozen=True)
 class Case:
     options: str
@@ -456,6 +476,25 @@ CASES: dict[str, list[Case]] = {
         case("detection_output_param { num_classes: 3 nms_param { nms_threshold: 0.4 } "
              "code_type: CENTER_SIZE confidence_threshold: 0.3 }", x(2, 20), fractions(2, 15),
              priors(5), gradient=False, resizable=False, sized_by_data=True)],
+    "MultiBoxLoss": [
+        case(f"multibox_loss_param {{ num_classes: 3 overlap_threshold: 0.3 mode: EXACT {text} }}",
+             x(2, 28), x(2, 21), priors(7), objects(3, 0, 0, 1), resizable=False)
+        for text in ("code_type: CENTER_SIZE", "code_type: CORNER_SIZE loc_loss_type: L2",
+                     "encode_variance_in_target: true", "conf_loss_type: LOGISTIC",
+                     "conf_loss_type: LOGISTIC mining_type: NONE bp_inside: true",
+                     "mining_type: HARD_EXAMPLE sample_size: 5",
+                     "mining_type: HARD_EXAMPLE nms_param { top_k: 6 } use_prior_for_nms: true",
+                     "nms_param { top_k: 6 nms_threshold: 0.2 } neg_overlap: 0.9")] + [
+        # What SSD calls the gradient is not the derivative.
+        case("multibox_loss_param { num_classes: 3 encode_variance_in_target: true }",
+             x(2, 28), x(2, 21), priors(7), objects(3, 0, 1), resizable=False, gradient=False),
+        case("multibox_loss_param { num_classes: 3 mining_type: NONE share_location: false "
+             "use_prior_for_matching: false }",
+             x(2, 84), x(2, 21), priors(7), objects(3, 0, 1), resizable=False)],
+    "DetectionEvaluate": [
+        case("detection_evaluate_param { num_classes: 3 overlap_threshold: 0.3 }",
+             detected(3, 0, 0, 1, 1, 1), objects(3, 0, 0, 1), gradient=False, resizable=False,
+             sized_by_data=True)],
 }
 
 # Layers whose tests need more than bottoms and numbers, with the file that has them.

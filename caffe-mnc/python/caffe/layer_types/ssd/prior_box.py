@@ -52,7 +52,7 @@ class PriorBox(TorchLayer):
     def _pair(self, options, both: str, high: str, wide: str) -> tuple[float, float] | None:
         """(height, width) from one option or two; None if none is given."""
         given = [options.HasField(name) for name in (both, high, wide)]
-        if given[1] != given[2] or given[0] and given[1]:
+        if given[1] != given[2] or (given[0] and given[1]):
             raise LayerError(f"{self.title}: give {both}, or both {high} and {wide}")
         if not any(given):
             return None
