@@ -1,5 +1,6 @@
 # make demo    set up, then train, test and draw on generated scenes (pictures in output/demo)
 # make test    set up, then run the tests (make test ARGS="-k nms")
+# make check   ruff and mypy over everything, in seconds (make test does it first)
 # make build   set up only: .venv with everything in it, the C++ kernels
 # make sanitize    the tests of the C++ kernels under sanitizers: of addresses, of undefined behaviour
 PYTHON ?= python3
@@ -14,7 +15,7 @@ STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.kernels
 OPS   := caffe-mnc/python/caffe/ops
 
-.PHONY: demo test build sanitize asan ubsan clean
+.PHONY: demo test check build sanitize asan ubsan clean
 .DELETE_ON_ERROR:
 
 build: $(BUILT)
@@ -22,8 +23,11 @@ build: $(BUILT)
 demo: build
 	$(BIN)/python tools/demo.py --scenes --out output/demo $(ARGS)
 
-test: build
+test: check
 	$(BIN)/python -m pytest $(ARGS)
+
+check: build
+	$(BIN)/ruff check --quiet .
 
 $(STAMP): setup.py pyproject.toml requirements/constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c requirements/constraints.txt torch==2.13.0

@@ -12,6 +12,7 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +178,7 @@ def cfg_from_list(pairs: Sequence[Any]) -> None:
                           "VALUE pairs last")
     if len(pairs) % 2:
         keys = dict(_flatten(cfg))
-        alone = next((word for word, after in zip(words, words[1:])
+        alone = next((word for word, after in pairwise(words)
                       if word in keys and after in keys), words[-1])
         raise ConfigError(f"--set takes KEY VALUE pairs, got {len(pairs)} words: {' '.join(words)}"
                           f"; {alone} has no value")

@@ -69,7 +69,8 @@ class Segmenter:
         config = config or find_settings(nets, files)
         changes = {**(changes_in_file(config) if config else {}), **(settings or {})}
         with overridden(changes):
-            self.nets = [load_net(path, file, cfg.TEST.PRECISION) for path, file in zip(nets, files)]
+            self.nets = [load_net(path, file, cfg.TEST.PRECISION)
+                         for path, file in zip(nets, files)]
             self.cfg = copy.deepcopy(cfg)
         self.score = score
         number = self.nets[0].blobs["seg_cls_prob"].shape[1]

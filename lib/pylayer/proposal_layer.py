@@ -71,7 +71,8 @@ class ProposalLayer(caffe.Layer):
             self._forward_on_device(bottom, top, limits)
             return
         scores = _rows(read(bottom[0])[:, len(self.cell_anchors):], 1)[:, 0]
-        proposals = propose(scores, _rows(read(bottom[1]), 4), self.anchors, self.image_size, limits)
+        deltas = _rows(read(bottom[1]), 4)
+        proposals = propose(scores, deltas, self.anchors, self.image_size, limits)
         self.anchor_index = proposals.anchor_index
         write(top[0], proposals.rois)
         if len(top) > 1:

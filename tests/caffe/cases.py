@@ -225,7 +225,7 @@ def infogain_cases() -> list[Case]:
             f"loss_param {{ {text} }}", x(2, 3, 5), labels(3, 2, 5), matrix, resizable=False,
             oracle=lambda x, label, h, d=divisor, i=ignore: oracles.infogain(
                 x, label, h, 1, d(label), i)))
-    return found + [case("infogain_loss_param { axis: -1 }", x(2, 5, 3), labels(3, 2, 5), matrix,
+    return [*found, case("infogain_loss_param { axis: -1 }", x(2, 5, 3), labels(3, 2, 5), matrix,
                          tops=2, resizable=False, oracle=lambda x, label, h: (
                              oracles.infogain(x, label, h, 2, label.size), oracles.softmax(x, 2)))]
 

@@ -68,7 +68,7 @@ def test_rectangles_are_two_nets_at_once():
     squares = [spec(ks=3), spec(ks=5)]
     expected = [coord_map_from_to(n.deconv, n.data)[2][0] for n in squares]
     n = spec(ks=[3, 5])
-    axis, a, b = coord_map_from_to(n.deconv, n.data)
+    _, a, b = coord_map_from_to(n.deconv, n.data)
     assert (a == 1).all() and list(b) == expected
 
 

@@ -32,7 +32,7 @@ def _cases() -> list:
     for build, name in ARCHIVES.items():
         with zipfile.ZipFile(FOLDER / name) as archive:
             for case in json.loads(archive.read(f"{build}/index.json")):
-                if build == "fork" and case["name"].startswith(JUDGED_BY_BVLC) \
+                if (build == "fork" and case["name"].startswith(JUDGED_BY_BVLC)) \
                         or case["name"] in NO_ORDER:
                     continue
                 cases.append(pytest.param(build, case, id=f"{build}-{case['name']}"))

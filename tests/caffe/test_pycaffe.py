@@ -399,7 +399,7 @@ def solver_file(path, tmp_path):
 def test_solver_members(solver_file):
     solver = caffe.SGDSolver(solver_file)
     assert isinstance(solver, caffe._caffe.Solver) and solver.iter == 0
-    assert list(solver.net.blobs)[0] == "data" and len(solver.test_nets) == 1
+    assert next(iter(solver.net.blobs)) == "data" and len(solver.test_nets) == 1
     before = solver.net.params["ip"][1].data.copy()
     solver.step(3)
     assert solver.iter == 3 and solver.lr == pytest.approx(0.01)

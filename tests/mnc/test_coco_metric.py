@@ -101,7 +101,7 @@ def test_results_come_back_from_the_file(data, tmp_path):
 def test_maps_measure_the_same_before_and_after_the_file(data, tmp_path):
     """What is written is what the protocol renders."""
     rng = np.random.default_rng(0)
-    maps = [[(boxes + [*rng.uniform(-2, 2, 4), 0] if len(boxes) else boxes,
+    maps = [[(boxes + np.array([*rng.uniform(-2, 2, 4), 0]) if len(boxes) else boxes,
               rng.uniform(0.38, 1, (len(boxes), 1, 21, 21))) for boxes, _ in row]
             for row in perfect(data)]
     coco_results.write_results(tmp_path / "res.json", data, maps, 0.4)

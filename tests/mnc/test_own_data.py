@@ -23,7 +23,7 @@ FEW = "--set TRAIN.RPN_POST_NMS_TOP_N 20 TEST.RPN_POST_NMS_TOP_N 10 TRAIN.SCALES
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    annotations, images = write_coco(tmp_path / "mine", count=3)
+    annotations, _ = write_coco(tmp_path / "mine", count=3)
     for name in ("train", "val"):
         (tmp_path / "mine" / f"{name}.json").write_text(annotations.read_text())
     (tmp_path / "mine" / "classes.txt").write_text("kite\nboat\n")

@@ -11,7 +11,10 @@ SCORES = np.array([0.3, 0.9, 0.5, 0.99])
 SIZE = (40, 100)
 
 
-def boxes_of(limits, deltas=np.zeros((4, 4))):
+STILL = np.zeros((4, 4))
+
+
+def boxes_of(limits, deltas=STILL):
     return propose(SCORES, deltas, ANCHORS, SIZE, limits).anchor_index.tolist()
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from statistics import median
 
 import torch
@@ -111,7 +112,7 @@ def measure_kernels(device: torch.device) -> list[Timing]:
             with ops.references():
                 call()
         with torch.no_grad():
-            times = take_turns({"kernel": call, "copy": lambda: target.copy_(source),
+            times = take_turns({"kernel": call, "copy": partial(target.copy_, source),
                                 "reference": reference}, RUNS)
         found.append(Timing(operator, sizes, **{k: 1000 * median(t) for k, t in times.items()}))
     return found

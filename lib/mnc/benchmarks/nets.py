@@ -212,8 +212,8 @@ def straightforward() -> Iterator[None]:
 
 
 def testing(args, image: np.ndarray, folder: Path) -> Subject:
-    prototxt = [p for p in generate(args.net, args.task, folder, classes=CLASSES)
-                if p.name == "test.prototxt"][0]
+    prototxt = next(p for p in generate(args.net, args.task, folder, classes=CLASSES)
+                    if p.name == "test.prototxt")
     nets = [caffe.Net(str(prototxt), caffe.TEST) for _ in range(1 + args.reference)]
     net = nets[0]
     if args.weights:

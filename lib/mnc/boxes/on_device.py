@@ -1,4 +1,4 @@
-"""Proposals and the stage bridge in tensors: what test nets on a GPU run, so that nothing leaves it.
+"""Proposals and the stage bridge in tensors: what test nets on a GPU run, so that none leaves it.
 
 The same arithmetic as mnc.boxes.proposals and mnc.sampling.stage_bridge, which work on arrays and
 have the gradients as well; tests hold these against those. Image sizes are (height, width).

@@ -1,13 +1,13 @@
 """Data sets: annotated images, the data bases of RoIs and masks made from them, minibatches."""
 
 from mnc.data.dataset import (
-                              Annotation,
-                              DataError,
-                              Dataset,
-                              Joined,
-                              Subset,
-                              problems,
-                              without_problems,
+    Annotation,
+    DataError,
+    Dataset,
+    Joined,
+    Subset,
+    problems,
+    without_problems,
 )
 from mnc.data.imdb import DATASETS, get_dataset
 

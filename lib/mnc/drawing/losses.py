@@ -1,4 +1,7 @@
-"""The losses of a training run as a picture: python -m mnc.drawing.losses PREFIX_losses.csv OUT.png"""
+"""The losses of a training run as a picture.
+
+    python -m mnc.drawing.losses PREFIX_losses.csv OUT.png
+"""
 
 from __future__ import annotations
 

@@ -25,13 +25,15 @@ MODULES: dict[str, dict[str, str]] = {
                    "get_output_dir": OLD_FORM},
     "transform.anchors": {"generate_anchors": "mnc.boxes.anchors"},
     "transform.bbox_transform": {
-        **dict.fromkeys(("bbox_transform", "bbox_transform_inv", "clip_boxes", "filter_small_boxes", "scale_boxes"), "mnc.boxes.regression"),
+        **dict.fromkeys(("bbox_transform", "bbox_transform_inv", "clip_boxes",
+                         "filter_small_boxes", "scale_boxes"), "mnc.boxes.regression"),
         "bbox_overlaps": "mnc.boxes.overlaps",
         "bbox_compute_targets": OLD_FORM, "get_bbox_regression_label": OLD_FORM},
     "transform.mask_transform": {
         "mask_overlap": "mnc.masks.overlaps", "intersect_mask": "mnc.masks.targets",
         "gpu_mask_voting": OLD_FORM, "cpu_mask_voting": OLD_FORM},
-    "nms.nms_wrapper": dict.fromkeys(("nms", "apply_nms", "apply_nms_mask", "apply_nms_mask_single"), OLD_FORM),
+    "nms.nms_wrapper": dict.fromkeys(
+        ("nms", "apply_nms", "apply_nms_mask", "apply_nms_mask_single"), OLD_FORM),
     "nms.cpu_nms": {"cpu_nms": OLD_FORM},
     "nms.gpu_nms": {"gpu_nms": OLD_FORM},
     "nms.py_cpu_nms": {"py_cpu_nms": OLD_FORM},

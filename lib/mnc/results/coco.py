@@ -30,7 +30,7 @@ def pycocotools(module: str) -> Any:
 # --- writing -------------------------------------------------------------------------------------
 
 def result_entries(dataset, detections: Sequence[Found], binarize: float) -> list[dict]:
-    """COCO results of detections[class][image]; masks as `mnc.evaluation.average_precision.render` draws them."""
+    """COCO results of detections[class][image]; masks drawn by evaluation's `render`."""
     images, categories = image_ids(dataset), category_ids(dataset)
     entries = []
     for c, per_image in list(enumerate(detections))[1:]:
@@ -135,8 +135,8 @@ FORMS: dict[str, Callable[[Any], bool]] = {
     "score": _is_number,
     "bbox": lambda value: isinstance(value, list) and len(value) == 4 and all(map(_is_number,
                                                                                   value)),
-    "segmentation": lambda value: (isinstance(value, list)
-                                   or (isinstance(value, dict) and {"size", "counts"} <= set(value))),
+    "segmentation": lambda value: isinstance(value, list) or (
+        isinstance(value, dict) and {"size", "counts"} <= set(value)),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,7 +44,7 @@ class TargetForm:
     num_classes: int                    # K, the background among them
     normalization: Normalization | None
     inside_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
-    mask: MaskForm = MaskForm()
+    mask: MaskForm = field(default_factory=MaskForm)
 
 
 @dataclass(frozen=True)

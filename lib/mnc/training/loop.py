@@ -190,7 +190,7 @@ class LossFile:
         self.every = max(solver.param.display, 1)
         self._sums, self._count = np.zeros(len(self.names)), 0
         earlier = _rows_until(path, solver.iter)
-        self._file = open(path, "w", newline="")
+        self._file = open(path, "w", newline="")      # noqa: SIM115 (closed by __exit__)
         self._csv = csv.writer(self._file)
         self._csv.writerows([["iteration", *self.names], *earlier])
 

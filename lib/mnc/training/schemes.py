@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -117,7 +118,7 @@ def shares(iterations: int, scheme: Scheme) -> list[int]:
     if iterations < len(scheme.steps):
         raise TrainingError(f"{iterations} iterations are too few for {len(scheme.steps)} steps")
     ends = [iterations * k // len(scheme.steps) for k in range(len(scheme.steps) + 1)]
-    return [end - begin for begin, end in zip(ends, ends[1:])]
+    return [end - begin for begin, end in pairwise(ends)]
 
 
 def start(net, step: Step, learned: Weights, weights: str | None = None) -> None:

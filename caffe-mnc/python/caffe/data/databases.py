@@ -6,7 +6,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from caffe.data.lmdb_file import LmdbFile
 from caffe.engine.optional import need
@@ -29,7 +29,7 @@ def open_database(path: str, *, leveldb: bool) -> Database:
 class LevelDb:
     """A LevelDB. A process may open one only once: `shared` gives out what is open already."""
 
-    _open: weakref.WeakValueDictionary[str, LevelDb] = weakref.WeakValueDictionary()
+    _open: ClassVar[weakref.WeakValueDictionary[str, LevelDb]] = weakref.WeakValueDictionary()
     _lock = threading.Lock()
 
     def __init__(self, path: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from caffe.engine.errors import LayerError
@@ -22,10 +23,7 @@ class BroadcastLayer(TorchLayer):
     def place(self, options, bottom) -> tuple[int, ...]:
         """Set self.axis; return the shape of the smaller blob."""
         rank = len(bottom[0].shape)
-        if len(bottom) == 2:
-            count = len(bottom[1].shape)
-        else:
-            count = options.num_axes
+        count = len(bottom[1].shape) if len(bottom) == 2 else options.num_axes
         if count == 0:
             self.axis = 0
             return ()

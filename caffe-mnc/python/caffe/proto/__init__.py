@@ -3,7 +3,7 @@
 import sys
 
 try:
-    from caffe.proto import caffe_pb2
+    from caffe.proto import caffe_pb2 as caffe_pb2
 except TypeError as error:      # protobuf takes each message name once in a process
     _others = [f"{name} ({getattr(module, '__file__', '?')})"
                for name, module in list(sys.modules.items())

@@ -77,7 +77,7 @@ def insert_splits(param: Any) -> Any:
     for i, original in enumerate(param.layer):
         layer = out.layer.add()
         layer.CopyFrom(original)
-        for j, name in enumerate(original.bottom):
+        for j in range(len(original.bottom)):
             top = source[i, j]
             if uses[top] > 1:
                 layer.bottom[j] = _split_blob(param, top, taken[top])

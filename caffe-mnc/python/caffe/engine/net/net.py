@@ -121,7 +121,7 @@ class Net:
         self._outputs = [self._blob_names.index(name) for name in self.outputs]
         weights = dict.fromkeys(range(len(self._blobs)), 0.0)
         for node in self._nodes:
-            weights.update({i: w for i, w in zip(node.top_ids, node.loss_weights)})
+            weights.update(zip(node.top_ids, node.loss_weights))
         self._blob_loss_weights = [weights[i] for i in range(len(self._blobs))]
         self.blob_loss_weights = OrderedDict(
             (n, w) for n, w in zip(self._blob_names, self._blob_loss_weights)
