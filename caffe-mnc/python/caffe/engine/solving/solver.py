@@ -18,6 +18,7 @@ from caffe.engine.formats.prototxt import read_solver
 from caffe.engine.formats.snapshot import SolverState, read_state, write_state
 from caffe.engine.net.net import Net
 from caffe.engine.solving import lr_policies
+from caffe.engine.solving.evaluation import AP_VERSIONS, EVALUATIONS
 from caffe.engine.solving.nets import make_test_nets, make_train_net
 from caffe.engine.solving.progress import (
     Clock,
@@ -195,21 +196,20 @@ class Solver:
                 self.test(index)
 
     def test(self, index: int) -> None:
-        """Run test net `index` for test_iter[index] batches and log the mean of its outputs."""
+        """Run test net `index` for test_iter[index] batches; log what eval_type makes of it."""
         log.info(log.TESTING, self.iter, index)
         net, batches = self.test_nets[index], self.param.test_iter[index]
         net.share_with(self.net)
-        loss, sums = 0.0, {}
+        loss, outputs = 0.0, EVALUATIONS.get(self.param.eval_type)(self.param)
         for _ in range(batches):
             if self.stop_requested:
                 log.info(log.TEST_STOPPED)
                 return
             loss += run_forward(net)
-            for name, values in output_values(net).items():
-                sums[name] = sums.get(name, 0) + values
+            outputs.add(net)
         if self.param.test_compute_loss:
             log.info(log.TEST_LOSS, loss / batches)
-        log_outputs(net, log.TEST_OUTPUT, {name: s / batches for name, s in sums.items()})
+        outputs.log(net)
 
     # --- snapshots --------------------------------------------------------------------------
 
@@ -292,6 +292,8 @@ class Solver:
         """What can be said before training starts is said before."""
         param = self.param
         lr_policies.LR_POLICIES.get(param.lr_policy)
+        EVALUATIONS.get(param.eval_type)
+        AP_VERSIONS.get(param.ap_version)
         if param.regularization_type not in ("L1", "L2"):
             raise PrototxtError(f'regularization_type "{param.regularization_type}": L1 or L2')
         for field in ("iter_size", "average_loss"):

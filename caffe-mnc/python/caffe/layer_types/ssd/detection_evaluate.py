@@ -18,7 +18,7 @@ Rows = list[list[float]]
 
 @LAYERS.register("DetectionEvaluate")
 class DetectionEvaluate(Layer):
-    """top: (1, 1, R, 5): rows -1, class, number of objects, -1, -1; then image, label, score, tp, fp
+    """top: (1, 1, R, 5): rows -1, class, objects, -1, -1; then image, class, score, tp, fp
 
     bottom: detections (1, 1, K, 7), truth (1, 1, G, 8), read up to the first row of image -1.
     A detection belongs to the object of its class it overlaps most: right if by overlap_threshold
