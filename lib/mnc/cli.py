@@ -29,6 +29,8 @@ from mnc.commands.test import (
 )
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list, get_output_dir
 from mnc.data import DataError, get_dataset
+from mnc.data.classes import class_names
+from mnc.data.folders import image_files
 from mnc.inference import workers
 from mnc.inference.cascade import PRECISIONS, load_net
 from mnc.instances import InferenceError
@@ -164,8 +166,8 @@ def run_demo(args: argparse.Namespace) -> int:
         return 0
     prototxt, weights = demo_model(args)
     net = load_net(prototxt, weights, cfg.TEST.PRECISION)
-    classes = demos.class_names(net.blobs["cls_prob"].shape[1], args.classes)
-    paths = demos.image_files(args.image or [default_images()])
+    classes = class_names(net.blobs["cls_prob"].shape[1], args.classes)
+    paths = image_files(args.image or [default_images()])
     if args.image and weights == demos.MINI.weight_file:
         print("Mini's own weights know the shapes of the drawn scenes, nothing of photographs; "
               "others: --def, --net, --cfg", flush=True)

@@ -18,9 +18,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mnc.commands.demo import class_names, images_in
 from mnc.config import cfg, changes_in_file, overridden
+from mnc.data.classes import BACKGROUND, class_names
 from mnc.data.dataset import DataError
+from mnc.data.folders import images_in
 from mnc.data.images import read_image
 from mnc.drawing.instances import draw_instances, paint
 from mnc.inference.cascade import Instances, load_net, segment_image
@@ -166,7 +167,7 @@ def names_for(number: int, classes: Sequence[str] | None) -> tuple[str, ...]:
     if len(classes) != number - 1:
         raise ValueError(f"{len(classes)} class names for a net of {number - 1} classes besides "
                          "the background")
-    return ("__background__", *classes)
+    return (BACKGROUND, *classes)
 
 
 def as_bgr(image: Image) -> np.ndarray:

@@ -10,8 +10,9 @@ import numpy as np
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import exactly
 from mnc.config import cfg
-from mnc.data.cache import kept, value_hash
+from mnc.data.cache import kept
 from mnc.data.dataset import DataError
+from mnc.data.hashes import value_hash
 from mnc.data.images import image_blob
 from mnc.data.mcg import check_labels, load_mat, load_regions
 from mnc.data.minibatch import scaled_image
@@ -126,7 +127,7 @@ class CFMDataLayer(ImageOrder):
         files = [self._file(entry) for entry in plain]
         stamps = [(str(file.resolve()), file.stat().st_mtime_ns, file.stat().st_size)
                   for file in files]
-        key = value_hash([stamps, self._num_classes, self._min_overlap, mirrored])
+        key = value_hash([stamps, self._num_classes, self._min_overlap, mirrored])[:16]
         return BoxStatistics(**kept(self._cache / f"cfm_boxes_{key}.npz", lambda: vars(
             self._measure(files, mirrored))))
 

@@ -17,7 +17,7 @@ import caffe
 from mnc import cli
 from mnc.commands import demo
 from mnc.config import DEFAULTS, cfg, changes_in_file, overridden
-from mnc.data import DataError, get_dataset
+from mnc.data import get_dataset
 from mnc.nets.settings import save_settings
 from mnc.results import detections as results
 
@@ -242,24 +242,10 @@ def test_gpu_where_there_is_none(monkeypatch, capsys):
     assert cfg.GPU_ID == 0
 
 
-def test_class_names(tmp_path):
-    assert demo.class_names(6)[1] == "agate" and demo.class_names(21)[1] == "aeroplane"
-    assert demo.class_names(3) == ("__background__", "class 1", "class 2")
-    (tmp_path / "names.txt").write_text("cat\nhot dog\n")
-    assert demo.class_names(3, tmp_path / "names.txt") == ("__background__", "cat", "hot dog")
-    with pytest.raises(DataError, match="2 names, the net has 3 classes"):
-        demo.class_names(4, tmp_path / "names.txt")
-
-
 def test_pictures_of_equal_names_do_not_overwrite_each_other():
     assert list(demo.unique_names([Path("a/x.jpg"), Path("b/x.png"), Path("b/y.png")])) == ["x",
                                                                                             "x_2",
                                                                                             "y"]
-
-
-def test_a_folder_without_images(tmp_path):
-    with pytest.raises(DataError, match="no image in"):
-        demo.image_files([str(tmp_path)])
 
 
 @pytest.mark.parametrize("tool", ["train_net", "test_net", "evaluate", "compare", "ablation",

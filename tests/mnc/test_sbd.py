@@ -10,8 +10,9 @@ import pytest
 import scipy.io
 
 from mnc.data import Annotation, DataError, get_dataset, problems
+from mnc.data.classes import VOC_CLASSES
 from mnc.data.dataset import check_annotation
-from mnc.data.sbd import SBD, VOC_CLASSES, read_instances, write_sample
+from mnc.data.sbd import SBD, read_instances, write_sample
 from small_data import turned
 
 OWNER = np.zeros((7, 11), np.uint8)

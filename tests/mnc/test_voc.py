@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mnc.data import DataError, get_dataset
-from mnc.data.sbd import VOC_CLASSES
+from mnc.data.classes import VOC_CLASSES
 from mnc.data.voc import VOC
 from small_data import turned, voc_palette, write_palette_png, write_voc
 

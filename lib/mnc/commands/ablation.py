@@ -7,7 +7,6 @@ again; tables are made from these files alone.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import statistics
@@ -22,10 +21,10 @@ from caffe.engine.device import current_device
 from caffe.engine.formats.atomic_file import atomic_path
 from mnc.config import ConfigError, cfg
 from mnc.data import get_dataset
+from mnc.data.hashes import file_hash, value_hash
 from mnc.inference.cascade import load_net, test_dataset
 from mnc.nets import NETS
 from mnc.results import detections as results
-from mnc.results.origin import file_hash
 from mnc.training.schemes import DECAY, SCHEMES, Places, seed, train_scheme
 
 ITERATIONS = {"Mini": 1800}        # of a run; other nets: 25000
@@ -117,7 +116,7 @@ def settings_hash(name: str, args: argparse.Namespace) -> str:
         content += [line for line in solver if not line.startswith(("train_net", "#"))]
         content.append(yaml.safe_load((where.cfgs / f"{task}.yml").read_text()))
     content.append(list(args.set_cfgs))
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return value_hash(content)
 
 
 def one_run(name: str, number: int, args: argparse.Namespace) -> Run:

@@ -17,8 +17,6 @@ from caffe.engine.formats.prototxt import read_solver
 from mnc.config import cfg
 from mnc.data import DataError, Subset, get_dataset
 from mnc.data.images import read_image
-from mnc.data.sbd import VOC_CLASSES
-from mnc.data.scenes import CLASSES as SCENE_CLASSES
 from mnc.drawing.instances import draw_instances, write_image, write_report
 from mnc.inference.cascade import Instances, load_net, segment_image, test_dataset
 from mnc.results import detections as results
@@ -26,7 +24,6 @@ from mnc.training.loop import train
 
 log = logging.getLogger("mnc")
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
 FINE_TUNING_RATE = 0.1               # times base_lr, when training starts from trained weights
 
 
@@ -76,21 +73,6 @@ def draw_files(net, paths: Sequence[Path], out: Path, classes: Sequence[str],
     return wrong
 
 
-def image_files(given: Sequence[str]) -> list[Path]:
-    """The files named, and the images in the folders named."""
-    paths: list[Path] = []
-    for each in map(Path, given):
-        paths += images_in(each) if each.is_dir() else [each]
-    if not paths:
-        raise DataError(f"no image in {', '.join(given)}; endings looked for: "
-                        f"{' '.join(sorted(SUFFIXES))}")
-    return paths
-
-
-def images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-
-
 def unique_names(paths: Sequence[Path]) -> Iterator[str]:
     """The stems, numbered where one occurs again."""
     seen: dict[str, int] = {}
@@ -103,19 +85,6 @@ def count(found: Instances, classes: Sequence[str]) -> str:
     """'2 coral, 1 opal'"""
     numbers = np.bincount(found.labels.astype(int), minlength=len(classes))
     return ", ".join(f"{n} {classes[c]}" for c, n in enumerate(numbers) if n) or "nothing found"
-
-
-def class_names(number: int, given: str | None = None) -> tuple[str, ...]:
-    """Names for a net of so many classes: from a file, else those of the data set of that size."""
-    if given:
-        lines = map(str.strip, Path(given).read_text().splitlines())
-        names = ("__background__", *filter(None, lines))
-        if len(names) != number:
-            raise DataError(f"{given}: {len(names) - 1} names, the net has {number - 1} classes "
-                            "besides the background")
-        return names
-    known = {len(names): tuple(names) for names in (SCENE_CLASSES, VOC_CLASSES)}
-    return known.get(number, ("__background__", *(f"class {c}" for c in range(1, number))))
 
 
 # --- the whole job -------------------------------------------------------------------------------

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -15,20 +13,6 @@ from caffe.engine.formats.atomic_file import atomic_path
 
 log = logging.getLogger("mnc")
 Arrays = dict[str, np.ndarray]
-
-
-def file_hash(path: Path, *also: object) -> str:
-    """Of the content of a file and of values that JSON can hold."""
-    digest = hashlib.sha256(json.dumps(also).encode())
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()[:16]
-
-
-def value_hash(values: Iterable[object]) -> str:
-    """Of values that JSON can hold."""
-    return hashlib.sha256(json.dumps(list(values)).encode()).hexdigest()[:16]
 
 
 def kept(path: Path, make: Callable[[], Arrays]) -> Arrays:

@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 
 from caffe.engine.optional import need
-from mnc.data.cache import file_hash, kept
+from mnc.data.cache import kept
 from mnc.data.dataset import Annotation, DataError, listed
+from mnc.data.hashes import file_hash
 from mnc.data.images import read_image
 
 log = logging.getLogger("mnc")
@@ -122,7 +123,7 @@ def read_index(file: Path, cache: Path | None) -> Index:
     """The index of an annotation file; that of a large one is kept in `cache` (a folder)."""
     if cache is None or file.stat().st_size < KEEP_FROM:
         return make_index(file, _parse(file))
-    place = cache / f"coco_{file.stem}_{file_hash(file, VERSION)}.npz"
+    place = cache / f"coco_{file.stem}_{file_hash(file, VERSION)[:16]}.npz"
     return Index(**kept(place, lambda: vars(make_index(file, _parse(file)))))
 
 

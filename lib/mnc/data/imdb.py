@@ -84,7 +84,9 @@ OWN: dict[str, tuple[str, Callable[[str, str, Path], Dataset], str]] = {
 
 def get_dataset(imdb_name: str, data_dir: str | os.PathLike | None = None, *,
                 skip_bad: bool = False) -> Dataset:
-    """The data set of this name, or several joined by '+'.
+    """The data set of this name, or several joined by '+' (one in a path is no join).
+
+    Raises DataError for an unknown name and for what cannot be read.
 
     Names: those of DATASETS (their files lie in data_dir, cfg.DATA_DIR by default; scenes are
     drawn at first use), and for data of one's own sbd:DIR:SPLIT, voc:DIR:SPLIT and
@@ -92,16 +94,31 @@ def get_dataset(imdb_name: str, data_dir: str | os.PathLike | None = None, *,
     warning lists what had to be dropped; otherwise a bad file is an error when it is met.
     """
     folder = Path(cfg.DATA_DIR if data_dir is None else data_dir)
-    parts = [_one(name, folder) for name in imdb_name.split("+")]
+    parts = [_one(name, folder) for name in parts_of(imdb_name)]
     dataset = parts[0] if len(parts) == 1 else Joined(parts)
     if not len(dataset):
         raise DataError(f'data set "{imdb_name}": the list is empty')
     return without_problems(dataset, progress=True) if skip_bad else dataset
 
 
+def parts_of(imdb_name: str) -> list[str]:
+    """The names that are joined by '+'; a '+' inside a path or a split of one's own stays."""
+    parts: list[str] = []
+    for piece in imdb_name.split("+"):
+        if parts and _is_own(parts[-1]) and not (_is_own(piece) or piece in DATASETS):
+            parts[-1] += f"+{piece}"
+        else:
+            parts.append(piece)
+    return parts
+
+
+def _is_own(name: str) -> bool:
+    return name.partition(":")[0] in OWN and ":" in name
+
+
 def _one(name: str, data_dir: Path) -> Dataset:
-    kind, colon, rest = name.partition(":")
-    if colon and kind in OWN:
+    kind, _, rest = name.partition(":")
+    if _is_own(name):
         form, make, example = OWN[kind]
         first, _, second = rest.rpartition(":")
         if not first or not second:

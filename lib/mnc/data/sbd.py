@@ -19,13 +19,9 @@ import numpy as np
 import scipy.io
 import scipy.sparse
 
+from mnc.data.classes import own_classes
 from mnc.data.dataset import Annotation, DataError
 from mnc.data.images import read_as_annotated
-
-VOC_CLASSES = (
-    "__background__", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat",
-    "chair", "cow", "diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep",
-    "sofa", "train", "tvmonitor")
 
 
 class SBD:
@@ -35,8 +31,7 @@ class SBD:
         self.folder, self.split = Path(folder), split
         self.name = name or f"sbd:{folder}:{split}"
         self.names = read_list(self.folder / f"{split}.txt")
-        own = self.folder / "classes.txt"
-        self.classes = ("__background__", *read_list(own)) if own.exists() else VOC_CLASSES
+        self.classes = own_classes(self.folder)
 
     def __len__(self) -> int:
         return len(self.names)

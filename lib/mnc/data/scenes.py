@@ -24,12 +24,12 @@ import cv2
 import numpy as np
 
 from mnc.data import sbd
+from mnc.data.classes import SCENE_CLASSES as CLASSES
 from mnc.data.dataset import with_progress
 from mnc.data.scene_outlines import OUTLINES, posed
 from mnc.data.scene_textures import TEXTURES, background, hsv
 
 VERSION = 1                 # of the drawing; a folder of another version is drawn again
-CLASSES = ("__background__", "agate", "beryl", "coral", "garnet", "opal")
 KINDS = {                   # class -> its pairs of outline and texture
     "agate": (("cross", "stripes"), ("triangle", "stripes")),
     "beryl": (("star", "spots"), ("triangle", "spots")),

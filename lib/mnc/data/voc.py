@@ -21,9 +21,10 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
+from mnc.data.classes import own_classes
 from mnc.data.dataset import Annotation, DataError
 from mnc.data.images import read_as_annotated
-from mnc.data.sbd import VOC_CLASSES, instances, read_list
+from mnc.data.sbd import instances, read_list
 
 VOID = 255                  # border pixels, and what is too small to name
 IMAGE_TYPES = (".jpg", ".jpeg", ".png", ".bmp")
@@ -41,8 +42,7 @@ class VOC:
         self.folder, self.split, self.with_masks = Path(folder), split, masks
         self.name = name or f"voc:{folder}:{split}"
         self.names = read_list(_list_file(self.folder, split, masks))
-        own = self.folder / "classes.txt"
-        self.classes = ("__background__", *read_list(own)) if own.exists() else VOC_CLASSES
+        self.classes = own_classes(self.folder)
 
     def __len__(self) -> int:
         return len(self.names)

@@ -7,12 +7,13 @@ them.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+
+from mnc.data.hashes import file_hash, value_hash
 
 # Settings that change what a test finds.
 SETTINGS = ("TEST", "COMPAT.BRIDGE_TEST_CLASS", "BINARIZE_THRESH", "MASK_SIZE", "PIXEL_MEANS",
@@ -27,10 +28,11 @@ def origin(prototxts: Sequence[str | Path], weights: Sequence[str | Path], cfg, 
               for p, w in zip(prototxts, weights, strict=True)]
     changed = [_state(Path(dataset.image_path(i)))[1] for i in range(len(dataset))]
     found = {"task": task, "models": models, "settings": settings(cfg), **data_origin(dataset),
-             "images_changed_sha256": _hash(changed)}
+             "images_changed_sha256": value_hash(changed)}
     if proposals:
         files = [Path(proposals, f"{name}.mat") for name in dataset.names]
-        found |= {"proposals": str(proposals), "proposals_sha256": _hash(list(map(_state, files)))}
+        found |= {"proposals": str(proposals),
+                  "proposals_sha256": value_hash(list(map(_state, files)))}
     return found
 
 
@@ -48,8 +50,8 @@ def settings(cfg) -> dict[str, object]:
 def data_origin(dataset) -> dict[str, object]:
     """Name and number of images for people; for comparison a hash of classes, names and sizes."""
     sizes = [_state(Path(dataset.image_path(i)))[0] for i in range(len(dataset))]
-    return {"imdb": dataset.name, "images": len(dataset),
-            "images_sha256": _hash([list(dataset.classes), list(map(str, dataset.names)), sizes])}
+    content = [list(dataset.classes), list(map(str, dataset.names)), sizes]
+    return {"imdb": dataset.name, "images": len(dataset), "images_sha256": value_hash(content)}
 
 
 def _state(path: Path) -> tuple[int, int]:
@@ -58,19 +60,6 @@ def _state(path: Path) -> tuple[int, int]:
         return 0, 0
     found = path.stat()
     return found.st_size, found.st_mtime_ns
-
-
-def _hash(content: object) -> str:
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
-
-
-def file_hash(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            found.update(block)
-    return found.hexdigest()
 
 
 def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[str]:

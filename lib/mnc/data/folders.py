@@ -1,0 +1,27 @@
+"""Folders of images: which files in them are images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mnc.data.dataset import DataError
+
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+
+
+def images_in(folder: Path) -> list[Path]:
+    """The image files in a folder, by name; raises OSError if it cannot be read."""
+    return sorted(path for path in folder.iterdir()
+                  if path.suffix.lower() in ENDINGS and not path.is_dir())
+
+
+def image_files(given: Sequence[str | Path]) -> list[Path]:
+    """The files named, and the images in the folders named; raises DataError if there are none."""
+    paths: list[Path] = []
+    for each in map(Path, given):
+        paths += images_in(each) if each.is_dir() else [each]
+    if not paths:
+        raise DataError(f"no image in {', '.join(map(str, given))}; endings looked for: "
+                        f"{' '.join(sorted(ENDINGS))}")
+    return paths
