@@ -1,16 +1,20 @@
 """One distribution, three packages from two source folders (metadata: pyproject.toml)."""
 
+import os
 import sys
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, find_packages, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
+from setuptools.command.editable_wheel import editable_wheel
 from setuptools.errors import CompileError
 
 ROOT = Path(__file__).parent
 KERNELS = "caffe-mnc/src/ops"
 KERNEL_DATA = "caffe.ops.src"       # where CUDA kernels are installed: compiled when first used
+START_FILES = ("caffe-mnc/site/mnc_caffe.pth", "caffe-mnc/site/mnc_caffe_found_last.py")
 SOURCES = {"caffe": "caffe-mnc/python", "mnc": "lib", "pylayer": "lib"}
 
 
@@ -50,9 +54,39 @@ class BuildKernels(build_ext):
             raise CompileError(str(problem)) from problem
 
 
+class BuildPython(build_py):
+    """Beside the packages, what Python runs when it starts."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            for file in START_FILES:
+                self.copy_file(str(ROOT / file), self.build_lib)
+
+    def get_outputs(self, include_bytecode=True):
+        here = [str(Path(self.build_lib, Path(file).name)) for file in START_FILES]
+        return [*super().get_outputs(include_bytecode), *([] if self.editable_mode else here)]
+
+
+class EditableInstall(editable_wheel):
+    """A finder serves editable installs, and Python asks it last: a folder `caffe` that is no package
+    (old projects have caffe/imagenet) would hide ours. So both source folders are path entries, too.
+    """
+
+    def _select_strategy(self, *args):
+        strategy = super()._select_strategy(*args)
+        finder = getattr(strategy, "get_implementation", None)
+        if finder:
+            folders = dict.fromkeys(str(ROOT.resolve() / folder) for folder in SOURCES.values())
+            paths = ("mnc_caffe_sources.pth", os.fsencode("\n".join([*folders, ""])))
+            strategy.get_implementation = lambda: [*finder(), paths]
+        return strategy
+
+
 setup(
     packages=packages(),
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build_ext": BuildKernels, "build_py": BuildPython,
+              "editable_wheel": EditableInstall},
     ext_modules=[kernels()],
     package_dir={**{top: f"{folder}/{top}" for top, folder in SOURCES.items()},
                  KERNEL_DATA: KERNELS},

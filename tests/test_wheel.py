@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE", "caffe-mnc/python",
-           "caffe-mnc/src", "lib")
+           "caffe-mnc/site", "caffe-mnc/src", "lib")
 
 NET = """
 layer { name: "data" type: "Input" top: "scores" input_param { shape { dim: 1 dim: 18 dim: 2 dim: 3 } } }
@@ -117,6 +117,60 @@ def test_nets_with_pylayers_run_elsewhere(installed, tmp_path):
     (tmp_path / "net.prototxt").write_text(NET)
     places = run("-c", CHECK, cwd=tmp_path, PYTHONPATH=str(installed)).split()
     assert places == [str(installed.resolve())] * 3
+
+
+LEGACY = {
+    "whole": {"__init__.py": "from .pycaffe import Net", "pycaffe.py": "from ._caffe import Net"},
+    "part": {"__init__.py": "import caffe.io", "imagenet/mean.txt": ""},
+    "folder": {"imagenet/mean.txt": ""},
+}
+SCRIPT = """import sys
+caffe_root = {root!r}
+sys.path.insert(0, caffe_root + 'python')
+import caffe
+print(caffe.Net, caffe.__file__)
+"""
+# as a fresh environment: what this one has installed in editable form is not found
+START = """import os, runpy, site, sys
+sys.meta_path[:] = [f for f in sys.meta_path if not hasattr(f, "__module__") or "editable" not in f.__module__]
+for name in [name for name in sys.modules if "editable" in name]:
+    del sys.modules[name]
+sys.path[:] = [{place!r}, *(entry for entry in sys.path if entry not in {ours!r})]
+site.addsitedir({place!r})
+runpy.run_path("deploy.py", run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def editable(copy, tmp_path_factory) -> Path:
+    """What an editable install puts into site-packages."""
+    out, place = tmp_path_factory.mktemp("editable"), tmp_path_factory.mktemp("site")
+    run("setup.py", "-q", "editable_wheel", "--dist-dir", str(out), cwd=copy, CC="/no/compiler",
+        CXX="/no/compiler")
+    zipfile.ZipFile(next(out.glob("*.whl"))).extractall(place)
+    return place
+
+
+@pytest.mark.parametrize("form", ["installed", "editable"])
+@pytest.mark.parametrize("legacy", LEGACY)
+def test_a_legacy_tree_before_ours_is_named_or_does_not_matter(form, legacy, request, tmp_path):
+    place = request.getfixturevalue(form)
+    for name, text in LEGACY[legacy].items():
+        path = tmp_path / "old/python/caffe" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "deploy.py").write_text(SCRIPT.format(root=f"{tmp_path}/old/"))
+    start = START.format(place=str(place), ours=[str(ROOT / "caffe-mnc/python"), str(ROOT / "lib")])
+    done = subprocess.run([sys.executable, "-c", start], cwd=tmp_path, capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": ""})
+    if legacy == "folder":
+        assert done.returncode == 0 and "engine.net.net.Net" in done.stdout, done.stderr
+        return
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith("ImportError: ") and f"{tmp_path}/old/python/caffe" in last
+    assert "deploy.py:3: sys.path.insert(0, caffe_root + 'python')" in last
+    own = place if form == "installed" else request.getfixturevalue("copy") / "caffe-mnc/python"
+    assert str((own / "caffe").resolve()) in last
 
 
 def test_caffe_trains_elsewhere(installed, tmp_path):

@@ -7,10 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 _caffe = find_spec("caffe")      # found, not imported
-if _caffe and _caffe.origin and not (Path(_caffe.origin).parent / "engine").is_dir():
-    raise ImportError(f"the caffe that Python finds, {_caffe.origin}, is another distribution. mnc "
-                      f"needs the one that comes with it: take the other off the path (PYTHONPATH, "
-                      f"sys.path, pip uninstall), or put this one's folder before it")
+_folders = [Path(place) for place in (_caffe and _caffe.submodule_search_locations) or ()]
+if _folders and not any((folder / "engine").is_dir() for folder in _folders):
+    raise ImportError(f"the caffe that Python finds, {_folders[0]}, is another distribution. mnc, which "
+                      f"lies in {Path(__file__).parent}, needs the one that comes with it: take "
+                      f"{_folders[0].parent} off the path (sys.path.insert(0, ...) in the script, "
+                      "PYTHONPATH, pip uninstall)")
 
 __all__ = ["Instance", "Segmenter"]
 

@@ -1,8 +1,11 @@
 """Another caffe in the environment: named, and its messages not mixed with ours."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 import caffe
 from caffe.engine.compat import other_caffe
@@ -47,10 +50,32 @@ import caffe.proto
     assert "old_caffe_pb2.py" in done.stderr
 
 
-def test_mnc_names_a_caffe_that_is_not_its_own(tmp_path):
-    (tmp_path / "caffe").mkdir()
-    (tmp_path / "caffe/__init__.py").write_text("raise ImportError('libboost_python.so.1.58')")
+@pytest.mark.parametrize("file", ["__init__.py", "imagenet/mean.txt"])
+def test_mnc_names_a_caffe_that_is_not_its_own(tmp_path, file):
+    path = tmp_path / "caffe" / file
+    path.parent.mkdir(parents=True)
+    path.write_text("raise ImportError('libboost_python.so.1.58')")
     lib = OWN.parents[2] / "lib"
-    code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(lib)!r}]; import mnc"
-    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
-    assert f"the caffe that Python finds, {tmp_path}/caffe/__init__.py, is another" in done.stderr
+    code = (f"import sys; sys.meta_path = [f for f in sys.meta_path if 'editable' not in repr(f)]; "
+            f"sys.path[:] = [{str(tmp_path)!r}, {str(lib)!r}, *sys.path[-3:]]; import mnc")
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True,
+                          env={**os.environ, "PYTHONPATH": ""})
+    assert f"the caffe that Python finds, {tmp_path}/caffe, is another" in done.stderr
+    assert str(lib / "mnc") in done.stderr
+
+
+@pytest.mark.parametrize("module", ["caffe._caffe", "caffe.io", "caffe.proto", "caffe.net_spec"])
+def test_no_module_of_ours_works_under_another_package(tmp_path, module):
+    (tmp_path / "caffe").mkdir()
+    (tmp_path / "run.py").write_text(f"""import sys, types
+sys.path.insert(0, {str(tmp_path)!r})
+sys.modules["caffe"] = package = types.ModuleType("caffe")
+package.__path__ = [{str(tmp_path / "caffe")!r}, {str(tmp_path / "more")!r}]
+finder = types.SimpleNamespace(find_spec=lambda name, path=None, target=None: __import__(
+    "importlib.machinery").machinery.PathFinder.find_spec(name, [{str(OWN)!r}]) if name.count(".") == 1 else None)
+sys.meta_path.insert(0, finder)
+import {module}
+""")
+    done = subprocess.run([sys.executable, tmp_path / "run.py"], text=True, capture_output=True)
+    last = done.stderr.strip().splitlines()[-1]
+    assert "which is another Caffe's" in last and f"run.py:2: sys.path.insert(0, {str(tmp_path)!r})" in last

@@ -2,6 +2,8 @@
 
 import sys
 
+import caffe.engine     # refuses to be mixed with another caffe
+
 try:
     from caffe.proto import caffe_pb2 as caffe_pb2
 except TypeError as error:      # protobuf takes each message name once in a process

@@ -146,7 +146,7 @@ def _place(error: BaseException) -> str | None:
     """FILE:LINE of the user's code that the exception came from: no library's, not ours."""
     if isinstance(error, SyntaxError) and error.filename:
         return f"{error.filename}:{error.lineno}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_users(f.filename)]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_users(f.filename)]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else None
 
 
@@ -155,5 +155,6 @@ def _line(error: BaseException) -> str:
     return (frames[-1].line or "") if frames else ""
 
 
-def _is_users(filename: str) -> bool:
+def is_users(filename: str) -> bool:
+    """Whether code of that file is the user's: no library's, not ours."""
     return not (filename.startswith(("<", _OWN)) or filename.startswith(_LIBRARIES))
