@@ -7,6 +7,7 @@ Bottoms hold values that lie apart from each other and from 0, so that no kink i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -139,6 +140,8 @@ def convolution_cases(name: str) -> list[Case]:
         case(options("num_output: 4 kernel_size: 2 kernel_size: 3 stride: 1 stride: 2 pad: 1 "
                      "pad: 2 dilation: 2 dilation: 1 group: 2 bias_term: false"), x(1, 2, 5, 4),
              oracle=oracle((1, 2), (1, 2), (2, 1), 2)),
+        case(options("num_output: 2 kernel_size: 2 hole_h: 2 hole_w: 1"), x(1, 2, 5, 4),
+             oracle=oracle((1, 1), (0, 0), (2, 1), 1)),
         case(options("num_output: 2 kernel_size: 3"), x(2, 3, 5),
              oracle=oracle((1,), (0,), (1,), 1)),
         case(options("num_output: 2 kernel_size: 2"), x(1, 2, 3, 2, 4),
@@ -156,7 +159,7 @@ def pooling_cases() -> list[Case]:
     def pool(text, shape, kernel, stride, pad, **more):
         average = "AVE" in text
         return case(f"pooling_param {{ {text} }}", x(*shape), oracle=lambda x: oracles.pooling(
-            x, kernel, stride, pad, "FLOOR" not in text, average)[0], **more)
+            x, kernel, stride, pad, not re.search("FLOOR|false", text), average)[0], **more)
 
     def both(text, *rest):
         return [pool(f"pool: {kind} {text}", *rest) for kind in ("MAX", "AVE")]
@@ -169,6 +172,8 @@ def pooling_cases() -> list[Case]:
         *both("kernel_h: 2 kernel_w: 3 stride_h: 1 stride_w: 2 pad_h: 0 pad_w: 1", (1, 2, 5, 7),
               (2, 3), (1, 2), (0, 1)),
         *both("kernel_size: 2 stride: 2 round_mode: FLOOR", (1, 2, 5, 7), (2, 2), (2, 2), (0, 0)),
+        *both("kernel_size: 3 stride: 2 pad: 1 ceil_mode: false", (1, 2, 5, 6), (3, 3), (2, 2),
+              (1, 1)),
         *both("global_pooling: true", (2, 3, 5, 7), (5, 7), (1, 1), (0, 0)),
         case("pooling_param { pool: MAX kernel_size: 3 stride: 2 pad: 1 }", x(1, 2, 5, 7), tops=2,
              oracle=lambda x: oracles.pooling(x, (3, 3), (2, 2), (1, 1))),

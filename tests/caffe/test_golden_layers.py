@@ -16,7 +16,8 @@ from caffe.engine.formats.prototxt import read_net
 from caffe.engine.net.net import Net
 
 FOLDER = Path(__file__).parents[1] / "golden"
-ARCHIVES = {"fork": "layers.zip", "bvlc": "layers.zip", "ssd": "ssd.zip"}   # build -> where it is
+ARCHIVES = {"fork": "layers.zip", "bvlc": "layers.zip", "ssd": "ssd.zip",    # build: where it is
+            "forks": "forks.zip"}
 FORWARD, BACKWARD = 1e-5, 1e-4      # of the largest magnitude of an array; sums were float32
 
 # The two builds disagree here and BVLC's counts; the fork's vectors are in the archive to show it.
@@ -55,7 +56,8 @@ def test_agrees_with_caffe(build, case, archive, tmp_path, monkeypatch):
     text = archive.read(f"{build}/{case['name']}.prototxt").decode()
     net = Net.from_proto(read_net(text), getattr(caffe, case["phase"]))
     fill(net, arrays)
-    net.forward()
+    for _ in range(case.get("forward_passes", 1)):
+        net.forward()
     compare(net, arrays, ("top", "paramafter"), FORWARD, case["name"])
     if any(key.startswith("topdiff:") for key in arrays):
         for _, name, value in of_kind(arrays, "topdiff"):

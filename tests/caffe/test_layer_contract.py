@@ -1,6 +1,6 @@
 """What every layer owes: right values, right gradients, new sizes, no sizes, text that survives.
 
-The cases are in cases.py; a registered type without cases fails here.
+The cases are in cases.py and cases_forks.py; a registered type without cases fails here.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ import pytest
 import torch
 
 import caffe
+import cases
+import cases_forks
 from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
 from caffe.engine.formats.prototxt import read_net
 from caffe.engine.layer import LAYERS, Phase
 from caffe.engine.net.build import make_layer
 from caffe.engine.net.net import Net
-from cases import CASES, ELSEWHERE
 
+CASES = {**cases.CASES, **cases_forks.CASES}
+ELSEWHERE = {**cases.ELSEWHERE, **cases_forks.ELSEWHERE}
 ALL = [pytest.param(kind, case, id=f"{kind}-{i}")
-       for kind, cases in sorted(CASES.items()) for i, case in enumerate(cases)]
+       for kind, found in sorted(CASES.items()) for i, case in enumerate(found)]
 STEP = 1e-6
 
 
@@ -188,11 +191,12 @@ def test_shapes_are_known_before_any_data(kind, case):
 
 @pytest.mark.parametrize("kind, case", ALL)
 def test_wrong_number_of_bottoms_is_an_error_with_the_name(kind, case):
-    arity = LAYERS.get(kind).num_bottom
+    message = read_net(prototxt(kind, case)).layer[-1]
+    layer = make_layer(message, 1, torch.float32, "cpu")
+    arity = layer.num_bottom
     wrong = [n for n in (len(case.bottoms) + 2, 0, 1) if n not in arity]
     if not wrong:
         pytest.skip("takes any number")
     blobs = [Blob((2, 3)) for _ in range(wrong[0])]
-    message = read_net(prototxt(kind, case)).layer[-1]
     with pytest.raises(LayerError, match=f'layer "l" \\({kind}\\) takes'):
-        make_layer(message, 1, torch.float32, "cpu").check_arity(blobs, [Blob()] * case.tops)
+        layer.check_arity(blobs, [Blob()] * case.tops)

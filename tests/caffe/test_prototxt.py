@@ -101,6 +101,15 @@ def test_inputs_become_the_first_layer(shapes):
     assert net.name == "n"
 
 
+def test_an_input_without_shape_beside_its_layer_is_dropped():
+    """As Caffe clears it: files of several converters have both."""
+    net = read_net('input: "a" layer { name: "in" type: "Input" top: "a" input_param { '
+                   'shape { dim: 2 } } } layer { name: "r" type: "ReLU" bottom: "a" top: "b" }')
+    assert [layer.name for layer in net.layer] == ["in", "r"] and not net.input
+    with pytest.raises(PrototxtError, match='input "b" has no shape'):
+        read_net('input: "a" input: "b" layer { name: "in" type: "Input" top: "a" }')
+
+
 def test_inputs_need_shapes():
     with pytest.raises(PrototxtError, match='input "a" has no shape'):
         read_net('input: "a"')

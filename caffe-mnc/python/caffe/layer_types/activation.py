@@ -34,6 +34,16 @@ class ReLU(Neuron):
         return F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
 
 
+@LAYERS.register("ReLU6")
+class ReLU6(Neuron):
+    """y = min(max(x, 0) + negative_slope * min(x, 0), 6), without gradient from 6 on (MobileNet)"""
+
+    def compute(self, x: Tensor) -> Tensor:
+        slope = self.param.relu6_param.negative_slope
+        y = F.leaky_relu(x, slope) if slope else F.relu(x)
+        return torch.where(y < 6, y, 6)
+
+
 @LAYERS.register("PReLU")
 class PReLU(Neuron):
     """y = max(x, 0) + a_c * min(x, 0), a: (C,), or () if channel_shared"""

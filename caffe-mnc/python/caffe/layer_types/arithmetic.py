@@ -1,4 +1,4 @@
-"""Eltwise over several bottoms, Reduction over axes of one."""
+"""Eltwise and Axpy over several bottoms, Reduction over axes of one."""
 
 from __future__ import annotations
 
@@ -57,6 +57,29 @@ def _maximum(first: Tensor, second: Tensor, *others: Tensor) -> Tensor:
     for x in others:
         largest = torch.where(x > largest, x, largest)
     return largest
+
+
+@LAYERS.register("Axpy")
+class Axpy(TorchLayer):
+    """top = scale * x + y, one scale a channel of an image (SENet)
+
+    bottom: scale (N, C) or (N, C, 1, 1), x and y (N, C, H, W)
+    """
+
+    num_bottom = exactly(3)
+    num_top = exactly(1)
+
+    def check(self, *shapes):
+        scale, x, y = shapes
+        if len(x) < 2 or x != y or scale not in (x[:2], x[:2] + (1,) * (len(x) - 2)):
+            raise LayerError(f"{self.title}: bottoms must be scale (N, C), x (N, C, H, W) and y "
+                             f"like x, got {', '.join(map(str, shapes))}")
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [shapes[1]]
+
+    def compute(self, scale: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return scale.reshape(*x.shape[:2], *[1] * (x.dim() - 2)) * x + y
 
 
 @LAYERS.register("Reduction")

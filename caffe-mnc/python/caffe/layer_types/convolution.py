@@ -36,8 +36,8 @@ class BaseConvolution(TorchLayer):
             raise LayerError(f"{self.title}: 1 to 3 spatial axes after axis {self.axis} are "
                              f"possible, the bottom has shape {shape}")
         self.window = Window.from_param(self, options, self.spatial)
-        self.channels, self.outputs = shape[self.axis], options.num_output
-        self.group = options.group
+        self.channels = shape[self.axis]
+        self.outputs, self.group = self.outputs_and_group(options)
         if self.outputs < 1:
             raise LayerError(f"{self.title}: num_output is missing or 0")
         for what, count in (("bottom has", self.channels), ("num_output has", self.outputs)):
@@ -47,6 +47,9 @@ class BaseConvolution(TorchLayer):
         self.add_blob(self.weight_shape(), options.weight_filler)
         if options.bias_term:
             self.add_blob((self.outputs,), options.bias_filler)
+
+    def outputs_and_group(self, options) -> tuple[int, int]:
+        return options.num_output, options.group
 
     def weight_shape(self) -> tuple[int, ...]:
         raise NotImplementedError
@@ -85,6 +88,22 @@ class Convolution(BaseConvolution):
         y = CONVOLVE[self.spatial](self.as_images(x), weight, bias, w.stride, w.pad, w.dilation,
                                    self.group)
         return self.like_bottom(y, x)
+
+
+@LAYERS.register("DepthwiseConvolution")
+class DepthwiseConvolution(Convolution):
+    """Convolution as written: `group` says that each channel has its own filter (MobileNet)"""
+
+
+@LAYERS.register("ConvolutionDepthwise")
+class ConvolutionDepthwise(Convolution):
+    """Convolution of each channel with its own filter: W (C, 1, *kernel), b (C,) (MobileNet)
+
+    num_output and group are not read.
+    """
+
+    def outputs_and_group(self, options) -> tuple[int, int]:
+        return self.channels, self.channels
 
 
 @LAYERS.register("Deconvolution")

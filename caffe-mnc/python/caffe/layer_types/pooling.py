@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe.engine.errors import LayerError
-from caffe.engine.layer import LAYERS, TRAIN, TorchLayer, between, exactly
+from caffe.engine.layer import LAYERS, TRAIN, Layer, TorchLayer, between, exactly
 from caffe.engine.random import generator
 from caffe.layer_types.axes import expect_rank
 from caffe.layer_types.window import Window
@@ -23,9 +23,10 @@ class Pooling(TorchLayer):
 
     bottom: (N, C, H, W); top: (N, C, H', W'), and for MAX on request the place h * W + w of each
     maximum, -1 for a window that holds no pixel.
-    H' = ceil((H + 2 pad - kernel) / stride) + 1 (floor with round_mode: FLOOR); with padding, a
-    last window that starts beyond the image and its first padding is dropped. Without padding it
-    stays: MAX gives the lowest float there. AVE counts padding, but not what lies beyond it.
+    H' = ceil((H + 2 pad - kernel) / stride) + 1 (floor with round_mode: FLOOR, which forks call
+    ceil_mode: false); with padding, a last window that starts beyond the image and its first
+    padding is dropped. Without padding it stays: MAX gives the lowest float there. AVE counts
+    padding, but not what lies beyond it.
     """
 
     num_bottom = exactly(1)
@@ -33,7 +34,8 @@ class Pooling(TorchLayer):
 
     def setup(self, bottom, top):
         options = self.param.pooling_param
-        self.method, self.floor = options.pool, options.round_mode == options.FLOOR
+        self.method = options.pool
+        self.floor = _rounds_down(self, options)
         self.with_places = len(top) == 2
         if self.with_places and self.method != options.MAX:
             raise LayerError(f"{self.title}: only pool MAX has a second top")
@@ -125,6 +127,16 @@ class SPP(TorchLayer):
         levels = [pool(self.method, x, self.window(level, x.shape), (2 ** level,) * 2,
                        train=self.phase == TRAIN) for level in range(self.height)]
         return levels[0] if self.height == 1 else torch.cat([y.flatten(1) for y in levels], 1)
+
+
+def _rounds_down(layer: Layer, options: PoolingParameter) -> bool:
+    """Whether the output size is rounded down: round_mode, or ceil_mode in the words of forks."""
+    floor = options.round_mode == options.FLOOR
+    if not options.HasField("ceil_mode"):
+        return floor
+    if options.HasField("round_mode") and floor == options.ceil_mode:
+        raise LayerError(f"{layer.title}: round_mode and ceil_mode contradict each other; give one")
+    return not options.ceil_mode
 
 
 def _output_size(size: int, kernel: int, stride: int, pad: int, floor: bool) -> int:

@@ -24,11 +24,21 @@ class Window:
         kernel = _per_axis(layer, options, "kernel_size", ("kernel_h", "kernel_w"), axes, None)
         stride = _per_axis(layer, options, "stride", ("stride_h", "stride_w"), axes, 1)
         pad = _per_axis(layer, options, "pad", ("pad_h", "pad_w"), axes, 0)
-        dilation = _per_axis(layer, options, "dilation", (), axes, 1)
+        dilation = _dilation(layer, options, axes)
         for name, values in (("kernel_size", kernel), ("stride", stride), ("dilation", dilation)):
             if min(values, default=1) < 1:
                 raise LayerError(f"{layer.title}: {name} must be at least 1, got {values}")
         return cls(kernel, stride, pad, dilation)
+
+
+def _dilation(layer: Layer, options: Any, axes: int) -> tuple[int, ...]:
+    """`dilation`, or `hole` and its sides, as DeepLab v1 calls it."""
+    dilation = _per_axis(layer, options, "dilation", (), axes, 1)
+    hole = _per_axis(layer, options, "hole", ("hole_h", "hole_w"), axes, 1)
+    if max(hole, default=1) > 1 and max(dilation) > 1 and hole != dilation:
+        raise LayerError(f"{layer.title}: dilation {dilation} and hole {hole} are two names of one "
+                         f"thing; give one")
+    return hole if max(hole, default=1) > 1 else dilation
 
 
 def _per_axis(layer: Layer, options: Any, name: str, sides: tuple[str, ...], axes: int,
@@ -36,7 +46,7 @@ def _per_axis(layer: Layer, options: Any, name: str, sides: tuple[str, ...], axe
     """`name` (one number, or one an axis) or its _h / _w forms, or the default on every axis."""
     known = options.DESCRIPTOR.fields_by_name
     given = _as_list(options, name) if name in known else []
-    by_side = [side for side in sides if options.HasField(side)]
+    by_side = [side for side in sides if side in known and options.HasField(side)]
     if by_side and (given or axes != 2):
         raise LayerError(f"{layer.title}: {' and '.join(sides)} are for two spatial axes and "
                          f"exclude {name}; this bottom has {axes}")

@@ -27,10 +27,21 @@ M = TypeVar("M", bound=Message)
 def read_net(source: str | os.PathLike[str]) -> caffe_pb2.NetParameter:
     """The net of a prototxt file, or of text that is one, in the current form of nets."""
     param = read_message(source, caffe_pb2.NetParameter())
-    if param.input and not (param.input_shape or param.input_dim):
-        raise PrototxtError(f'{_label(source)}: input "{param.input[0]}" has no shape; '
+    if missing := _inputs_without_source(param):
+        raise PrototxtError(f'{_label(source)}: input "{missing[0]}" has no shape; '
                             "add input_shape { dim: ... } for each input")
     return _located(source, upgrade, param)
+
+
+def _inputs_without_source(param: caffe_pb2.NetParameter) -> list[str]:
+    """Inputs in the old manner that have no shape and no layer that makes them.
+
+    Caffe clears the old field; a net that has an Input layer beside it is whole without.
+    """
+    if param.input_shape or param.input_dim:
+        return []
+    made = {top for layer in (*param.layer, *param.layers) for top in layer.top}
+    return [name for name in param.input if name not in made]
 
 
 def read_solver(source: str | os.PathLike[str]) -> caffe_pb2.SolverParameter:
