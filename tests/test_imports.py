@@ -28,7 +28,8 @@ def imported(path: Path) -> set[str]:
     (CAFFE / "engine", ("caffe.commands", "caffe.cli")),
     (CAFFE / "layer_types", ("caffe.commands", "caffe.cli")),
     (CAFFE / "layer_types", ("caffe.engine.net", "caffe.engine.solving")),
-    (LIB / "mnc", ("pylayer",)),
+    (LIB / "mnc", ("pylayer", "caffe.engine")),         # what others need is in caffe.extend
+    (LIB / "pylayer", ("caffe.engine",)),
     (LIB / "mnc/boxes", ("mnc.config", "caffe.engine", "mnc.data")),
     (LIB / "mnc/masks", ("mnc.config", "caffe.engine", "mnc.data")),
     (LIB / "mnc/sampling", ("mnc.config", "caffe.engine", "mnc.data")),

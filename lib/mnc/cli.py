@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 import caffe
-from caffe.engine.allocator import keep_freed_memory
+from caffe.extend import keep_freed_memory
 from mnc.benchmarks.nets import add_benchmark_arguments, run_benchmark
 from mnc.commands import demo as demos
 from mnc.commands.ablation import add_ablation_arguments, run_ablation

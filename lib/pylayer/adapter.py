@@ -9,10 +9,7 @@ import numpy as np
 import torch
 import yaml
 
-from caffe.engine.blob import Blob
-from caffe.engine.errors import LayerError
-from caffe.engine.layer import TEST, Layer
-from caffe.engine.registry import nearest
+from caffe.extend import TEST, Blob, Layer, LayerError, nearest
 
 REQUIRED = object()
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import caffe
-from caffe.engine.errors import LayerError
-from caffe.engine.layer import between, exactly
+from caffe.extend import LayerError, between, exactly
 from mnc.boxes.anchors import shifted_anchors
 from mnc.config import cfg
 from mnc.sampling.anchor_targets import anchor_targets

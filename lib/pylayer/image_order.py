@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 import caffe
-from caffe.engine.errors import LayerError
+from caffe.extend import LayerError
 from mnc.config import cfg
 from mnc.data.dataset import DataError
 from mnc.data.roidb import Entry

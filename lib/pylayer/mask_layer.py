@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import caffe
-from caffe.engine.errors import LayerError
-from caffe.engine.layer import between
+from caffe.extend import LayerError, between
 from mnc.config import cfg
 from mnc.masks.targets import mask_labels
 from pylayer import settings

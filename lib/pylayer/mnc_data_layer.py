@@ -7,8 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from caffe.engine.errors import LayerError
-from caffe.engine.layer import exactly
+from caffe.extend import LayerError, exactly
 from mnc.config import cfg
 from mnc.data.dataset import DataError
 from mnc.data.minibatch import minibatch

@@ -8,8 +8,7 @@ import numpy as np
 import torch
 
 import caffe
-from caffe.engine.errors import LayerError
-from caffe.engine.layer import between, exactly
+from caffe.extend import LayerError, between, exactly
 from mnc.boxes import on_device
 from mnc.boxes.anchors import shifted_anchors
 from mnc.boxes.proposals import ProposalLimits, proposal_gradient, propose

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import caffe
-from caffe.engine.errors import LayerError
-from caffe.engine.layer import between
+from caffe.extend import LayerError, between
 from mnc.sampling.proposal_targets import GroundTruth, RoiTargets, proposal_targets
 from pylayer import settings
 from pylayer.adapter import (

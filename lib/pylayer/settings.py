@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from caffe.engine.layer import Phase
+from caffe.extend import Phase
 from mnc.boxes.anchors import generate_anchors
 from mnc.boxes.proposals import ProposalLimits
 from mnc.boxes.regression import Normalization

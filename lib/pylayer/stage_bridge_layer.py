@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 import caffe
-from caffe.engine.errors import LayerError
+from caffe.extend import LayerError
 from mnc.boxes import on_device
 from mnc.config import cfg
 from mnc.sampling.proposal_targets import GroundTruth

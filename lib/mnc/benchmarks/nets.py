@@ -28,8 +28,7 @@ import torch.nn.functional as F
 
 import caffe
 from caffe import ops
-from caffe.engine.allocator import keep_freed_memory
-from caffe.engine.device import current_device
+from caffe.extend import current_device, keep_freed_memory
 from caffe.layer_types import convolution
 from mnc.benchmarks.kernels import as_json, kernel_report, measure_kernels
 from mnc.benchmarks.timing import seconds, take_turns, wait

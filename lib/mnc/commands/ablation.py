@@ -17,8 +17,7 @@ from pathlib import Path
 import torch
 import yaml
 
-from caffe.engine.device import current_device
-from caffe.engine.formats.atomic_file import atomic_path
+from caffe.extend import atomic_path, current_device
 from mnc.config import ConfigError, cfg
 from mnc.data import get_dataset
 from mnc.data.hashes import file_hash, value_hash

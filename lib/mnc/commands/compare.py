@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from caffe.engine.formats.atomic_file import atomic_path
+from caffe.extend import atomic_path
 from mnc.config import cfg
 from mnc.data import DataError, get_dataset
 from mnc.evaluation.published import Published, published

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 import caffe
-from caffe.engine.formats.prototxt import read_solver
+from caffe.extend import read_solver
 from mnc.config import cfg
 from mnc.data import DataError, Subset, get_dataset
 from mnc.data.images import read_image

@@ -9,7 +9,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from caffe.engine.formats.atomic_file import atomic_path
+from caffe.extend import atomic_path
 
 log = logging.getLogger("mnc")
 Arrays = dict[str, np.ndarray]

@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe.engine.optional import need
+from caffe.extend import need
 from mnc.data.cache import kept
 from mnc.data.dataset import Annotation, DataError, listed
 from mnc.data.hashes import file_hash

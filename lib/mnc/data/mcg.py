@@ -22,7 +22,7 @@ import numpy as np
 import scipy.io
 from tqdm import tqdm
 
-from caffe.engine.formats.atomic_file import atomic_path
+from caffe.extend import atomic_path
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.data.dataset import Annotation, DataError, Dataset, check_annotation, listed
 from mnc.masks.overlaps import mask_overlaps

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from caffe.engine.formats.prototxt import read_net, read_solver
+from caffe.extend import read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg
 from mnc.nets.generate import GENERATED, NAMES, NetError, generate_command

@@ -12,9 +12,7 @@ import sys
 from pathlib import Path
 
 import caffe
-from caffe.engine.errors import WeightsError
-from caffe.engine.formats.atomic_file import atomic_path
-from caffe.engine.formats.weights import PROTOBUF_LIMIT, read_caffemodel
+from caffe.extend import PROTOBUF_LIMIT, WeightsError, atomic_path, read_caffemodel
 from caffe.proto import caffe_pb2
 
 # Layers of the box path in ImageNet models: NAME has its like on the masked path in NAME_mask.

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from caffe.engine.formats.atomic_file import atomic_path
+from caffe.extend import atomic_path
 from mnc.config import cfg, changes_in_file
 
 log = logging.getLogger("mnc")

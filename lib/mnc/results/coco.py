@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe.engine.formats.atomic_file import atomic_path
-from caffe.engine.optional import need
+from caffe.extend import atomic_path, need
 from mnc.data.coco import COCO
 from mnc.data.dataset import DataError, category_ids, image_ids
 from mnc.evaluation.average_precision import Found, Masks, render, solid

@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from caffe.engine.formats.atomic_file import atomic_path
+from caffe.extend import atomic_path
 from mnc.data.dataset import DataError
 from mnc.evaluation import average_precision as evaluation
 

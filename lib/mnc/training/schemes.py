@@ -17,7 +17,7 @@ import numpy as np
 from google.protobuf import text_format
 
 import caffe
-from caffe.engine.formats.prototxt import read_net, read_solver
+from caffe.extend import read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data.roidb import prepare

@@ -43,6 +43,10 @@ class Registry:
             raise self.error(f'unknown {self.kind} "{name}";{hint}')
         return self._entries[name]
 
+    def remove(self, name: str) -> None:
+        """Forget `name`, so that it can be given again."""
+        self._entries.pop(name)
+
     def names(self) -> list[str]:
         return sorted(self._entries)
 

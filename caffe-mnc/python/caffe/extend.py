@@ -1,0 +1,72 @@
+"""What those who build on the engine need of it: authors of layers, pylayer, mnc.
+
+Names here stay. Everything below `caffe.engine` may move; nothing outside the package `caffe`
+imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer written with it.
+
+    layers      Layer, TorchLayer, LossLayer; exactly, at_least, between (numbers of bottoms and
+                tops); LAYERS.register("Type"); Phase, TRAIN, TEST; Blob, BlobList
+    inside one  fill (a FillerParameter's values), generator (the engine's random numbers),
+                current_device (where a net made now computes)
+    errors      CaffeError, PrototxtError, LayerError, WeightsError; nearest ("did you mean")
+    files       read_net, read_solver (prototxts), read_caffemodel, PROTOBUF_LIMIT (bytes a message
+                may have), atomic_path (write whole or not at all)
+    process     need (a package that one feature needs), keep_freed_memory
+"""
+
+from caffe.engine.allocator import keep_freed_memory
+from caffe.engine.blob import Blob
+from caffe.engine.device import current_device
+from caffe.engine.errors import CaffeError, LayerError, PrototxtError, WeightsError
+from caffe.engine.fillers import fill
+from caffe.engine.formats.atomic_file import atomic_path
+from caffe.engine.formats.prototxt import read_net, read_solver
+from caffe.engine.formats.weights import PROTOBUF_LIMIT, read_caffemodel
+from caffe.engine.layer import (
+    LAYERS,
+    TEST,
+    TRAIN,
+    Arity,
+    BlobList,
+    Layer,
+    LossLayer,
+    Phase,
+    TorchLayer,
+    at_least,
+    between,
+    exactly,
+)
+from caffe.engine.optional import need
+from caffe.engine.random import generator
+from caffe.engine.registry import Registry, nearest
+
+__all__ = [
+    "LAYERS",
+    "PROTOBUF_LIMIT",
+    "TEST",
+    "TRAIN",
+    "Arity",
+    "Blob",
+    "BlobList",
+    "CaffeError",
+    "Layer",
+    "LayerError",
+    "LossLayer",
+    "Phase",
+    "PrototxtError",
+    "Registry",
+    "TorchLayer",
+    "WeightsError",
+    "at_least",
+    "atomic_path",
+    "between",
+    "current_device",
+    "exactly",
+    "fill",
+    "generator",
+    "keep_freed_memory",
+    "nearest",
+    "need",
+    "read_caffemodel",
+    "read_net",
+    "read_solver",
+]
