@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class Classifier(Net):
         shape = self.blobs[self.inputs[0]].shape
         self.transformer = image_transformer(self, mean, input_scale, raw_scale, channel_swap)
         self.crop_dims = np.array(shape[2:])
-        self.image_dims = self.crop_dims if image_dims is None else image_dims
+        self.image_dims = self.crop_dims if image_dims is None else np.array(image_dims)
 
     def predict(self, inputs: Sequence[np.ndarray], oversample: bool = True) -> np.ndarray:
         """Scores (N, K) of N images (H, W, channels), RGB in [0, 1].
@@ -37,7 +38,8 @@ class Classifier(Net):
         crops = io.oversample(images, self.crop_dims) if oversample else self._centre(images)
         name = self.inputs[0]
         data = np.array([self.transformer.preprocess(name, crop) for crop in crops], np.float32)
-        scores = self.forward_all(**{name: data})[self.outputs[0]]
+        arrays: dict[str, Any] = {name: data}
+        scores = self.forward_all(**arrays)[self.outputs[0]]
         return scores.reshape(len(scores) // 10, 10, -1).mean(1) if oversample else scores
 
     def _centre(self, images: np.ndarray) -> np.ndarray:
@@ -54,10 +56,12 @@ def image_transformer(net: Net, mean: np.ndarray | None, input_scale: float | No
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].shape})
     transformer.set_transpose(name, (2, 0, 1))
-    for set_option, value in ((transformer.set_mean, mean),
-                              (transformer.set_input_scale, input_scale),
-                              (transformer.set_raw_scale, raw_scale),
-                              (transformer.set_channel_swap, channel_swap)):
-        if value is not None:
-            set_option(name, value)
+    if mean is not None:
+        transformer.set_mean(name, mean)
+    if input_scale is not None:
+        transformer.set_input_scale(name, input_scale)
+    if raw_scale is not None:
+        transformer.set_raw_scale(name, raw_scale)
+    if channel_swap is not None:
+        transformer.set_channel_swap(name, channel_swap)
     return transformer

@@ -44,7 +44,8 @@ class Detector(Net):
                 found.append({"window": window, "prediction": None, "filename": filename})
         if not found:
             return []
-        scores = self.forward_all(**{name: np.array(data, np.float32)})[self.outputs[0]]
+        arrays: dict[str, Any] = {name: np.array(data, np.float32)}
+        scores = self.forward_all(**arrays)[self.outputs[0]]
         for detection, prediction in zip(found, scores):
             detection["prediction"] = prediction
         return found
@@ -52,7 +53,7 @@ class Detector(Net):
     def detect_selective_search(self, image_fnames: Sequence[str]) -> list[dict[str, Any]]:
         """`detect_windows` on the proposals of the package selective_search_ijcv_with_python."""
         try:
-            import selective_search_ijcv_with_python as selective_search
+            import selective_search_ijcv_with_python as selective_search  # type: ignore
         except ImportError as error:
             raise CaffeError("detect_selective_search needs the MATLAB wrapper "
                              "selective_search_ijcv_with_python on the Python path; or make "

@@ -186,7 +186,8 @@ def load_image(filename: str, color: bool = True) -> np.ndarray:
     return image[:, :, :3]
 
 
-def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1) -> np.ndarray:
+def resize_image(im: np.ndarray, new_dims: Sequence[int] | np.ndarray,
+                 interp_order: int = 1) -> np.ndarray:
     """(H', W', K) -> (*new_dims, K) float32 by interpolation of `interp_order` (1: bilinear).
 
     For K = 1 or 3 pixel centres stay in place, what lies outside counts as the smallest value, and
@@ -194,8 +195,9 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
     """
     height, width = (int(n) for n in new_dims[:2])
     if im.shape[-1] not in (1, 3):
-        factors = (height / im.shape[0], width / im.shape[1])
-        return zoom(im, (*factors, *[1] * (im.ndim - 2)), order=interp_order).astype(np.float32)
+        factors: Any = (height / im.shape[0], width / im.shape[1], *[1.0] * (im.ndim - 2))
+        return np.asarray(zoom(im, factors, order=interp_order),     # type: ignore[call-overload]
+                          np.float32)
     low, high = im.min(), im.max()
     if low == high:
         return np.full((height, width, im.shape[-1]), low, np.float32)
@@ -206,7 +208,8 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int], interp_order: int = 1)
     return (resized * (high - low) + low).astype(np.float32)
 
 
-def oversample(images: Sequence[np.ndarray], crop_dims: Sequence[int]) -> np.ndarray:
+def oversample(images: Sequence[np.ndarray] | np.ndarray,
+               crop_dims: Sequence[int] | np.ndarray) -> np.ndarray:
     """Ten crops an image (10 N, *crop_dims, K): four corners and the centre, then mirrored."""
     size, crop = np.array(images[0].shape[:2]), np.array([int(n) for n in crop_dims])
     if (crop > size).any():

@@ -6,6 +6,7 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def load(path: Path, ending: str) -> list[np.ndarray] | np.ndarray:
+def load(path: Path, ending: str) -> Any:
     """The pictures of a folder, an .npy file or an image file, as (H, W, 3) in 0 .. 1."""
     print(f"Loading {'folder' if path.is_dir() else 'file'}: {path}")
     if path.is_dir():

@@ -9,6 +9,7 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
+from typing import Any
 
 from caffe.commands.registration import UsageError
 from caffe.engine import log
@@ -67,7 +68,7 @@ def parse(argv: Sequence[str], flags: Sequence[Flag], usage: str,
     --lenient takes effect.
     """
     known = {flag.name: flag for flag in (*flags, LENIENT, *GLOG, *WITHOUT_EFFECT)}
-    values = {name: flag.default for name, flag in known.items()}
+    values: dict[str, Any] = {name: flag.default for name, flag in known.items()}
     others: list[str] = []
     waiting = list(argv)
     while waiting:
@@ -132,7 +133,7 @@ def _table(flags: Sequence[Flag]) -> str:
     return "\n".join(lines)
 
 
-def _configured(values: dict[str, object]) -> SimpleNamespace:
+def _configured(values: dict[str, Any]) -> SimpleNamespace:
     log.configure(values["minloglevel"], values["logtostderr"], values["log_dir"])
     if values["lenient"]:
         set_lenient()

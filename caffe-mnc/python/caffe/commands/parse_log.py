@@ -104,7 +104,7 @@ def lines(path: str | os.PathLike[str]) -> Iterator[Line]:
 
 def _moment(*parts: int) -> datetime.datetime | None:
     try:
-        return datetime.datetime(*parts)
+        return datetime.datetime(*parts)    # type: ignore[arg-type]
     except ValueError:                  # 29 February read as of another year
         return None
 

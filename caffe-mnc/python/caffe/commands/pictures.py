@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -50,7 +51,7 @@ def read_mean(path: str) -> np.ndarray | None:
         raise UsageError(f"--mean_file {path}: not an .npy file of numbers: {error}") from None
 
 
-def preprocessing(args: argparse.Namespace) -> dict[str, object]:
+def preprocessing(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of caffe.Classifier and caffe.Detector, but for the mean."""
     swap = numbers(args.channel_swap, "channel_swap") if args.channel_swap else None
     return {"input_scale": args.input_scale, "raw_scale": args.raw_scale, "channel_swap": swap}

@@ -39,7 +39,7 @@ def run(flags: SimpleNamespace) -> int:
 
 def averages(net: Net, batches: int) -> tuple[float, dict[str, np.ndarray]]:
     """The mean loss, and the mean of each value of each output, over that many forward passes."""
-    loss, sums = 0.0, {}
+    loss, sums = 0.0, dict[str, np.ndarray]()
     for batch in range(batches):
         loss += run_forward(net)
         for name, values in output_values(net).items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,8 +32,8 @@ class SyncedTensor:
     def __init__(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> None:
         self.shape, self.dtype, self.device = shape, dtype, device
         self.head = Head.UNINITIALIZED
-        self._host: torch.Tensor | None = None      # flat CPU tensor behind the views handed out
-        self._device: torch.Tensor | None = None
+        self._host: Any = None      # flat CPU tensor behind the views handed out
+        self._device: Any = None    # tensor of the net's device
 
     @property
     def touched(self) -> bool:

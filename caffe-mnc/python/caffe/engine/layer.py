@@ -154,7 +154,7 @@ class TorchLayer(Layer):
         self._tape: tuple[list[torch.Tensor], tuple[torch.Tensor, ...]] | None = None
         self.seen_shapes: tuple[tuple[int, ...], ...] | None = None     # of the bottoms, last
 
-    def compute(self, *tensors: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, ...]:
+    def compute(self, *tensors: Any, **none: Any) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """The tops from the bottoms and then the parameters; changes none of them in place."""
         raise NotImplementedError
 
@@ -216,8 +216,8 @@ class TorchLayer(Layer):
         pairs = [(o, t.diff_tensor.to(o.dtype)) for o, t in zip(outputs, top) if o.requires_grad]
         if not pairs:
             return
-        done = self.add_gradients(variables[:len(bottom)], [g for _, g in pairs])
-        done = {len(bottom) + i for i in done}
+        added = self.add_gradients(variables[:len(bottom)], [g for _, g in pairs])
+        done = {len(bottom) + i for i in added}
         wanted = [i for i, v in enumerate(variables) if v.requires_grad and i not in done]
         by_variable: list[torch.Tensor | None] = [None] * len(variables)
         if wanted:
@@ -226,14 +226,14 @@ class TorchLayer(Layer):
                 retain_graph=True, allow_unused=True)
             for i, gradient in zip(wanted, found):
                 by_variable[i] = gradient
-        for blob, variable, gradient in zip(bottom, variables, by_variable):
-            if gradient is not None:
-                blob.diff_tensor = _in_layout_of(variable, gradient)
+        for blob, variable, found_one in zip(bottom, variables, by_variable):
+            if found_one is not None:
+                blob.diff_tensor = _in_layout_of(variable, found_one)
         taken = {_memory(g) for _, g in pairs}      # autograd may hand a gradient through
-        for blob, gradient in zip(self.blobs, by_variable[len(bottom):]):
-            if gradient is not None:
-                blob.add_diff(gradient.clone() if _memory(gradient) in taken else gradient)
-                taken.add(_memory(gradient))
+        for blob, found_one in zip(self.blobs, by_variable[len(bottom):]):
+            if found_one is not None:
+                blob.add_diff(found_one.clone() if _memory(found_one) in taken else found_one)
+                taken.add(_memory(found_one))
 
     def _needs(self, bottom: list[Blob]) -> list[bool]:
         return self.bottom_needs_gradient or [False] * len(bottom)
@@ -265,7 +265,7 @@ class LossLayer(TorchLayer):
 
     num_bottom = exactly(2)
     num_top = at_least(1)
-    no_gradient = (1,)
+    no_gradient: tuple[int, ...] = (1,)
     default_loss_weight = 1.0
 
 

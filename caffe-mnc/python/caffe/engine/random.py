@@ -61,7 +61,7 @@ def _exists(device: str) -> bool:
 def _numpy_state() -> np.ndarray:
     """(algorithm, keys, position, has_gauss, cached_gaussian) as bytes of JSON"""
     algorithm, keys, *rest = np.random.get_state()
-    text = json.dumps([algorithm, keys.tolist(), *rest])
+    text = json.dumps([algorithm, np.asarray(keys).tolist(), *rest])
     return np.frombuffer(text.encode(), dtype=np.uint8)
 
 

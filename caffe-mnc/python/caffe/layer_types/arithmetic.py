@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import reduce
 
 import torch
@@ -24,8 +25,9 @@ class Eltwise(TorchLayer):
 
     def setup(self, bottom, top):
         options = self.param.eltwise_param
-        self.combine = {options.PROD: _product, options.SUM: self._sum,
-                        options.MAX: _maximum}[options.operation]
+        ways: dict[int, Callable[..., Tensor]] = {
+            options.PROD: _product, options.SUM: self._sum, options.MAX: _maximum}
+        self.combine = ways[options.operation]
         self.coefficients = list(options.coeff)
         if self.coefficients and options.operation != options.SUM:
             raise LayerError(f"{self.title}: coeff is for operation SUM only")
@@ -44,7 +46,7 @@ class Eltwise(TorchLayer):
 
     def _sum(self, *bottoms: Tensor) -> Tensor:
         if self.coefficients:
-            bottoms = [c * x for c, x in zip(self.coefficients, bottoms)]
+            bottoms = tuple(c * x for c, x in zip(self.coefficients, bottoms))
         return reduce(torch.add, bottoms)
 
 

@@ -247,7 +247,7 @@ class InfogainLoss(LossLayer):
         self.mode = loss.normalization
         self.axis = canonical(self, options.axis, len(bottom[0].shape))
         self.with_probabilities = len(top) == 2
-        self.matrix = None
+        self.matrix = torch.empty(0)        # where the third bottom is it
         if len(bottom) == 2:
             if not options.source:
                 raise LayerError(f"{self.title}: needs the matrix H, as a third bottom or as a "

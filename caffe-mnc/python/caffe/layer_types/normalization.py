@@ -73,7 +73,7 @@ class BatchNorm(TorchLayer):
         return y if x.dim() > 1 else y[:, 0]
 
     @property
-    def pure(self) -> bool:
+    def pure(self) -> bool:     # type: ignore[override]
         return self.stored
 
     def as_affine(self):

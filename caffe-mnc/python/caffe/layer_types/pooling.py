@@ -67,8 +67,9 @@ class Pooling(TorchLayer):
 
     def output_size(self, shape: tuple[int, ...]) -> tuple[int, int]:
         w = self._window_for(shape)
-        return tuple(_output_size(*axis, self.floor)
-                     for axis in zip(shape[2:], w.kernel, w.stride, w.pad))
+        height, width = (_output_size(*axis, self.floor)
+                         for axis in zip(shape[2:], w.kernel, w.stride, w.pad))
+        return height, width
 
     def compute(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
         window, size = self._window_for(x.shape), self.output_size(x.shape)

@@ -41,7 +41,7 @@ class Filter(TorchLayer):
 
     num_bottom = at_least(2)
     num_top = at_least(1)
-    no_gradient = ()
+    no_gradient: tuple[int, ...] = ()
     _built = False
 
     def setup(self, bottom, top):

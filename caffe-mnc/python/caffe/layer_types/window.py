@@ -42,7 +42,7 @@ def _dilation(layer: Layer, options: Any, axes: int) -> tuple[int, ...]:
 
 
 def _per_axis(layer: Layer, options: Any, name: str, sides: tuple[str, ...], axes: int,
-              default: int | None) -> tuple[int, ...]:
+              default: Any) -> tuple[int, ...]:
     """`name` (one number, or one an axis) or its _h / _w forms, or the default on every axis."""
     known = options.DESCRIPTOR.fields_by_name
     given = _as_list(options, name) if name in known else []

@@ -8,7 +8,7 @@ image of the batch pools NaN.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -163,7 +163,7 @@ def _(grad: Tensor, where: Tensor, features: Tensor, rois: Tensor,
     return channels_second(rows, features.dtype)
 
 
-def _sizes(map_shape: torch.Size, rois: Tensor, pooled: tuple[int, int],
+def _sizes(map_shape: torch.Size, rois: Tensor, pooled: Sequence[int],
            spatial_scale: float) -> tuple:
     """Images, channels, height, width, RoIs, pooled height and width, scale: in this order."""
     return *map_shape, len(rois), *pooled, float(spatial_scale)

@@ -39,7 +39,7 @@ OPS = (
 try:
     from caffe.ops import native  # registers a kernel for each of OPS
 except ImportError as problem:
-    native = None
+    native = None       # type: ignore[assignment]
     logging.getLogger("caffe").warning(
         "The C++ kernels are not there (%s): torch references serve, which are slower. Build them "
         "by `python setup.py build_ext --inplace`; that needs a C++ compiler", problem)

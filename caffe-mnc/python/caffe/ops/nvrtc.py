@@ -76,7 +76,7 @@ def launch(source: str, kernel: str, precision: torch.dtype, grid: tuple[int, ..
         return
     from cuda import core
 
-    device = arguments[0].device
+    device = torch.as_tensor(arguments[0]).device
     with torch.cuda.device(device):
         core.Device(device.index).set_current()     # for the threads that torch starts by itself
         core.launch(_Stream(device), core.LaunchConfig(grid=grid, block=block),

@@ -15,7 +15,7 @@ EXACT (1), equations 6 to 9 of the paper. Corners are continuous, the map is 0 o
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -106,7 +106,8 @@ def roi_warping_backward_rois(grad: Tensor, features: Tensor, rois: Tensor,
     result = torch.zeros_like(rois, memory_format=torch.contiguous_format)
     for part, scratch in grid.chunks(rows):
         source = grad[part].view(-1, rows.shape[1])
-        dx = dy = 0.0                   # (R, P, Q) each
+        dx: Tensor | float = 0.0        # (R, P, Q) each
+        dy: Tensor | float = 0.0
         for a, b in _CORNERS:
             torch.index_select(rows, 0, grid.index(part, a, b), out=scratch)
             taken = scratch.mul_(source).sum(1).view(-1, *grid.pooled)
@@ -208,7 +209,7 @@ class _Grid:
     pooled: tuple[int, int]         # (P, Q)
 
     @classmethod
-    def of(cls, rois: Tensor, shape: torch.Size, pooled: tuple[int, int], spatial_scale: float,
+    def of(cls, rois: Tensor, shape: torch.Size, pooled: Sequence[int], spatial_scale: float,
            mode: int) -> _Grid:
         if mode == EXACT:
             axis, corners = _exact_axis, (rois[:, 1:] * spatial_scale).unbind(1)
@@ -216,7 +217,7 @@ class _Grid:
             axis, corners = _reference_axis, rounded_corners(rois, spatial_scale)
         x1, y1, x2, y2 = (c[:, None] for c in corners)
         return cls(axis(y1, y2, pooled[0], shape[2]), axis(x1, x2, pooled[1], shape[3]),
-                   rois[:, 0].long(), tuple(shape[2:]), tuple(pooled))
+                   rois[:, 0].long(), (shape[2], shape[3]), (pooled[0], pooled[1]))
 
     @property
     def rois(self) -> int:

@@ -100,7 +100,7 @@ def install() -> None:
         if isinstance(error, Exception):
             annotate(error)
         before(kind, error, trace)
-    hook.hints = True
+    hook.hints = True       # type: ignore[attr-defined]
     sys.excepthook = hook
 
 

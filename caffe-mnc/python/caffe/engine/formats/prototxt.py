@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -21,7 +21,7 @@ from caffe.engine.formats.upgrade import upgrade, upgrade_solver
 from caffe.engine.registry import nearest
 from caffe.proto import caffe_pb2
 
-M = TypeVar("M", bound=Message)
+M = TypeVar("M", bound=Any)        # a protobuf message
 
 
 def read_net(source: str | os.PathLike[str]) -> caffe_pb2.NetParameter:
@@ -70,7 +70,7 @@ def _parse(text: str, message: Message, label: str) -> None:
             if not (is_lenient() and _UNKNOWN_FIELD.search(str(error))):
                 raise PrototxtError(explained) from error
             log.warning("%s (left out)", explained)
-            text = without_field(text, error.GetLine(), error.GetColumn())
+            text = without_field(text, error.GetLine() or 0, error.GetColumn() or 0)
             message.Clear()
 
 
@@ -87,7 +87,7 @@ def _label(source: str | os.PathLike[str]) -> str:
 
 def _text(source: str | os.PathLike[str]) -> str:
     if _is_text(source):
-        return source
+        return str(source)
     try:
         data = Path(source).read_bytes()
     except OSError as error:
@@ -119,8 +119,8 @@ def _explain(error: text_format.ParseError, message: Message) -> str:
         known = pool.FindMessageTypeByName(match[1]).fields_by_name
         reason = f'{_short(match[1])} has no field "{match[2]}"{_hint(match[2], known, match[1])}'
     elif match := _UNKNOWN_VALUE.search(reason):
-        known = pool.FindEnumTypeByName(match[1]).values_by_name
-        reason = f'{_short(match[1])} has no value "{match[2]}"{_hint(match[2], known, match[1])}'
+        values = pool.FindEnumTypeByName(match[1]).values_by_name
+        reason = f'{_short(match[1])} has no value "{match[2]}"{_hint(match[2], values, match[1])}'
     elif match := _REPEATED.search(reason):
         reason = f'{_short(match[1])} has "{match[2]}" more than once; it takes one value'
     return f"{error.GetLine()}:{error.GetColumn()}: {reason}"

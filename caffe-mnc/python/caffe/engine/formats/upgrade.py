@@ -7,6 +7,8 @@ those become current ones, and then `input:` fields become an Input layer.
 
 from __future__ import annotations
 
+from typing import Any
+
 from google.protobuf.message import Message
 
 from caffe.engine import log
@@ -272,7 +274,7 @@ def _copy(message: Message) -> Message:
     return copy
 
 
-def _without(message: Message, *fields: str) -> Message:
+def _without(message: Any, *fields: str) -> Any:
     """A copy less some fields, which are not copied first: they may hold all the weights."""
     copy = type(message)()
     for field, value in message.ListFields():

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
 
@@ -220,7 +221,7 @@ def save_caffemodel(net: Any, path: str | os.PathLike[str], write_diff: bool = F
         file.write(message.SerializeToString())
 
 
-def to_proto(net: Any, write_diff: bool = False, left_out: set[str] = frozenset()) -> Any:
+def to_proto(net: Any, write_diff: bool = False, left_out: AbstractSet[str] = frozenset()) -> Any:
     """The NetParameter of `net` with the parameters of its layers, but for those `left_out`.
 
     As Caffe writes it: each layer with its phase, loss layers with their weight.

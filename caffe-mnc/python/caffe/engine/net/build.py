@@ -91,7 +91,8 @@ def insert_splits(param: Any) -> Any:
 def _trace(param: Any) -> tuple[dict, Counter]:
     """(layer, bottom) -> the (layer, top) that produces it; and how often each top is used."""
     produced: dict[str, tuple[int, int]] = {}
-    source, uses = {}, Counter()
+    source: dict[tuple[int, int], tuple[int, int]] = {}
+    uses: Counter[tuple[int, int]] = Counter()
     for i, layer in enumerate(param.layer):
         for j, name in enumerate(layer.bottom):
             if name not in produced:
