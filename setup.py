@@ -69,8 +69,9 @@ class BuildPython(build_py):
 
 
 class EditableInstall(editable_wheel):
-    """A finder serves editable installs, and Python asks it last: a folder `caffe` that is no package
-    (old projects have caffe/imagenet) would hide ours. So both source folders are path entries, too.
+    """A finder serves editable installs, and Python asks it last: a folder `caffe` that is no
+    package (old projects have caffe/imagenet) would hide ours. So both source folders are path
+    entries, too.
     """
 
     def _select_strategy(self, *args):

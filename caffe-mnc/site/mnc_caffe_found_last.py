@@ -1,7 +1,8 @@
 """Where another project's folder is `caffe`, modules that it lacks are looked for in ours.
 
-Ours then raise the ImportError that names both folders (caffe/engine/compat/other_caffe.py), in place of
-`No module named 'caffe._caffe'`. Run when Python starts (mnc_caffe.pth), asked after all other finders.
+Ours then raise the ImportError that names both folders (caffe/engine/compat/other_caffe.py), in
+place of `No module named 'caffe._caffe'`. Run when Python starts (mnc_caffe.pth), asked after all
+other finders.
 """
 
 import os

@@ -2,7 +2,7 @@
 
 import sys
 
-import caffe.engine     # refuses to be mixed with another caffe
+import caffe.engine  # noqa: F401 (refuses to be mixed with another caffe)
 
 try:
     from caffe.proto import caffe_pb2 as caffe_pb2

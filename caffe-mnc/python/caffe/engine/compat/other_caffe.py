@@ -1,7 +1,7 @@
 """Another `caffe` in the same environment is named, before it confuses anybody.
 
-Where the other comes first on the path, Python makes its folder `caffe`, and takes from ours only the
-modules that the other lacks (an editable install offers them). `refuse()` ends that at the first.
+Where the other comes first on the path, Python makes its folder `caffe`, and takes from ours only
+the modules that the other lacks (an editable install offers them). `refuse()` ends that at the first.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def refuse() -> None:
     lines = [f"{file}:{number}: {text}" for file, number, text in _path_lines(folders)]
     todo = ("remove " + " and ".join(lines)) if lines else \
         f"take {folders[0].parent} off the Python path (PYTHONPATH, sys.path)"
-    raise ImportError(f"`import caffe` found the folder {folders[0]}, which is another Caffe's; this "
-                      f"one is {_OWN}. The two cannot be mixed: {todo}")
+    raise ImportError(f"`import caffe` found the folder {folders[0]}, which is another Caffe's; "
+                      f"this one is {_OWN}. The two cannot be mixed: {todo}")
 
 
 def _path_lines(others: list[Path]) -> Iterator[tuple[str, int, str]]:
