@@ -283,6 +283,18 @@ def test_signals(number, flags, last, snapshots, folder, monkeypatch, capsys):
 
 # --- test and time -------------------------------------------------------------------------------
 
+def test_weights_that_fill_nothing_end_a_command(folder, capsys):
+    Path("other.prototxt").write_text(NET.replace('"ip"\n', '"ip"').replace(
+        'name: "ip"', 'name: "fc"'))
+    caffe.Net("other.prototxt", caffe.TEST).save("other.caffemodel")
+    Path("empty.caffemodel").write_bytes(b"")
+    for name, reason in (("other", "nothing in it is for this net: it has fc, the net ip"),
+                         ("empty", "holds no layers: it is empty")):
+        for argv in (["test", "--model=net.prototxt"], ["train", "--solver=solver.prototxt"]):
+            assert cli.main([*argv, f"--weights={name}.caffemodel"]) == 1
+            assert f"caffe: error: {name}.caffemodel: {reason}" in capsys.readouterr().err
+
+
 def test_test_averages_the_outputs(folder, capsys):
     net = caffe.Net("net.prototxt", caffe.TEST)
     net.save("w.caffemodel")

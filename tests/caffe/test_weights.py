@@ -345,3 +345,53 @@ def test_hdf5_needs_a_name_for_each_layer_with_parameters(old, new, tmp_path):
     with pytest.raises(WeightsError, match="other.h5.*give each its own"):
         net(text.replace(old, new)).save_hdf5(str(tmp_path / "other.h5"))
     assert not (tmp_path / "other.h5").exists()
+
+
+# --- weights that fill nothing -------------------------------------------------------------------
+
+@pytest.mark.parametrize("content, message", [
+    (b"", "holds no layers: it is empty"),
+    (caffe_pb2.BlobProto(num=1, channels=1, height=1, width=2,
+                         data=[1, 2]).SerializeToString(), "holds no layers|neither"),
+    (caffe_pb2.Datum(channels=1, height=1, width=1, data=b"1").SerializeToString(),
+     "holds no layers|neither")], ids=["empty", "mean", "datum"])
+def test_files_without_layers_are_no_weights(content, message, tmp_path):
+    (tmp_path / "w").write_bytes(content)
+    with pytest.raises(WeightsError, match=message):
+        net().copy_from(str(tmp_path / "w"))
+
+
+def test_an_hdf5_file_without_layers_is_no_weights(tmp_path):
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        file.create_group("data")
+    with pytest.raises(WeightsError, match="holds no layers"):
+        net().copy_from(str(tmp_path / "w.h5"))
+
+
+def test_nothing_for_this_net_is_a_warning_or_where_required_an_error(tmp_path, save, capsys):
+    save(net(PAIR.replace('name: "a"', 'name: "module.a"').replace('name: "b"', 'name: "module.b"')
+             .replace('name: "c"', 'name: "module.c"')), tmp_path / "w")
+    one = net()
+    one.copy_from(str(tmp_path / "w"))
+    said = capsys.readouterr().err
+    assert re.search(r"^W.*w: nothing in it is for this net: it has .*module.a.*the net a, b, c$",
+                     said, re.MULTILINE)
+    with pytest.raises(WeightsError, match="nothing in it is for this net"):
+        one.copy_from(str(tmp_path / "w"), required=True)
+
+
+def test_part_of_a_net_filled_is_one_line_with_counts(tmp_path, save, capsys):
+    save(net(), tmp_path / "w")
+    capsys.readouterr()
+    net(PAIR.replace('name: "c"', 'name: "fresh"')).copy_from(str(tmp_path / "w"))
+    assert "w: fills 2 of 3 layers that have parameters; as they were: fresh" in \
+        capsys.readouterr().err
+    net().copy_from(str(tmp_path / "w"))
+    assert "fills" not in capsys.readouterr().err
+
+
+def test_a_net_without_parameters_takes_any_weights_in_silence(tmp_path, save, capsys):
+    save(net(), tmp_path / "w")
+    net('layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2 } } }').copy_from(
+        str(tmp_path / "w"), required=True)
+    assert "nothing" not in capsys.readouterr().err

@@ -216,7 +216,7 @@ def testing(args, image: np.ndarray, folder: Path) -> Subject:
     nets = [caffe.Net(str(prototxt), caffe.TEST) for _ in range(1 + args.reference)]
     net = nets[0]
     if args.weights:
-        net.copy_from(args.weights)
+        net.copy_from(args.weights, required=True)
     fill_blank(net)
     optimize(net, cfg.TEST.PRECISION)
     works = {"net": lambda: run_net(net, image, cfg, min(image.shape[:2])),

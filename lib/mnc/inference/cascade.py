@@ -69,7 +69,8 @@ def load_net(prototxt: str | Path, weights: str | Path, precision: str = "fp32")
     weights = Path(weights)
     if not weights.exists():
         raise FileNotFoundError(f"{weights}: no such weight file")
-    net = caffe.Net(str(prototxt), caffe.TEST, weights=str(weights))
+    net = caffe.Net(str(prototxt), caffe.TEST)
+    net.copy_from(str(weights), required=True)
     net.name = weights.name.removesuffix(".h5").removesuffix(".caffemodel")
     optimize(net, precision)
     return net

@@ -134,7 +134,7 @@ def load_for_training(net, weights: str | Path) -> None:
     """Copy weights by layer name; bbox_pred, which files hold for testing, is normalised again."""
     layer = net.params.get("bbox_pred", [])
     before, sums = [blob.tensor.clone() for blob in layer], _sums(net)
-    net.copy_from(str(weights))
+    net.copy_from(str(weights), required=True)
     _warn_of_missing_mask_path(weights, sums, _sums(net))
     if not predicts_normalized(net) or all(map(torch.equal, before, (b.tensor for b in layer))):
         return

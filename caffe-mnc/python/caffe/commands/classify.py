@@ -21,9 +21,10 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     pictures.choose_device(args.gpu)
     classifier = caffe.Classifier(
-        args.model_def, args.pretrained_model,
+        args.model_def, None,
         image_dims=pictures.numbers(args.images_dim, "images_dim"),
         mean=pictures.read_mean(args.mean_file), **pictures.preprocessing(args))
+    classifier.copy_from(args.pretrained_model, required=True)
     inputs = load(Path(args.input_file).expanduser(), args.ext)
     print(f"Classifying {len(inputs)} inputs.")
     start = time.perf_counter()

@@ -24,9 +24,10 @@ def main(argv: Sequence[str]) -> int:
     """score windows of pictures"""
     args = parser().parse_args(argv)
     pictures.choose_device(args.gpu)
-    detector = caffe.Detector(args.model_def, args.pretrained_model,
+    detector = caffe.Detector(args.model_def, None,
                               mean=mean_value(args.mean_file), context_pad=args.context_pad,
                               **pictures.preprocessing(args))
+    detector.copy_from(args.pretrained_model, required=True)
     start = time.perf_counter()
     print("Loading input...")
     detections = detect(detector, args.input_file, args.crop_mode)

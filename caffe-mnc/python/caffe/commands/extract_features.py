@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         raise UsageError(f"{len(names)} blobs ({blobs}) but {len(paths)} databases ({targets})")
     choose_device(*words[6:])
     net = Net(proto, TEST)
-    net.copy_from(weights)
+    net.copy_from(weights, required=True)
     for name in names:
         if name not in net.blobs:
             raise UsageError(f'{proto}: the net has no blob "{name}";'

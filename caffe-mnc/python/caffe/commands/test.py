@@ -25,7 +25,7 @@ def run(flags: SimpleNamespace) -> int:
     devices.use_one(flags.gpu)
     net = Net(flags.model, TEST, level=flags.level, stages=names(flags.stage))
     for name in names(flags.weights):
-        net.copy_from(name)
+        net.copy_from(name, required=True)
     log.info("Running for %d iterations.", flags.iterations)
     loss, outputs = averages(net, flags.iterations)
     log.info("Loss: %g", loss)

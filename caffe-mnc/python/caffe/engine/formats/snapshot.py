@@ -15,8 +15,14 @@ import torch
 from google.protobuf.message import DecodeError
 
 from caffe.engine.errors import WeightsError
-from caffe.engine.formats.atomic_file import atomic_path
-from caffe.engine.formats.weights import PROTOBUF_LIMIT, from_blob_proto, to_blob_proto
+from caffe.engine.formats.atomic_file import write_file
+from caffe.engine.formats.seal import read_sealed, seal
+from caffe.engine.formats.weights import (
+    PROTOBUF_LIMIT,
+    from_blob_proto,
+    hdf5_file,
+    to_blob_proto,
+)
 from caffe.proto import caffe_pb2
 
 
@@ -36,25 +42,27 @@ class SolverState:
 
 
 def write_state(path: str | os.PathLike[str], state: SolverState, *, hdf5: bool) -> None:
-    """Write `state`, all or nothing."""
-    with atomic_path(path) as temporary:
-        if hdf5:
-            _write_hdf5(temporary, state)
-        else:
-            _write_binary(temporary, state, path)
+    """Write `state`, all or nothing; sealed if it holds more than Caffe's own fields."""
+    if hdf5:
+        with hdf5_file(path) as file:
+            _fill_hdf5(file, state)
+        return
+    content = _message(state, path).SerializeToString()
+    write_file(path, seal(content) if state.extra else b"", content)
 
 
 def read_state(path: str | os.PathLike[str]) -> SolverState:
     """Read a state of either format, told by content; WeightsError if it is neither."""
     try:
         return _read_hdf5(path) if h5py.is_hdf5(path) else _read_binary(path)
-    except FileNotFoundError:
+    except (FileNotFoundError, WeightsError):
         raise
-    except (DecodeError, KeyError, OSError) as error:
+    except (DecodeError, KeyError, OSError, RuntimeError, TypeError, ValueError,
+            AttributeError) as error:
         raise WeightsError(f"{os.fspath(path)}: not a solver state, or damaged: {error}") from error
 
 
-def _write_binary(file: Any, state: SolverState, path: str | os.PathLike[str]) -> None:
+def _message(state: SolverState, path: str | os.PathLike[str]) -> Any:
     message = caffe_pb2.SolverState(iter=state.iter, learned_net=state.learned_net,
                                     current_step=state.current_step)
     for values in state.history:
@@ -67,13 +75,12 @@ def _write_binary(file: Any, state: SolverState, path: str | os.PathLike[str]) -
     if message.ByteSize() >= PROTOBUF_LIMIT:
         raise WeightsError(f"{os.fspath(path)}: the solver state exceeds protobuf's 2 GB; set "
                            f"snapshot_format: HDF5")
-    file.write_bytes(message.SerializeToString())
+    return message
 
 
 def _read_binary(path: str | os.PathLike[str]) -> SolverState:
     message = caffe_pb2.SolverState()
-    with open(path, "rb") as file:
-        message.ParseFromString(file.read())
+    message.ParseFromString(read_sealed(path))
     label = os.fspath(path)
     return SolverState(
         message.iter, message.learned_net, message.current_step,
@@ -82,16 +89,15 @@ def _read_binary(path: str | os.PathLike[str]) -> SolverState:
          else np.frombuffer(e.data, np.uint8) for e in message.extra})
 
 
-def _write_hdf5(path: Any, state: SolverState) -> None:
-    with h5py.File(path, "w", libver="earliest") as file:
-        file["iter"] = np.array([state.iter], np.int32)
-        _write_string(file, "learned_net", state.learned_net)
-        file["current_step"] = np.array([state.current_step], np.int32)
-        history = file.create_group("history")
-        for i, values in enumerate(state.history):
-            history[str(i)] = values
-        for name, values in state.extra.items():
-            file[f"extra/{name}"] = values
+def _fill_hdf5(file: h5py.File, state: SolverState) -> None:
+    file["iter"] = np.array([state.iter], np.int32)
+    _write_string(file, "learned_net", state.learned_net)
+    file["current_step"] = np.array([state.current_step], np.int32)
+    history = file.create_group("history")
+    for i, values in enumerate(state.history):
+        history[str(i)] = values
+    for name, values in state.extra.items():
+        file[f"extra/{name}"] = values
 
 
 def _write_string(file: h5py.File, name: str, text: str) -> None:

@@ -6,10 +6,12 @@ file against the net before it changes anything.
 
 from __future__ import annotations
 
+import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +23,8 @@ from google.protobuf.message import DecodeError
 from caffe.engine import log
 from caffe.engine.blob import Blob
 from caffe.engine.errors import WeightsError
-from caffe.engine.formats.atomic_file import atomic_path
+from caffe.engine.formats.atomic_file import write_file
+from caffe.engine.formats.seal import read_sealed, seal
 from caffe.proto import caffe_pb2
 
 PROTOBUF_LIMIT = 2**31 - 1      # bytes; protobuf writes longer messages but cannot read them
@@ -46,30 +49,88 @@ class Stored:
 
 # --- loading -------------------------------------------------------------------------------------
 
-def load(net: Any, path: str | os.PathLike[str]) -> None:
+def load(net: Any, path: str | os.PathLike[str], *, required: bool = False) -> None:
     """Copy the parameters of a file into the layers of `net` that have the same names.
 
-    Layers of the file that the net lacks are skipped; layers that the file lacks stay as they are.
-    Raises WeightsError, with the net unchanged, if a layer's parameters do not fit.
+    Layers of the file that the net lacks are skipped; layers that the file lacks stay as they are,
+    and a line of the log counts them. Raises WeightsError, with the net unchanged, if a layer's
+    parameters do not fit, if the file holds no layers, or, where something is `required`, if
+    nothing in it is for this net.
     """
+    found = match(net, path)
+    _report(found, required)
+    found.copy()
+
+
+@dataclass(frozen=True)
+class Match:
+    """The parameters of a file that go into a net: the blobs with their values, checked."""
+
+    path: str
+    pairs: list[tuple[Blob, Stored]]
+    names: list[str]            # layers with parameters in the file
+    filled: list[str]           # layers of the net all of whose parameters are there
+    missing: list[str]          # the others that have parameters
+
+    def copy(self) -> None:
+        for blob, stored in self.pairs:
+            values = np.ascontiguousarray(stored.read())
+            blob.tensor.copy_(torch.from_numpy(values).reshape(blob.shape))
+
+
+def match(net: Any, path: str | os.PathLike[str]) -> Match:
+    """What a file holds for `net`; WeightsError if it holds no layers or something does not fit."""
     path = os.fspath(path)
     if not h5py.is_hdf5(path):
-        _copy(_match_message(net, read_caffemodel(path), path))
-        return
+        message = read_caffemodel(path)
+        pairs = _match_message(net, message, path)
+        return _matched(net, path, pairs, [n for n, blobs in _stored_layers(message) if blobs])
     try:
         with h5py.File(path, "r") as file:
             pairs = _match_hdf5(net, file, path)
-            for _, stored in pairs:         # a damaged block shows only when it is read
-                stored.read()
-            _copy(pairs)
+            return _matched(net, path, pairs, list(file["data"]))
     except OSError as error:
         raise WeightsError(f"{path}: damaged HDF5 file: {error}") from error
 
 
+def _matched(net: Any, path: str, pairs: list[tuple[Blob, Stored]], names: list[str]) -> Match:
+    """A layer is filled where the owners of all its parameters are."""
+    have = {id(blob) for blob, _ in pairs}
+    filled: dict[str, bool] = {}
+    for number, layer in enumerate(net.layers):
+        if layer.blobs:
+            owners = (net.param_id(number, i) for i in range(len(layer.blobs)))
+            filled[layer.name] = all(
+                id(layer.blobs[i]) in have or id(net.layers[n].blobs[k]) in have
+                for i, (n, k) in enumerate(owners))
+    return Match(path, pairs, names, [name for name, full in filled.items() if full],
+                 [name for name, full in filled.items() if not full])
+
+
+def _report(found: Match, required: bool) -> None:
+    """One line unless the whole net is filled; an error or a warning if nothing is."""
+    if not found.missing and found.filled:
+        return
+    if found.pairs:
+        log.info("%s: fills %d of %d layers that have parameters; as they were: %s", found.path,
+                 len(found.filled), len(found.filled) + len(found.missing),
+                 _listed(found.missing))
+    elif found.missing:
+        text = (f"{found.path}: nothing in it is for this net: it has {_listed(found.names)}, the "
+                f"net {_listed(found.missing)}")
+        if required:
+            raise WeightsError(text)
+        log.warning("%s", text)
+
+
+def _listed(names: list[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return (", ".join(names[:most]) or "none") + more
+
+
 def read_caffemodel(path: str | os.PathLike[str]) -> Any:
-    """The NetParameter in a binary weight file."""
-    with open(path, "rb") as file:
-        content = file.read()
+    """The NetParameter in a binary weight file; WeightsError if it is none or holds no layers."""
+    content = read_sealed(path)
     if len(content) > PROTOBUF_LIMIT:
         raise WeightsError(f"{path}: protobuf cannot read files above 2 GB; use HDF5")
     message = caffe_pb2.NetParameter()
@@ -79,6 +140,9 @@ def read_caffemodel(path: str | os.PathLike[str]) -> Any:
         what = ("an HDF5 file; this takes a binary .caffemodel" if h5py.is_hdf5(path) else
                 f"neither a .caffemodel nor an HDF5 file, or damaged ({len(content)} bytes)")
         raise WeightsError(f"{path}: {what}") from error
+    if not message.layer and not message.layers:
+        what = "not a file of weights (a mean, a datum, a solver state?)" if content else "empty"
+        raise WeightsError(f"{path}: holds no layers: it is {what}")
     return message
 
 
@@ -110,6 +174,8 @@ def _stored_layers(message: Any) -> Iterator[tuple[str, Any]]:
 def _match_hdf5(net: Any, file: h5py.File, path: str) -> list[tuple[Blob, Stored]]:
     if not isinstance(file.get("data"), h5py.Group):
         raise WeightsError(f"{path}: an HDF5 file, but not one of weights: it has no group /data")
+    if not len(file["data"]):
+        raise WeightsError(f"{path}: holds no layers: its group /data is empty")
     pairs, seen = [], set()
     for number, layer in enumerate(net.layers):
         if layer.name in seen or layer.name not in file["data"]:
@@ -139,11 +205,12 @@ def _say_ignored(name: str, parameters: Any) -> None:
 
 
 def _from_dataset(dataset: Any, path: str) -> Stored:
-    """The values of a data set of numbers, whatever their type and byte order."""
+    """The values of a data set of numbers, whatever their type and byte order; read here, for a
+    damaged block shows only then."""
     if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
         raise WeightsError(f"{path}: {dataset.name} does not hold numbers")
-    native = dataset.dtype.newbyteorder("=")
-    return Stored(dataset.shape, lambda: np.asarray(dataset[()], native))
+    values = np.asarray(dataset[()], dataset.dtype.newbyteorder("="))
+    return Stored(dataset.shape, lambda: values)
 
 
 def _count_error(path: str, layer: Any, count: int) -> WeightsError:
@@ -158,12 +225,6 @@ def _checked(path: str, layer: Any, index: int, blob: Blob, stored: Stored) -> t
             f"{stored.shape} in the file, {blob.shape} in the net; rename the layer in the net to "
             f"leave its weights out")
     return blob, stored
-
-
-def _copy(pairs: list[tuple[Blob, Stored]]) -> None:
-    for blob, stored in pairs:
-        values = np.ascontiguousarray(stored.read())
-        blob.tensor.copy_(torch.from_numpy(values).reshape(blob.shape))
 
 
 # --- blobs in messages ---------------------------------------------------------------------------
@@ -217,8 +278,8 @@ def save_caffemodel(net: Any, path: str | os.PathLike[str], write_diff: bool = F
     if message.ByteSize() >= PROTOBUF_LIMIT:
         raise WeightsError(f"{os.fspath(path)}: the weights exceed protobuf's 2 GB; save them as "
                            f"HDF5 (net.save_hdf5, snapshot_format: HDF5)")
-    with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        file.write(message.SerializeToString())
+    content = message.SerializeToString()
+    write_file(path, seal(content), content)
 
 
 def to_proto(net: Any, write_diff: bool = False, left_out: AbstractSet[str] = frozenset()) -> Any:
@@ -258,10 +319,22 @@ def save_hdf5(net: Any, path: str | os.PathLike[str], write_diff: bool = False) 
             raise WeightsError(f'{os.fspath(path)}: {count} layer(s) with parameters have the name '
                                f'"{name}", but HDF5 keeps parameters by name; give each its own, '
                                f"or save as .caffemodel")
-    with atomic_path(path) as temporary, h5py.File(temporary, "w", libver="earliest") as file:
+    with hdf5_file(path) as file:
         _write_group(file.create_group("data"), net, lambda blob: blob.tensor)
         if write_diff:
             _write_group(file.create_group("diff"), net, lambda blob: blob.diff_tensor)
+
+
+@contextmanager
+def hdf5_file(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
+    """An HDF5 file to fill, in memory; it is written when the block ends without an error.
+
+    The library ends the process where it cannot write: no disk is left for it to find full.
+    """
+    memory = io.BytesIO()
+    with h5py.File(memory, "w", libver="earliest") as file:
+        yield file
+    write_file(path, memory.getbuffer())
 
 
 def _write_group(root: h5py.Group, net: Any, values: Callable[[Blob], torch.Tensor]) -> None:

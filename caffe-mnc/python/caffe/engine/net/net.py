@@ -372,9 +372,13 @@ class Net:
 
     # --- weights ----------------------------------------------------------------------------
 
-    def copy_from(self, path: str) -> None:
-        """Load weights by layer name from a .caffemodel or HDF5 file (told by content)."""
-        weight_files.load(self, str(path))
+    def copy_from(self, path: str, required: bool = False) -> None:
+        """Load weights by layer name from a .caffemodel or HDF5 file (told by content).
+
+        Raises WeightsError if the file is damaged, does not fit, or holds no layers. If nothing
+        in it is for this net: a warning; if that is `required`, WeightsError.
+        """
+        weight_files.load(self, str(path), required=required)
         self._plan = None
 
     def save(self, path: str) -> None:

@@ -34,7 +34,7 @@ def make_train_net(param: Any, folder: Path | None) -> Net:
     for names in param.weights:
         for name in names.split(","):
             log.info("Finetuning from %s", name.strip())
-            net.copy_from(str(_locate(name.strip(), folder)))
+            net.copy_from(str(_locate(name.strip(), folder)), required=True)
     return net
 
 

@@ -8,16 +8,13 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from caffe.engine import log, random
-from caffe.engine.errors import CaffeError, PrototxtError, WeightsError
-from caffe.engine.formats import weights
+from caffe.engine.errors import CaffeError, PrototxtError
 from caffe.engine.formats.prototxt import read_solver
-from caffe.engine.formats.snapshot import SolverState, read_state, write_state
 from caffe.engine.net.net import Net
-from caffe.engine.solving import lr_policies
+from caffe.engine.solving import lr_policies, pairs, state
 from caffe.engine.solving.evaluation import AP_VERSIONS, EVALUATIONS
 from caffe.engine.solving.nets import make_test_nets, make_train_net
 from caffe.engine.solving.progress import (
@@ -221,70 +218,23 @@ class Solver:
         context manager. It may change parameters for that time and gives the names of their
         layers; the state then holds these as they are in training.
         """
-        hdf5 = self.param.snapshot_format == self.param.HDF5
-        model, state = (f"{self.param.snapshot_prefix}_iter_{self.iter}{kind}{'.h5' * hdf5}"
-                        for kind in (".caffemodel", ".solverstate"))
-        Path(model).parent.mkdir(parents=True, exist_ok=True)
-        log.info(log.SNAPSHOT_HDF5 if hdf5 else log.SNAPSHOT_BINARY, model)
-        save = weights.save_hdf5 if hdf5 else weights.save_caffemodel
-        with self.export(self.net) as altered:
-            save(self.net, model, self.param.snapshot_diff)
-        log.info(log.STATE_HDF5 if hdf5 else log.STATE_BINARY, state)
-        history = [h.cpu().numpy() for h in self.history]
-        write_state(state, SolverState(self.iter, model, self.current_step, history,
-                                       self._extra_state(altered or ())), hdf5=hdf5)
-        return model
-
-    def _extra_state(self, altered: Iterable[str]) -> dict[str, np.ndarray]:
-        extra = {f"random/{device}": s for device, s in random.get_state().items()}
-        for name in altered:
-            for i, blob in enumerate(self.net.params[name]):
-                extra[f"param/{i}/{name}"] = blob.tensor.cpu().numpy()
-        for layer in self.net.layers:
-            if hasattr(layer, "snapshot_state"):
-                extra[f"layer/{layer.name}"] = np.frombuffer(layer.snapshot_state(), np.uint8)
-        return extra
+        return state.snapshot(self)
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on from a solver state; WeightsError, with nothing changed, if it does not fit."""
-        state = read_state(path)
-        self._check_history(state.history, os.fspath(path))
-        self._check_extra(state.extra, os.fspath(path))
-        model = _find_model(state.learned_net, Path(path))
-        with _random_state_of(state.extra, os.fspath(path)):
-            if model:
-                self.net.copy_from(model)
-        self.iter, self.current_step = state.iter, state.current_step
-        for mine, saved in zip(self.history, state.history):
-            mine.copy_(torch.as_tensor(saved).reshape(mine.shape))
-        self._restore_extra(state.extra)
+        self.resume(path)
 
-    def _check_history(self, history: list[np.ndarray], path: str) -> None:
-        want, got = ([tuple(h.shape) for h in each] for each in (self.history, history))
-        if len(want) != len(got):
-            raise WeightsError(f"{path}: {len(got)} history blobs, this solver "
-                               f"({type(self).__name__}) has {len(want)}")
-        for i, (mine, saved) in enumerate(zip(want, got)):
-            if mine != saved and (1,) * (4 - len(mine)) + mine != saved:
-                raise WeightsError(f"{path}: history blob {i} has the shape {saved}, this "
-                                   f"solver's has {mine}")
+    def resume(self, where: str | os.PathLike[str]) -> str | None:
+        """Go on from a state file, or from the newest good pair of a folder or of "auto", the
+        folder of the snapshots. Returns the state's name; None where "auto" finds nothing yet.
 
-    def _check_extra(self, extra: dict[str, np.ndarray], path: str) -> None:
-        for key, value in extra.items():
-            kind, index, name = [*key.split("/", 2), ""][:3]
-            mine = self.net.params.get(name, []) if kind == "param" else []
-            if kind == "param" and value.shape not in {b.shape for b in mine[int(index):][:1]}:
-                raise WeightsError(f'{path}: parameter {index} of layer "{name}", of shape '
-                                   f"{value.shape}, does not fit the net")
-
-    def _restore_extra(self, extra: dict[str, np.ndarray]) -> None:
-        for key, value in extra.items():
-            kind, _, rest = key.partition("/")
-            if kind == "param":
-                index, _, name = rest.partition("/")
-                self.net.params[name][int(index)].tensor.copy_(torch.as_tensor(value))
-            elif kind == "layer" and hasattr(self.net.layer_dict.get(rest), "restore_state"):
-                self.net.layer_dict[rest].restore_state(value.tobytes())
+        Raises WeightsError, with nothing changed, if a file is not whole or does not fit.
+        """
+        pair = pairs.find(self, where)
+        if pair is None:
+            return None
+        state.restore(self, pair)
+        return pair.path
 
     # --- checks -----------------------------------------------------------------------------
 
@@ -336,29 +286,3 @@ def _pieces(arrays: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, ...]
 def as_trained(net: Net) -> Iterator[tuple[str, ...]]:
     """Writes weights as they are: no layer altered."""
     yield ()
-
-
-@contextmanager
-def _random_state_of(extra: dict[str, np.ndarray], path: str) -> Iterator[None]:
-    """The random states saved in `extra` are set, and stay if the block ends without an error."""
-    before = random.get_state()
-    try:
-        try:
-            random.set_state({key.removeprefix("random/"): value for key, value in extra.items()
-                              if key.startswith("random/")})
-        except (RuntimeError, ValueError, TypeError, KeyError) as error:
-            raise WeightsError(f"{path}: the saved random state is damaged: {error}") from error
-        yield
-    except BaseException:
-        random.set_state(before)
-        raise
-
-
-def _find_model(learned_net: str, state: Path) -> str | None:
-    """The weight file of a state: where it was written, or beside the state if both were moved."""
-    if not learned_net:
-        return None
-    for candidate in (Path(learned_net), state.parent / Path(learned_net).name):
-        if candidate.exists():
-            return str(candidate)
-    raise WeightsError(f'{state}: its weights "{learned_net}" are missing, not beside it either')
