@@ -503,6 +503,6 @@ CASES: dict[str, list[Case]] = {
 }
 
 # Layers whose tests need more than bottoms and numbers, with the file that has them.
-ELSEWHERE = {"Python": "test_python_layer.py",
+ELSEWHERE = {"Python": "test_python_layer.py", "AnnotatedData": "test_annotated_data.py",
              **dict.fromkeys(("Data", "HDF5Data", "HDF5Output", "ImageData", "MemoryData",
                               "WindowData"), "test_data_layers.py")}

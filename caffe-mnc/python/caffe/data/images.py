@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -59,6 +60,11 @@ def parse_datum(content: bytes, label: str, *, color: bool | None = None) -> Rec
         datum = caffe_pb2.Datum.FromString(content)
     except DecodeError as error:
         raise ValueError(f"{label}: not a Datum, or damaged ({len(content)} bytes)") from error
+    return record_of(datum, label, color=color)
+
+
+def record_of(datum: Any, label: str, *, color: bool | None = None) -> Record:
+    """The record in a Datum message; ValueError, its text beginning with `label`, if damaged."""
     if datum.encoded:
         return Record(decode_image(datum.data, label, color=color), datum.label)
     shape = (datum.channels, datum.height, datum.width)
