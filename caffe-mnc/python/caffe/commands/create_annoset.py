@@ -1,4 +1,4 @@
-"""create_annoset: convert_annoset as SSD's script of that name calls it, with a link to the result."""
+"""create_annoset: convert_annoset as SSD's script calls it, with a link to the result."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def _allows(constraint: Any, window: np.ndarray, boxes: np.ndarray) -> bool:
 
 
 def pixels_of(window: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """The part of an image (H, W, C) that a window shows; offset and size are cut to whole pixels"""
+    """The part of an image (H, W, C) that a window shows; offset and size in whole pixels"""
     height, width = image.shape[:2]
     x, y, right, bottom = window * np.float32([width, height, width, height])
     wide, high = max(1, int(right - x)), max(1, int(bottom - y))
