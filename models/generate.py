@@ -1,55 +1,26 @@
 #!/usr/bin/env python3
-"""Write the prototxt files of a net (or, without --net, of every net in models/)."""
+"""`mnc generate` from a checkout, without caffe: the prototxt files of a net, or of every net."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "lib"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "lib"))
 
-from mnc.nets import NETS, TASKS, NetError, generate, generate_all  # noqa: E402
-from mnc.nets.generate import ANCHORS  # noqa: E402
-
-
-def parser() -> argparse.ArgumentParser:
-    p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--net", choices=NETS, help="default: every net of the project")
-    p.add_argument("--task", choices=TASKS, default="mnc_5stage")
-    p.add_argument("--classes", type=int, help="number of classes, the background included")
-    p.add_argument("--anchors", type=int, default=ANCHORS,
-                   help="anchors per cell: len(ANCHOR_SCALES) * len(ANCHOR_RATIOS)")
-    p.add_argument("--context", action="store_true",
-                   help="add a feature of the whole image to those of each RoI (needs --net)")
-    p.add_argument("--out", help="folder (default: models/NET/TASK, with _context if that is "
-                                 "given; without --net: models)")
-    return p
+from mnc.commands.generate import add_arguments, run
+from mnc.nets import NetError
 
 
 def main(argv: list[str] | None = None) -> int:
-    args = parser().parse_args(argv)
-    if args.out is None:
-        os.chdir(ROOT)                 # solver.prototxt names its net relative to the checkout
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
     try:
-        paths = _write(args)
+        return run(parser.parse_args(argv))
     except NetError as error:
         print(error, file=sys.stderr)
         return 2
-    print("\n".join(map(str, paths)))
-    return 0
-
-
-def _write(args: argparse.Namespace) -> list[Path]:
-    sizes = {"classes": args.classes, "anchors": args.anchors}
-    if args.net:
-        folder = f"models/{args.net}/{args.task}" + ("_context" if args.context else "")
-        return generate(args.net, args.task, args.out or folder, context=args.context, **sizes)
-    if args.context:
-        raise NetError("--context needs --net")
-    return generate_all(args.out or "models", **sizes)
 
 
 if __name__ == "__main__":

@@ -136,6 +136,8 @@ cfg.COMPAT = EasyDict(
 
 DEFAULTS = copy.deepcopy(cfg)
 
+PRECISIONS = ("fp32", "tf32", "bf16")   # of products; tf32 is the GPU's way to do float32 ones
+
 _CHOICES = {f"COMPAT.{key}": ("reference", "exact") for key in cfg.COMPAT}
 _CHOICES["COMPAT.BRIDGE_TEST_CLASS"] = ("all", "foreground")
 _NEVER_EMPTY = {"TRAIN.SCALES", "TEST.SCALES", "TEST.MAX_ROIS_GPU", "ANCHOR_SCALES",

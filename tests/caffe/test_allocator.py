@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -45,10 +46,11 @@ def test_the_user_may_decide_otherwise(settings):
     assert run(**settings) == ["False", "False"]
 
 
-@pytest.mark.parametrize("command", ("caffe.cli", "mnc.cli"))
-def test_the_commands_ask_for_it(command, monkeypatch):
-    module, asked = __import__(command, fromlist=["main"]), []
-    monkeypatch.setattr(module, "keep_freed_memory", lambda: asked.append(True))
-    with pytest.raises(SystemExit):
-        module.main(["--help"])
+@pytest.mark.parametrize("asks, command, arguments", [
+    ("caffe.cli", "caffe.cli", ["device_query"]),
+    ("mnc.commands.session", "mnc.cli", ["make_mask_init", "no.caffemodel"])])
+def test_the_commands_ask_for_it(asks, command, arguments, monkeypatch):
+    asked = []
+    monkeypatch.setattr(f"{asks}.keep_freed_memory", lambda: asked.append(True))
+    importlib.import_module(command).main(arguments)
     assert asked

@@ -12,7 +12,8 @@ import torch
 import caffe
 from caffe.engine.formats.weights import read_caffemodel, to_blob_proto
 from caffe.proto import caffe_pb2
-from mnc.nets.mask_init import default_output, double_head, main, make_mask_init
+from mnc.cli import main
+from mnc.nets.mask_init import default_output, double_head, make_mask_init
 
 ROOT = Path(__file__).resolve().parents[2]
 VGG = """
@@ -45,7 +46,7 @@ def weights(path) -> dict[str, list[np.ndarray]]:
 
 
 def test_the_command_doubles_the_head(model, capsys):
-    assert main([str(model)]) == 0
+    assert main(["make_mask_init", str(model)]) == 0
     made = model.with_name("VGG16.mask.caffemodel")
     assert capsys.readouterr().out == f"{made}: fc6 -> fc6_mask, fc7 -> fc7_mask\n"
     before, after = weights(model), weights(made)
@@ -87,7 +88,7 @@ def test_a_model_without_a_head_is_an_error(model, tmp_path, capsys):
     del message.layer[2:]
     other = tmp_path / "other.caffemodel"
     other.write_bytes(message.SerializeToString())
-    assert main([str(other)]) == 1
+    assert main(["make_mask_init", str(other)]) == 1
     assert "no layer fc6, fc7" in capsys.readouterr().err
     assert not default_output(other).exists()
 
@@ -98,3 +99,10 @@ def test_the_tool_is_this_command(model, monkeypatch):
     with pytest.raises(SystemExit) as end:
         runpy.run_path(str(ROOT / "tools/make_mask_init.py"), run_name="__main__")
     assert end.value.code == 0
+
+
+def test_the_model_itself_is_not_written_over(model, capsys):
+    before = model.read_bytes()
+    assert main(["make_mask_init", str(model), str(model.parent / "." / model.name)]) == 1
+    assert "would be written over the model" in capsys.readouterr().err
+    assert model.read_bytes() == before

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import json
+import logging
 import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 import caffe
 from mnc import cli
-from mnc.commands import demo
+from mnc.commands import demo, demo_images, demo_scenes
+from mnc.commands.registration import COMMANDS
 from mnc.config import DEFAULTS, cfg, changes_in_file, overridden
 from mnc.data import get_dataset
 from mnc.nets.settings import save_settings
@@ -242,10 +246,53 @@ def test_gpu_where_there_is_none(monkeypatch, capsys):
     assert cfg.GPU_ID == 0
 
 
-def test_pictures_of_equal_names_do_not_overwrite_each_other():
-    assert list(demo.unique_names([Path("a/x.jpg"), Path("b/x.png"), Path("b/y.png")])) == ["x",
-                                                                                            "x_2",
-                                                                                            "y"]
+@pytest.mark.parametrize("given, names", [
+    (["a/x.jpg", "b/x.png", "b/y.png"], ["x", "x_2", "y"]),
+    (["x.jpg", "x.png", "x_2.jpg"], ["x", "x_2", "x_2_2"]),     # a number that was a name already
+    (["X.jpg", "x.jpg"], ["X", "x_2"])])                        # one file on some file systems
+def test_pictures_of_equal_names_do_not_overwrite_each_other(given, names):
+    assert list(demo_images.unique_names([Path(each) for each in given])) == names
+
+
+@pytest.mark.parametrize("out", ["photos", "photos/../photos", "link"])
+def test_pictures_are_not_written_over_photographs(tiny_model, weights, tmp_path, capsys, out):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (tmp_path / "link").symlink_to(photos)
+    for name in ("a.png", "b.jpg"):
+        cv2.imwrite(str(photos / name), np.full((40, 50, 3), 90, np.uint8))
+    (photos / "index.html").write_text("my own page")
+    before = {path.name: path.read_bytes() for path in photos.iterdir()}
+    assert cli.main(["demo", "--cpu", str(photos), "--out", str(tmp_path / out), "--def",
+                     str(tiny_model / "test.prototxt"), "--net", str(weights)]) == 1
+    assert "name another folder" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
+
+
+def test_what_the_user_mistypes_needs_no_torch():
+    """Loading it takes seconds."""
+    for arguments in (["--help"], ["tarin"], ["train", "--net", "Vgg"], ["demo", "--precision", "8"],
+                      ["benchmark", "--help"], ["generate", "--task", "x"], []):
+        code = ("import sys\nfrom mnc.cli import main\ntry: main(sys.argv[1:])\n"
+                "except SystemExit: print(sorted({'torch', 'caffe', 'cv2'} & set(sys.modules)))")
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True,
+                              text=True, env={"PYTHONPATH": ":".join(sys.path)})
+        assert done.stdout.endswith("[]\n"), (arguments, done.stdout[-500:], done.stderr[-500:])
+
+
+def test_every_command_is_a_module():
+    for name, known in COMMANDS.items():
+        module = importlib.import_module(f"mnc.commands.{name}")
+        assert callable(module.run) and callable(module.add_arguments), name
+        assert known.summary.split(",")[0] in " ".join(cli.parser().format_help().split())
+
+
+def test_the_log_of_other_libraries_stays_as_it_is(capsys):
+    root = logging.getLogger()
+    before = root.level
+    assert cli.main(["make_mask_init", "no.caffemodel"]) == 1
+    assert root.level == before and not logging.getLogger("matplotlib").isEnabledFor(logging.INFO)
+    assert logging.getLogger("mnc").isEnabledFor(logging.INFO)
 
 
 @pytest.mark.parametrize("tool", ["train_net", "test_net", "evaluate", "compare", "ablation",
@@ -286,7 +333,7 @@ def small_checkout(tiny_model, tiny_scenes, tmp_path, monkeypatch) -> Path:
     (tmp_path / "experiments/cfgs/Mini").mkdir(parents=True)
     shutil.copy(CFG, tmp_path / "experiments/cfgs/Mini/mnc_5stage.yml")
     monkeypatch.setattr(cfg, "ROOT_DIR", str(tmp_path))
-    monkeypatch.setattr(demo, "get_dataset",
+    monkeypatch.setattr(demo_scenes, "get_dataset",
                         lambda name: get_dataset(f"sbd:{tiny_scenes}:{name.rpartition('_')[2]}"))
     return tmp_path
 

@@ -14,6 +14,7 @@ from conftest import ROOT
 
 import caffe
 from mnc import cli
+from mnc.commands import session
 from mnc.config import cfg
 from mnc.data import get_dataset
 from mnc.inference import cascade as inference
@@ -33,6 +34,7 @@ ALONE = Team(0, 1)
 WORKER = """
 import os, sys
 from mnc import cli
+from mnc.commands import session
 from mnc.inference import cascade as inference
 
 def broken(net, image, cfg):
@@ -224,7 +226,7 @@ def test_each_worker_of_a_machine_takes_its_own_gpu(monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr(caffe, "set_mode_gpu", lambda: None)
     monkeypatch.setattr(caffe, "set_device", chosen.append)
-    cli.choose_device(None, cpu=False)
+    session.choose_device(None, cpu=False)
     cfg.GPU_ID = 0
-    cli.choose_device("1", cpu=False)
+    session.choose_device("1", cpu=False)
     assert chosen == [3, 1]

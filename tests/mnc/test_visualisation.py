@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from golden_mnc import GOLDEN
-from mnc.drawing.instances import color_map, draw_instances, paint, write_image, write_report
+from mnc.drawing.instances import color_map, draw_instances, paint, write_image
+from mnc.drawing.report import write_report
 from mnc.inference.cascade import Instances
 
 

@@ -222,3 +222,6 @@ def write_section(page: Path, text: str) -> None:
         raise ConfigError(f"{page}: no lines {BEGIN!r} and {END!r} to put the results between")
     with atomic_path(page) as temporary:
         temporary.write_text(f"{before}{begin}\n\n{text}\n\n{end}{after}")
+
+
+run, add_arguments = run_ablation, add_ablation_arguments

@@ -129,3 +129,6 @@ def add_compare_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--published", choices=("same", "all", "none"), default="same",
                    help="published rows on this data set (default), on every one, or none")
     p.add_argument("--out", metavar="FILE", help="write the table as JSON, too")
+
+
+run, add_arguments = run_compare, add_compare_arguments

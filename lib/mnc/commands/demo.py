@@ -1,30 +1,13 @@
-"""Two demonstrations: instances drawn into any images, and the whole job on generated scenes."""
+"""`mnc demo`: instances drawn into any images; with --scenes, the whole job on generated scenes."""
 
 from __future__ import annotations
 
-import logging
-import time
-from collections.abc import Iterator, Sequence
+import argparse
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
-import numpy as np
-from tqdm import tqdm
-
-import caffe
-from caffe.extend import read_solver
-from mnc.config import cfg
-from mnc.data import DataError, Subset, get_dataset
-from mnc.data.images import read_image
-from mnc.drawing.instances import draw_instances, write_image, write_report
-from mnc.inference.cascade import Instances, load_net, segment_image, test_dataset
-from mnc.results import detections as results
-from mnc.training.loop import train
-
-log = logging.getLogger("mnc")
-
-FINE_TUNING_RATE = 0.1               # times base_lr, when training starts from trained weights
+from mnc.config import cfg, cfg_from_file
 
 
 @dataclass(frozen=True)
@@ -51,105 +34,78 @@ def default_model() -> Model:
     return VGG16 if VGG16.weight_file.exists() else MINI
 
 
-# --- any images ----------------------------------------------------------------------------------
-
-def draw_files(net, paths: Sequence[Path], out: Path, classes: Sequence[str],
-               score: float = 0.5) -> list[str]:
-    """Write OUT/NAME.png for each image and OUT/index.html; returns what was left out, and why."""
-    pictures, wrong = [], []
-    for path, name in tqdm(list(zip(paths, unique_names(paths))), unit="image", disable=None):
-        try:
-            image = read_image(path)
-        except DataError as error:
-            wrong.append(str(error))
-            continue
-        found = Instances.from_detections(segment_image(net, image, cfg), score)
-        picture = draw_instances(image, found, classes, cfg.BINARIZE_THRESH)
-        write_image(out / f"{name}.png", picture)
-        pictures.append((f"{path.name}: {count(found, classes)}", picture))
-        log.info("%s: %s", path, count(found, classes))
-    write_report(out / "index.html", "Instances", pictures,
-                 notes=[f"Scores of {score:g} and more.", *wrong])
-    return wrong
-
-
-def unique_names(paths: Sequence[Path]) -> Iterator[str]:
-    """The stems, numbered where one occurs again."""
-    seen: dict[str, int] = {}
-    for path in paths:
-        seen[path.stem] = seen.get(path.stem, 0) + 1
-        yield path.stem if seen[path.stem] == 1 else f"{path.stem}_{seen[path.stem]}"
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.set_defaults(own_settings=take_settings)
+    p.add_argument("image", nargs="*", metavar="IMG",
+                   help="image files or folders (default: data/demo)")
+    p.add_argument("--out", default="output/demo", metavar="DIR",
+                   help="for pictures and index.html (default %(default)s)")
+    p.add_argument("--def", dest="prototxt", metavar="FILE",
+                   help="test.prototxt (default: VGG16's if data/mnc_model has its weights, "
+                        "else Mini's)")
+    p.add_argument("--net", dest="caffemodel", metavar="FILE", help="weights (default: likewise)")
+    p.add_argument("--classes", metavar="FILE",
+                   help="names of the classes, one a line, without the background")
+    p.add_argument("--score", type=float, default=0.5,
+                   help="least score drawn (default %(default)s)")
+    p.add_argument("--scenes", action="store_true",
+                   help="draw scenes, train Mini on them a little, test it, draw the results")
+    p.add_argument("--iters", type=int, default=300,
+                   help="with --scenes: training iterations (default %(default)s)")
+    p.add_argument("--images", type=int, default=100,
+                   help="with --scenes: images to test on (default %(default)s)")
 
 
-def count(found: Instances, classes: Sequence[str]) -> str:
-    """'2 coral, 1 opal'"""
-    numbers = np.bincount(found.labels.astype(int), minlength=len(classes))
-    return ", ".join(f"{n} {classes[c]}" for c, n in enumerate(numbers) if n) or "nothing found"
+def take_settings(args: argparse.Namespace) -> None:
+    """cfg becomes that of the net."""
+    from mnc.nets.settings import find_settings
+
+    prototxt, weights = model_files(args)
+    own = find_settings([prototxt], [weights])
+    if own:
+        cfg_from_file(own)
 
 
-# --- the whole job -------------------------------------------------------------------------------
-
-def scenes_demo(out: Path, iters: int, images: int, pictures: int = 12) -> dict[str, object]:
-    """Draw scenes, train Mini on them from its bundled weights, test it, write a report.
-
-    cfg must be that of Mini.
-    """
-    np.random.seed(cfg.RNG_SEED)
-    caffe.set_random_seed(cfg.RNG_SEED)
-    clock = Clock()
-    data, validation = get_dataset("scenes_train"), get_dataset("scenes_val")
-    clock.say(f"{len(data)} scenes to train on, {len(validation)} to test on, in "
-              f"{Path(cfg.DATA_DIR, 'scenes')}")
-    snapshot = fine_tune(data, out / "training", iters)
-    clock.say(f"trained {iters} iterations: {snapshot}")
-    held_out = Subset(validation, range(min(images, len(validation))))
-    net = load_net(MINI.path("test.prototxt"), snapshot, cfg.TEST.PRECISION)
-    detections = test_dataset(net, held_out, cfg)
-    metrics = results.measure(held_out, detections, "seg", cfg.BINARIZE_THRESH)
-    results.save_metrics(out / "metrics.json", metrics, weights=str(snapshot), images=len(held_out))
-    clock.say(f"tested on {len(held_out)} scenes")
-    print(results.table(metrics))
-    drawn = draw_detections(held_out, detections, out, pictures)
-    start = "the bundled weights" if MINI.weight_file.exists() else "random weights"
-    notes = [f"Mini, {iters} iterations from {start}, tested on {len(held_out)} scenes that it was "
-             "not trained on. Scores of 0.5 and more are drawn."]
-    write_report(out / "index.html", "Multi-task Network Cascades on generated scenes", drawn,
-                 metrics=metrics, notes=notes)
-    clock.say(f"pictures and report: {out / 'index.html'}")
-    return metrics
+def model_files(args: argparse.Namespace) -> tuple[Path, Path]:
+    """(prototxt, weights): those named, else those of the model that is there."""
+    model = MINI if args.scenes else default_model()
+    return (Path(args.prototxt or model.path("test.prototxt")),
+            Path(args.caffemodel or model.weight_file))
 
 
-def fine_tune(dataset, output: Path, iters: int) -> Path:
-    """Train Mini, at a small rate from its bundled weights if they are there; the snapshot."""
-    solver = read_solver(str(MINI.path("solver.prototxt")))
-    solver.train_net = str(MINI.path("train.prototxt"))
-    weights = MINI.weight_file
-    if weights.exists():
-        solver.base_lr *= FINE_TUNING_RATE
-    else:
-        log.warning("%s is missing: training starts from random weights, expect little", weights)
-    return train(solver, dataset, output, weights if weights.exists() else None, iters)[-1]
+def run(args: argparse.Namespace) -> int:
+    if args.scenes:
+        from mnc.commands.demo_scenes import scenes_demo
+
+        scenes_demo(Path(args.out), args.iters, args.images)
+        return 0
+    return _draw_images(args)
 
 
-def draw_detections(dataset, detections: results.SetDetections, out: Path, number: int,
-                    score: float = 0.5) -> list[tuple[str, np.ndarray]]:
-    """OUT/NAME.png for the first images: as given on the left, with the instances on the right."""
-    drawn = []
-    for i, name in list(enumerate(dataset.names))[:number]:
-        found = Instances.from_detections([per_image[i] for per_image in detections], score)
-        image = dataset.image(i)
-        picture = draw_instances(image, found, dataset.classes, cfg.BINARIZE_THRESH)
-        beside = cv2.resize(image, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-        drawn.append((f"{name}: {count(found, dataset.classes)}", np.hstack((beside, picture))))
-        write_image(out / f"{name}.png", drawn[-1][1])
-    return drawn
+def _draw_images(args: argparse.Namespace) -> int:
+    from mnc.commands.demo_images import checked_out, draw_files
+    from mnc.data.classes import class_names
+    from mnc.data.folders import image_files
+    from mnc.inference.cascade import load_net
+
+    prototxt, weights = model_files(args)
+    net = load_net(prototxt, weights, cfg.TEST.PRECISION)
+    classes = class_names(net.blobs["cls_prob"].shape[1], args.classes)
+    paths = image_files(args.image or [default_images()])
+    out = checked_out(Path(args.out), paths)
+    if args.image and weights == MINI.weight_file:
+        print("Mini's own weights know the shapes of the drawn scenes, nothing of photographs; "
+              "others: --def, --net, --cfg", flush=True)
+    wrong = draw_files(net, paths, out, classes, args.score)
+    print(f"{len(paths) - len(wrong)} pictures and index.html in {args.out}", flush=True)
+    for problem in wrong:
+        print(f"error: {problem}", file=sys.stderr)
+    return 1 if wrong else 0
 
 
-class Clock:
-    """Says what was done, with the seconds since the start."""
+def default_images() -> str:
+    """data/demo, or the held-out scenes where that is not there."""
+    from mnc.data import get_dataset
 
-    def __init__(self) -> None:
-        self._start = time.monotonic()
-
-    def say(self, text: str) -> None:
-        print(f"[{time.monotonic() - self._start:4.0f} s] {text}", flush=True)
+    folder = Path(cfg.DATA_DIR) / "demo"
+    return str(folder if folder.is_dir() else Path(get_dataset("scenes_val").image_path(0)).parent)

@@ -296,3 +296,6 @@ def _add_report_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--write", nargs="+", choices=WRITERS, default=[],
                    help="further files: COCO's result json, VOC's det files, SegInst PNGs, "
                         "precision-recall curves")
+
+
+run, add_arguments = run_test, add_test_arguments

@@ -25,6 +25,7 @@ from tqdm import tqdm
 import caffe
 from mnc.boxes.nms import nms
 from mnc.boxes.regression import bbox_transform_inv, clip_boxes
+from mnc.config import PRECISIONS
 from mnc.data.dataset import DataError
 from mnc.data.images import prepare_image
 from mnc.inference import workers
@@ -35,7 +36,6 @@ from mnc.masks.voting import vote_masks, vote_masks_cpu
 log = logging.getLogger("mnc")
 
 READ = ("rois", "mask_proposal", "mask_prob", "seg_cls_prob", "cls_prob", "bbox_pred")
-PRECISIONS = ("fp32", "tf32", "bf16")   # of products; tf32 is the GPU's way to do float32 ones
 MAX_PER_IMAGE = 100          # results of an image, over all classes
 MAX_PER_CLASS = 40           # detections of a class, times the number of images, without voting
 

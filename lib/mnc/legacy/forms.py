@@ -233,7 +233,7 @@ class TesterWrapper:
                           "--task", task_name]
 
     def get_result(self) -> None:
-        from mnc.cli import parser  # not at the top: it loads all commands
+        from mnc.cli import parser
 
-        args = parser().parse_args(list(map(str, self.arguments)))
+        args = parser("test").parse_args(list(map(str, self.arguments)))
         args.run(args)

@@ -6,41 +6,14 @@ knows one such head (fc6 and fc7, or conv5 of a ResNet); both start from it.
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from pathlib import Path
 
-import caffe
 from caffe.extend import PROTOBUF_LIMIT, WeightsError, atomic_path, read_caffemodel
 from caffe.proto import caffe_pb2
 
 # Layers of the box path in ImageNet models: NAME has its like on the masked path in NAME_mask.
 HEAD = re.compile(r"fc[67]|(res|bn|scale)5[a-z]\w*")
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="make_mask_init", description=run.__doc__)
-    add_arguments(parser)
-    try:
-        return run(parser.parse_args(argv))
-    except (caffe.CaffeError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-
-
-def add_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("model", metavar="FILE", help="ImageNet model, such as VGG16.v2.caffemodel")
-    p.add_argument("output", nargs="?", metavar="OUT",
-                   help="default: beside it, such as VGG16.mask.caffemodel")
-
-
-def run(args: argparse.Namespace) -> int:
-    """make the weights that a cascade starts from out of an ImageNet .caffemodel"""
-    output = Path(args.output or default_output(args.model))
-    copied = make_mask_init(args.model, output)
-    print(f"{output}: {', '.join(f'{name} -> {name}_mask' for name in copied)}")
-    return 0
 
 
 def default_output(model: str | Path) -> Path:
@@ -50,7 +23,13 @@ def default_output(model: str | Path) -> Path:
 
 
 def make_mask_init(model: str | Path, output: str | Path) -> list[str]:
-    """Write `model` with its RoI layers doubled; returns the names of the layers copied."""
+    """Write `model` with its RoI layers doubled; returns the names of the layers copied.
+
+    Raises WeightsError if it has none, or if `output` is the model itself.
+    """
+    if Path(output).resolve() == Path(model).resolve():
+        raise WeightsError(f"{output}: the weights would be written over the model they are made "
+                           "of; name another file")
     message = read_caffemodel(model)
     copied = double_head(message)
     if not copied:

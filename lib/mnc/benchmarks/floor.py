@@ -1,0 +1,92 @@
+"""The least a net could take: its convolutions and matrix products alone.
+
+They are called bare through torch on inputs that exist beforehand: planes channels-last, inference
+mode, the same threads, precision and allocator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import caffe
+from caffe.extend import TorchLayer
+from caffe.layer_types.convolution import Convolution
+from caffe.layer_types.inner_product import InnerProduct
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Product:
+    """A convolution or matrix product, or a gradient of one."""
+
+    layer: str
+    what: str               # forward, d input, d weight
+    input: tuple[int, ...]
+    weight: tuple[int, ...]
+    gflop: float
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Calls:
+    """A product and its gradients, ready to be called; x is their input, y their output."""
+
+    x: Tensor
+    y: Tensor
+    forward: Call
+    to_input: Call
+    to_weight: Call
+
+
+def products(net: caffe.Net, train: bool, dtype: torch.dtype) -> Iterator[tuple[Product, Call]]:
+    """Every product of the last pass of `net`, described and ready to be called."""
+    for layer in net.layers:
+        if isinstance(layer, (Convolution, InnerProduct)):
+            for shape in layer.seen_shapes or ():
+                yield from _products_of(layer, shape, train, dtype)
+
+
+def _products_of(layer: TorchLayer, shape: tuple[int, ...], train: bool,
+                 dtype: torch.dtype) -> Iterator[tuple[Product, Call]]:
+    weight, *bias = (blob.tensor.detach().to(dtype) for blob in layer.blobs)
+    calls = (_convolution if isinstance(layer, Convolution) else _inner_product)(
+        layer, shape, weight, bias)
+    gflop = 2e-9 * calls.y.numel() * weight[0].numel()
+    for what, call, wanted in (
+            ("forward", calls.forward, True),
+            ("d input", calls.to_input, train and layer.bottom_needs_gradient[0]),
+            ("d weight", calls.to_weight, train and layer.blob_needs_gradient[0])):
+        if wanted:
+            yield Product(layer.name, what, tuple(calls.x.shape), tuple(weight.shape), gflop), call
+
+
+def _convolution(layer: Convolution, shape: tuple[int, ...], weight: Tensor,
+                 bias: list[Tensor]) -> Calls:
+    x = _last(torch.randn(shape, device=weight.device, dtype=weight.dtype))
+    weight, window = _last(weight), layer.window
+    places = (window.stride, window.pad, window.dilation)
+    y = F.conv2d(x, weight, None, *places, layer.group)
+
+    def backward(*mask: bool) -> Call:
+        return lambda: torch.ops.aten.convolution_backward(
+            y, x, weight, None, *places, False, (0, 0), layer.group, (*mask, False))
+    return Calls(x, y, lambda: F.conv2d(x, weight, *(bias or [None]), *places, layer.group),
+                 backward(True, False), backward(False, True))
+
+
+def _inner_product(layer: InnerProduct, shape: tuple[int, ...], weight: Tensor,
+                   bias: list[Tensor]) -> Calls:
+    x = torch.randn(shape[0], layer.inputs, device=weight.device, dtype=weight.dtype)
+    y = torch.randn(shape[0], layer.outputs, device=weight.device, dtype=weight.dtype)
+    return Calls(x, y, lambda: F.linear(x, weight, *(bias or [None])),
+                 lambda: y @ weight, lambda: y.T @ x)
+
+
+def _last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)

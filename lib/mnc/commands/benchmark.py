@@ -1,0 +1,82 @@
+"""`mnc benchmark`: a net beside its convolutions and matrix products alone, or the kernels."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from mnc.config import ConfigError, cfg, cfg_from_file
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.set_defaults(own_settings=take_settings)
+    p.add_argument("--net", default="VGG16", help="default %(default)s")
+    p.add_argument("--task", default="mnc_5stage", help="default %(default)s")
+    p.add_argument("--phase", choices=("test", "train"), default="test")
+    p.add_argument("--device", choices=("cpu", "cuda"),
+                   help="default: the GPU if there is one; --gpu ID chooses among several")
+    p.add_argument("--size", default="600x1000", metavar="HxW", help="of the image")
+    p.add_argument("--weights", metavar="FILE", help="default: drawn at random")
+    p.add_argument("--image", metavar="FILE", help="default: noise")
+    p.add_argument("--repeat", type=int, help="runs to take the median of (CPU 3, GPU 10)")
+    p.add_argument("--reference", action="store_true",
+                   help="also the net as it is without net.optimize and native kernels")
+    p.add_argument("--kernels", action="store_true",
+                   help="instead of a net: the region operators, each beside a copy and its "
+                        "reference")
+    p.add_argument("--out", metavar="FILE", help="write the figures as JSON, too")
+
+
+def take_settings(args: argparse.Namespace) -> None:
+    """cfg becomes that of the net."""
+    from mnc.nets.settings import settings_of_net
+
+    own = settings_of_net(Path(cfg.ROOT_DIR) / "models" / args.net / args.task / "test.prototxt")
+    if own:
+        cfg_from_file(own)
+
+
+def run(args: argparse.Namespace) -> int:
+    import logging
+
+    import torch
+
+    import caffe
+    from caffe.extend import current_device
+    from mnc.benchmarks.kernels import as_json, kernel_report, measure_kernels
+    from mnc.benchmarks.machine import machine
+
+    logging.getLogger("caffe").setLevel(logging.WARNING)
+    if args.device:
+        (caffe.set_mode_cpu if args.device == "cpu" else caffe.set_mode_gpu)()
+    if args.kernels:
+        timings = measure_kernels(current_device())
+        text, found = kernel_report(timings), {"machine": machine(), "kernels": as_json(timings)}
+    else:
+        text, found = _of_a_net(args, args.repeat or (10 if torch.cuda.is_available() else 3))
+    print(text)
+    if args.out:
+        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+        Path(args.out).write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+def _of_a_net(args: argparse.Namespace, repeat: int) -> tuple[str, dict[str, object]]:
+    """(the report, the figures)"""
+    from mnc.benchmarks.nets import measure, report
+    from mnc.benchmarks.subjects import Plan, noise_image
+    from mnc.data.images import read_image
+
+    image = read_image(args.image) if args.image else noise_image(*size_of(args.size))
+    plan = Plan(args.net, args.task, args.weights, args.reference)
+    found = measure(plan, image, train=args.phase == "train", repeat=repeat)
+    return report(found), found
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """(height, width) of HxW; ConfigError if it is none."""
+    parts = text.split("x")
+    if len(parts) != 2 or not all(part.isdigit() and int(part) for part in parts):
+        raise ConfigError(f"--size takes HxW in pixels, such as 600x1000; got {text!r}")
+    return int(parts[0]), int(parts[1])

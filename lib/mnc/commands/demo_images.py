@@ -1,0 +1,61 @@
+"""Instances drawn into any images, for `mnc demo`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+import caffe
+from mnc.config import ConfigError, cfg
+from mnc.data import DataError
+from mnc.data.images import read_image
+from mnc.drawing.instances import draw_instances, write_image
+from mnc.drawing.report import counted, write_report
+from mnc.inference.cascade import Instances, segment_image
+
+log = logging.getLogger("mnc")
+
+
+def checked_out(out: Path, images: Sequence[Path]) -> Path:
+    """`out`; raises ConfigError if an image lies there: a picture could be written over it."""
+    for image in images:
+        if out.resolve() in (image.resolve().parent, image.parent.resolve()):
+            raise ConfigError(f"--out {out}: {image} lies there, and pictures would be written "
+                              f"among such images or over them; name another folder, such as "
+                              f"{out / 'instances'}")
+    return out
+
+
+def draw_files(net: caffe.Net, paths: Sequence[Path], out: Path, classes: Sequence[str],
+               score: float = 0.5) -> list[str]:
+    """Write OUT/NAME.png for each image and OUT/index.html; returns what was left out, and why."""
+    pictures, wrong = [], []
+    for path, name in tqdm(list(zip(paths, unique_names(paths))), unit="image", disable=None):
+        try:
+            image = read_image(path)
+        except DataError as error:
+            wrong.append(str(error))
+            continue
+        found = Instances.from_detections(segment_image(net, image, cfg), score)
+        picture = draw_instances(image, found, classes, cfg.BINARIZE_THRESH)
+        write_image(out / f"{name}.png", picture)
+        pictures.append((f"{path.name}: {counted(found, classes)}", picture))
+        log.info("%s: %s", path, counted(found, classes))
+    write_report(out / "index.html", "Instances", pictures,
+                 notes=[f"Scores of {score:g} and more.", *wrong])
+    return wrong
+
+
+def unique_names(paths: Sequence[Path]) -> Iterator[str]:
+    """The stems, numbered where one occurs again, in whatever case."""
+    taken: set[str] = set()
+    for path in paths:
+        name, number = path.stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{path.stem}_{number}"
+        taken.add(name.casefold())
+        yield name

@@ -1,0 +1,71 @@
+"""Which commands there are, and how one is found: its module is imported when its name is given.
+
+The command NAME is the module mnc.commands.NAME. It has
+
+    add_arguments(parser)    its own flags; where the default `own_settings` is set, a function of
+                             the parsed arguments, it lays the net's settings over cfg unless --cfg
+                             names others
+    run(args) -> int         the work; returns the exit status
+
+What needs torch or caffe is imported inside run, so that help and mistyped flags answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from mnc.config import PRECISIONS
+
+
+@dataclass(frozen=True)
+class Command:
+    """What `mnc --help` says of a command, and whether it runs nets."""
+
+    summary: str
+    runs_nets: bool = True      # then it takes a device, a precision and settings
+
+
+COMMANDS: dict[str, Command] = {
+    "train": Command("train a net"),
+    "test": Command("test a net, or several together, on a data set"),
+    "evaluate": Command("measure saved results again: of `mnc test`, or COCO result files of any "
+                        "system"),
+    "compare": Command("a table of several results on one data set, with published figures"),
+    "ablation": Command("train and test the schemes of the paper's Table 1 with several seeds, and "
+                        "compare them"),
+    "benchmark": Command("time a net, beside its convolutions and matrix products alone"),
+    "demo": Command("draw the instances in images; with --scenes, the whole job on generated "
+                    "scenes"),
+    "generate": Command("write the prototxt files of a net, or of every net in models/",
+                        runs_nets=False),
+    "make_mask_init": Command("make the weights that a cascade starts from out of an ImageNet "
+                              ".caffemodel", runs_nets=False),
+}
+
+
+def fill(parser: argparse.ArgumentParser, name: str) -> None:
+    """Give the parser the flags of this command, and its `run` among the results."""
+    module = import_module(f"mnc.commands.{name}")
+    run: Callable[[argparse.Namespace], int] = module.run
+    parser.set_defaults(run=run, own_settings=lambda args: None)
+    module.add_arguments(parser)
+    if COMMANDS[name].runs_nets:
+        _add_shared_arguments(parser)
+
+
+def _add_shared_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--gpu", default=None, metavar="ID",
+                   help="GPU to use, or `cpu` (default: GPU 0 if there is one)")
+    p.add_argument("--cpu", action="store_true", help="compute on the CPU")
+    p.add_argument("--precision", choices=PRECISIONS,
+                   help="of convolutions and matrix products: tf32 rounds their inputs on a GPU, "
+                        "bf16 (tests only) computes in bfloat16 (default: TEST.PRECISION, fp32)")
+    p.add_argument("--cfg", dest="cfg_file", metavar="FILE",
+                   help="configuration laid over the defaults; without it test and demo take the "
+                        "net's own")
+    p.add_argument("--set", dest="set_cfgs", nargs=argparse.REMAINDER, default=[],
+                   metavar="KEY VALUE",
+                   help="single configuration keys; all that follows is read as such pairs")

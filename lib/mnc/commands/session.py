@@ -1,0 +1,73 @@
+"""What a command runs in: log, configuration, device, and errors that end with one line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+
+import torch
+
+import caffe
+from caffe.extend import keep_freed_memory
+from mnc.commands.registration import COMMANDS
+from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list
+from mnc.data import DataError
+from mnc.inference import workers
+from mnc.instances import InferenceError
+from mnc.nets import NetError
+
+USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, InferenceError, NetError, ImportError,
+               OSError)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the command of the parsed arguments; returns its exit status.
+
+    What a user can put right ends with a line on stderr and status 1.
+    """
+    keep_freed_memory()
+    show_log(logging.INFO if workers.rank() == 0 else logging.WARNING)
+    try:
+        if workers.count() > 1 and args.command != "test":
+            raise ConfigError(f"mnc {args.command} is work for one process: start it without "
+                              "torchrun")
+        if COMMANDS[args.command].runs_nets:
+            configure(args)
+        return args.run(args)
+    except USER_ERRORS as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def show_log(level: int) -> None:
+    """Lines of mnc from this level on go to stderr; other libraries' from warnings on."""
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("mnc").setLevel(level)
+
+
+def configure(args: argparse.Namespace) -> None:
+    """Configuration and device, as the arguments say; without --cfg the command finds its own."""
+    if args.cfg_file:
+        cfg_from_file(args.cfg_file)
+    else:
+        args.own_settings(args)
+    if args.set_cfgs:
+        cfg_from_list(args.set_cfgs)
+    if args.precision:
+        cfg.TEST.PRECISION = args.precision
+    choose_device(args.gpu, args.cpu)
+    tf32 = cfg.TEST.PRECISION == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+
+
+def choose_device(gpu: str | None, cpu: bool) -> None:
+    """Compute on this GPU or the CPU; without either word, on a GPU where there is one."""
+    if cpu or gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
+        caffe.set_mode_cpu()
+        return
+    if gpu is not None and not gpu.isdigit():
+        raise ConfigError(f"--gpu takes a number or `cpu`, got {gpu!r}")
+    cfg.GPU_ID = cfg.GPU_ID + workers.local_rank() if gpu is None else int(gpu)
+    caffe.set_mode_gpu()
+    caffe.set_device(cfg.GPU_ID)

@@ -1,0 +1,66 @@
+"""`mnc train`: a solver, or a net made for the data set, trained on a data set."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mnc.config import ConfigError, cfg, get_output_dir
+from mnc.nets import NETS, generate
+
+if TYPE_CHECKING:
+    from mnc.data import Dataset
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--solver", metavar="FILE", help="solver.prototxt")
+    p.add_argument("--net", choices=NETS,
+                   help="instead of --solver: generate this net for the data set")
+    p.add_argument("--task", default="mnc_5stage", help="with --net (default %(default)s)")
+    p.add_argument("--iters", type=int, default=40000,
+                   help="iterations in all (default %(default)s)")
+    p.add_argument("--weights", metavar="FILE", help="initial weights (.caffemodel or .h5)")
+    p.add_argument("--resume", metavar="FILE", help="go on from this .solverstate.h5")
+    p.add_argument("--imdb", default="voc_2012_seg_train", help="data set (default %(default)s)")
+    p.add_argument("--rand", action="store_true", help="seed from the clock, not from cfg.RNG_SEED")
+    p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB")
+
+
+def run(args: argparse.Namespace) -> int:
+    import numpy as np
+
+    import caffe
+    from mnc.commands.test import folder_name
+    from mnc.data import get_dataset
+    from mnc.nets.fit import TrainingError
+    from mnc.training.loop import train
+
+    if args.precision == "bf16":
+        raise ConfigError("--precision bf16 is for tests; training takes fp32 or tf32")
+    if not args.rand:
+        np.random.seed(cfg.RNG_SEED)
+        caffe.set_random_seed(cfg.RNG_SEED)
+    if args.weights and not Path(args.weights).is_file():
+        raise TrainingError(f"{args.weights}: no such weight file; {_origin_of(args.weights)}")
+    dataset = get_dataset(args.imdb)
+    output = Path(args.out or get_output_dir(folder_name(args.imdb)))
+    if not args.solver and args.net is None:
+        raise TrainingError("name a solver file (--solver), or a net to generate "
+                            f"(--net {' or '.join(NETS)})")
+    solver = args.solver or _generated(args.net, args.task, dataset, output)
+    print(f"Output will be saved to `{output}`", flush=True)
+    train(solver, dataset, output, args.weights, args.iters, resume=args.resume)
+    return 0
+
+
+def _origin_of(weights: str) -> str:
+    if weights.endswith(".mask.caffemodel"):
+        return "tools/make_mask_init.py makes it from an ImageNet model (models/README.md)"
+    return "models/README.md says where initial weights come from"
+
+
+def _generated(net: str, task: str, dataset: Dataset, output: Path) -> Path:
+    """The solver of a net made for this data set, in the output folder."""
+    anchors = len(cfg.ANCHOR_SCALES) * len(cfg.ANCHOR_RATIOS)
+    return generate(net, task, output / "net", classes=len(dataset.classes), anchors=anchors)[-1]
