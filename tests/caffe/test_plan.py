@@ -9,7 +9,10 @@ import torch
 import caffe
 from caffe import ops
 from caffe.engine.formats.prototxt import read_net
+from caffe.engine.layer import LAYERS, TorchLayer, exactly
 from caffe.engine.net.net import Net
+from cases import CASES
+from test_layer_contract import prototxt
 
 INPUT = """layer { name: "in" type: "Input" top: "x"
     input_param { shape { dim: 2 dim: 3 dim: 8 dim: 10 } } }"""
@@ -301,3 +304,84 @@ def test_regions_keep_their_precision_when_products_lose_theirs():
         net.forward(x=data(2, 3, 8, 10), rois=ROIS)
     np.testing.assert_allclose(fast.blobs["pooled"].data, plain.blobs["pooled"].data, rtol=0.05,
                                atol=0.05)
+
+
+# --- every layer type --------------------------------------------------------------------------
+
+def behind_a_convolution(kind, case):
+    """The net of a case whose first bottom comes out of a convolution, or None."""
+    first = case.bottoms[0] if case.bottoms else None
+    if first is None or not first.differentiable or len(first.shape) != 4:
+        return None
+    made = f'''layer {{ name: "c" type: "Convolution" bottom: "b0" top: "c" convolution_param {{
+        num_output: {first.shape[1]} kernel_size: 1 bias_term: false
+        weight_filler {{ type: "gaussian" std: 0.5 }} }} }}'''
+    text = prototxt(kind, case)
+    at = text.index("layer {")
+    return text[:at] + made + text[at:].replace("bottom: 'b0'", "bottom: 'c'")
+
+
+def before_a_relu(kind, case):
+    return prototxt(kind, case) + layer("ReLU", "t0", "t0") if case.tops == 1 else None
+
+
+@pytest.mark.parametrize("surroundings", [prototxt, behind_a_convolution, before_a_relu])
+@pytest.mark.parametrize("kind, case", [pytest.param(kind, case, id=f"{kind}-{i}")
+                                        for kind, cases in sorted(CASES.items())
+                                        for i, case in enumerate(cases)])
+def test_every_layer_type_gives_the_same_alone_and_among_neighbours(kind, case, surroundings):
+    text = surroundings(kind, case)
+    if text is None or not case.tops or case.phase != "TEST":
+        pytest.skip("no net for testing, or none with such neighbours")
+    plain, fast = nets(text, dtype="float64")
+    outputs = [name for name in plain.outputs if name[0] == "t"]
+    fast.optimize(outputs)
+    results = []
+    for net in (plain, fast):
+        random = np.random.default_rng(7)
+        for blob in net.learnable_params:
+            blob.data[...] = random.uniform(0.5, 2, blob.shape)
+        for i, bottom in enumerate(case.bottoms):
+            net.blobs[f"b{i}"].data[...] = bottom.draw(bottom.shape, random)
+        caffe.set_random_seed(5)
+        net.forward()
+        results.append([net.blobs[name].data for name in outputs])
+    assert outputs
+    for expected, found in zip(*results, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)
+
+
+class Halved(TorchLayer):
+    """A user's layer that can be folded, and knows what to do at once with one of its kind."""
+
+    num_bottom = num_top = exactly(1)
+    owns_output = True
+
+    def compute(self, x):
+        return x / 2
+
+    def as_affine(self):
+        channels = 4
+        return torch.full((channels,), 0.5), torch.zeros(channels)
+
+    def fuse_with(self, following):
+        return (lambda x: (x / 4,)) if isinstance(following, Halved) else None
+
+
+def test_a_layer_of_a_user_takes_part(monkeypatch):
+    LAYERS.register("Halved")(Halved)
+    try:
+        plain, fast = nets(INPUT, conv("c", "x", "y"), layer("Halved", "y", "h"),
+                           layer("ReLU", "h", "h"))
+        fast.optimize(["h"])
+        ran = []
+        fast.before_forward(ran.append)
+        assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
+        assert ran == [0, 1]            # convolution, factor and ReLU are one step
+        plain, fast = nets(INPUT, layer("Halved", "x", "h"), layer("Halved", "h", "q"))
+        fast.optimize(["q"])
+        monkeypatch.setattr(Halved, "compute", None)
+        found = fast.forward(x=data(2, 3, 8, 10))["q"]
+        np.testing.assert_allclose(found, data(2, 3, 8, 10) / 4)
+    finally:
+        LAYERS.remove("Halved")

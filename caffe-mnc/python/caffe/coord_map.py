@@ -7,25 +7,17 @@ spatial axes or one each.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from caffe.engine.description import CoordinateMap, UndefinedMapException
+from caffe.engine.layer import LAYERS, layer_class
+from caffe.layer_types.layout import crop_options
+from caffe.layer_types.window import window_options
 from caffe.net_spec import Function, Top
 from caffe.net_spec import layers as L
 
-CoordMap = tuple[Any, Any, Any]
-
-PASS_THROUGH_LAYERS = [
-    "AbsVal", "BatchNorm", "Bias", "BNLL", "Clip", "Dropout", "Eltwise", "ELU", "Exp", "LRN", "Log",
-    "MVN", "PReLU", "Power", "ReLU", "Scale", "Sigmoid", "Split", "Swish", "TanH", "Threshold",
-]
-_IDENTITY: CoordMap = (None, 1, 0)
-_ONE_SIDED = {f"{what}_{axis}" for what in ("kernel", "stride", "pad") for axis in "hw"}
-
-
-class UndefinedMapException(Exception):
-    """A layer whose tops have no linear relation to the coordinates of its bottoms."""
+PASS_THROUGH_LAYERS = [name for name in LAYERS.names() if layer_class(name).keeps_coordinates]
+_IDENTITY: CoordinateMap = (None, 1, 0)
 
 
 class AxisMismatchException(Exception):
@@ -34,44 +26,28 @@ class AxisMismatchException(Exception):
 
 def conv_params(fn: Function) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
     """(axis, stride, extent of the dilated kernel, pad) of a layer with a sliding window."""
-    params = fn.params.get("convolution_param") or fn.params.get("pooling_param") or fn.params
-    if _ONE_SIDED & set(params):
-        raise AssertionError(f"{fn.type_name}: kernel_h, kernel_w and their like have no "
-                             f"coordinate map; give kernel_size, stride and pad")
-    if "kernel_size" not in params:
-        raise UndefinedMapException(f"{fn.type_name} has no kernel_size")
-    kernel, stride, pad, dilation = (
-        np.array(params.get(name, default), ndmin=1)
-        for name, default in (("kernel_size", 1), ("stride", 1), ("pad", 0), ("dilation", 1)))
-    return params.get("axis", 1), stride, (kernel - 1) * dilation + 1, pad
+    return window_options(fn.type_name, fn.params)
 
 
 def crop_params(fn: Function) -> tuple[int, np.ndarray]:
     """(axis, offset) of a Crop layer."""
-    params = fn.params.get("crop_param") or fn.params
-    return params.get("axis", 2), np.array(params.get("offset", 0), ndmin=1)
+    return crop_options(fn.params)
 
 
-def coord_map(fn: Function) -> CoordMap:
+def coord_map(fn: Function) -> CoordinateMap:
     """The map from coordinates of the layer's bottom to those of its top, as (axis, a, b).
 
     Raises UndefinedMapException for layers that have none.
     """
-    if fn.type_name in ("Convolution", "Pooling", "Im2col"):
-        axis, stride, extent, pad = conv_params(fn)
-        return axis, 1 / stride, (pad - (extent - 1) / 2) / stride
-    if fn.type_name == "Deconvolution":
-        axis, stride, extent, pad = conv_params(fn)
-        return axis, stride, (extent - 1) / 2 - pad
     if fn.type_name in PASS_THROUGH_LAYERS:
         return _IDENTITY
-    if fn.type_name == "Crop":
-        axis, offset = crop_params(fn)
-        return axis - 1, 1, -offset        # axis counts from the last one that is not spatial
-    raise UndefinedMapException(f"{fn.type_name} has no coordinate map")
+    found = layer_class(fn.type_name).coordinate_map(fn.params)
+    if found is None:
+        raise UndefinedMapException(f"{fn.type_name} has no coordinate map")
+    return found
 
 
-def compose(base_map: CoordMap, next_map: CoordMap) -> CoordMap:
+def compose(base_map: CoordinateMap, next_map: CoordinateMap) -> CoordinateMap:
     """base after next: a1 (a2 i + b2) + b1."""
     (axis1, a1, b1), (axis2, a2, b2) = base_map, next_map
     if None not in (axis1, axis2) and axis1 != axis2:
@@ -79,13 +55,13 @@ def compose(base_map: CoordMap, next_map: CoordMap) -> CoordMap:
     return axis2 if axis1 is None else axis1, a1 * a2, a1 * b2 + b1
 
 
-def inverse(coord_map: CoordMap) -> CoordMap:
+def inverse(coord_map: CoordinateMap) -> CoordinateMap:
     """The map that goes back."""
     axis, a, b = coord_map
     return axis, 1 / a, -b / a
 
 
-def coord_map_from_to(top_from: Top, top_to: Top) -> CoordMap:
+def coord_map_from_to(top_from: Top, top_to: Top) -> CoordinateMap:
     """The map from coordinates of `top_from` to those of `top_to`, through an ancestor of both.
 
     Raises RuntimeError if no chain of spatial layers connects them.
@@ -104,8 +80,8 @@ def _maps_to_ancestors(top: Top):
     while waiting:
         each = waiting.pop()
         yield each, maps[each]
-        # what a Crop is cropped to gives it a size, not its content
-        bottoms = each.fn.inputs[:1] if each.fn.type_name == "Crop" else each.fn.inputs
+        sizes = layer_class(each.fn.type_name).sized_like
+        bottoms = [b for i, b in enumerate(each.fn.inputs) if i not in sizes]
         try:
             for bottom in bottoms:
                 maps[bottom] = compose(maps[each], coord_map(each.fn))

@@ -5,16 +5,15 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Any
 
+from caffe.engine.description import Drawing
 from caffe.engine.errors import CaffeError
+from caffe.engine.layer import layer_class
 from caffe.engine.optional import need
 from caffe.proto import caffe_pb2
 
-LAYER_STYLE_DEFAULT = {"shape": "record", "fillcolor": "#6495ED", "style": "filled"}
+LAYER_STYLE_DEFAULT = {"shape": "record", "fillcolor": Drawing().color, "style": "filled"}
 NEURON_LAYER_STYLE = {"shape": "record", "fillcolor": "#90EE90", "style": "filled"}
 BLOB_STYLE = {"shape": "octagon", "fillcolor": "#E0E0E0", "style": "filled"}
-_COLORS = {"Convolution": "#FF5050", "Deconvolution": "#FF5050", "Pooling": "#FF9900",
-           "InnerProduct": "#CC33FF"}
-_LEARNING = ("Convolution", "Deconvolution", "InnerProduct")
 
 
 def get_pooling_types_dict() -> dict[int, str]:
@@ -24,18 +23,12 @@ def get_pooling_types_dict() -> dict[int, str]:
 
 def get_edge_label(layer: Any) -> str:
     """What flows out of a layer: batch size or number of outputs; '""' where neither is known."""
-    if layer.type == "Data":
-        return f"Batch {layer.data_param.batch_size}"
-    if layer.type in ("Convolution", "Deconvolution"):
-        return str(layer.convolution_param.num_output)
-    if layer.type == "InnerProduct":
-        return str(layer.inner_product_param.num_output)
-    return '""'
+    return _drawing(layer).flows
 
 
 def get_layer_lr_mult(layer: Any) -> tuple[float, float]:
     """(lr_mult of the weights, of the bias) of a layer that has both."""
-    if layer.type not in _LEARNING:
+    if not _drawing(layer).weight_and_bias:
         raise ValueError(f"{layer.type} layers have no lr_mult of weight and bias")
     if len(layer.param) > 2:
         raise ValueError(f'layer "{layer.name}" ({layer.type}) has {len(layer.param)} param '
@@ -49,33 +42,25 @@ def get_layer_label(layer: Any, rankdir: str, display_lrm: bool = False) -> str:
 
     A drawing from top to bottom has room beside a word, one from left to right below it.
     """
-    kind = layer.type
-    if kind == "Pooling":
-        kind += f" {get_pooling_types_dict()[layer.pooling_param.pool]}"
-    lines = [layer.name, f"({kind})", *_window(layer)]
-    if display_lrm and layer.type in _LEARNING:
+    drawing = _drawing(layer)
+    lines = [layer.name, f"({' '.join(filter(None, (layer.type, drawing.kind)))})"]
+    if drawing.window:
+        lines += [f"kernel size: {drawing.window[0]}", f"stride: {drawing.window[1]}",
+                  f"pad: {drawing.window[2]}"]
+    if display_lrm and drawing.weight_and_bias:
         multipliers = get_layer_lr_mult(layer)
         if any(multipliers):
             lines.append("lr mult: {:.1f}, {:.1f}".format(*multipliers))
     return '"{}"'.format((" " if rankdir in ("TB", "BT") else r"\n").join(lines))
 
 
-def _window(layer: Any) -> list[str]:
-    if layer.type == "Pooling":
-        options = layer.pooling_param
-        kernel, stride, pad = options.kernel_size, options.stride, options.pad
-    elif layer.type in ("Convolution", "Deconvolution"):
-        options = layer.convolution_param
-        kernel, stride, pad = ([*values, default][0] for values, default in (
-            (options.kernel_size, 1), (options.stride, 1), (options.pad, 0)))
-    else:
-        return []
-    return [f"kernel size: {kernel}", f"stride: {stride}", f"pad: {pad}"]
+def _drawing(layer: Any) -> Drawing:
+    return layer_class(layer.type).drawing(layer)
 
 
 def choose_color_by_layertype(layertype: str) -> str:
     """The fill colour of a layer's box."""
-    return _COLORS.get(layertype, LAYER_STYLE_DEFAULT["fillcolor"])
+    return _drawing(caffe_pb2.LayerParameter(type=layertype)).color
 
 
 def get_pydot_graph(caffe_net: Any, rankdir: str, label_edges: bool = True,

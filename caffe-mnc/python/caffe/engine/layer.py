@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import enum
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
+from caffe.engine.arity import Arity, at_least, exactly
+from caffe.engine.arity import between as between       # for layers, beside the other two
 from caffe.engine.blob import Blob
+from caffe.engine.description import CoordinateMap, Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.fillers import fill
 from caffe.engine.registry import Registry
 
 LAYERS = Registry("layer type", LayerError)
+Tensors = tuple[torch.Tensor, ...]
 
 
 class Phase(enum.IntEnum):
@@ -34,34 +36,6 @@ class Phase(enum.IntEnum):
 TRAIN, TEST = Phase.TRAIN, Phase.TEST
 
 
-@dataclass(frozen=True)
-class Arity:
-    """How many bottoms or tops a layer takes."""
-
-    least: int
-    most: float
-
-    def __contains__(self, count: int) -> bool:
-        return self.least <= count <= self.most
-
-    def __str__(self) -> str:
-        if self.most == self.least:
-            return f"{self.least}"
-        return f"{self.least} or more" if math.isinf(self.most) else f"{self.least} to {self.most}"
-
-
-def exactly(count: int) -> Arity:
-    return Arity(count, count)
-
-
-def at_least(count: int) -> Arity:
-    return Arity(count, math.inf)
-
-
-def between(least: int, most: int) -> Arity:
-    return Arity(least, most)
-
-
 class Layer:
     """Caffe's layer: what a Python layer in a prototxt subclasses (`caffe.Layer`).
 
@@ -74,8 +48,23 @@ class Layer:
     num_top: Arity = at_least(0)
     no_gradient: tuple[int, ...] = ()    # bottoms that can never have a gradient (labels)
     default_loss_weight = 0.0            # of the first top
+    statistics = 0                       # so many parameters are statistics: nobody trains them
+    is_input = False                     # the user fills its tops
+    takes_arrays = False                 # Net.set_input_arrays may call its `set_arrays`
+    discards = False                     # has no tops because nothing is done with its bottoms
     replayable = False                   # forward may run again to record it: no state, no source
     shapes_by_running = False            # forward itself gives the tops their shapes
+
+    # what net.optimize() asks
+    pure = False                # `run` is all that forward does
+    aliases_bottom = False      # the tops are the bottom's memory
+    owns_output = False         # what `run` makes (or `fuse_with`'s function) may be overwritten
+    is_product = False          # `run` is a product with the parameters, in whatever precision
+    keeps_low_precision = False     # each value comes of one value of a bottom, rounded if at all
+
+    # what caffe.coord_map asks
+    keeps_coordinates = False           # a pixel of the top is the pixel of the bottom
+    sized_like: tuple[int, ...] = ()    # bottoms that give a size, not content
 
     def __init__(self, param: Any, phase: Phase = TRAIN, dtype: torch.dtype = torch.float32,
                  device: torch.device | str = "cpu") -> None:
@@ -103,6 +92,39 @@ class Layer:
         if any(propagate_down):
             raise LayerError(f"{self.title} has no backward(), but its bottoms need a gradient")
 
+    # --- what a layer may tell about itself; none of it needs to be ----------------------------
+
+    def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None) -> Tensors:
+        """The tops of a pure layer from the values of its bottoms, without blobs or recording."""
+        raise NotImplementedError
+
+    def fuse_with(self, following: Layer) -> Callable[..., Tensors] | None:
+        """The tops of `following` from this layer's bottoms, if the two are better done at once."""
+        return None
+
+    def overwriting(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """`run` for a bottom whose memory may be used for the top, if that can be had."""
+        return None
+
+    def as_affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """(factor, shift), each (C,), if the top is bottom * factor_c + shift_c, c on axis 1."""
+        return None
+
+    def fold_affine(self, params: list[torch.Tensor], factor: torch.Tensor,
+                    shift: torch.Tensor) -> list[torch.Tensor] | None:
+        """Parameters in place of `params` that make the top top * factor_c + shift_c."""
+        return None
+
+    @classmethod
+    def coordinate_map(cls, options: dict[str, Any]) -> CoordinateMap | None:
+        """Where coordinates of the bottom lie in the top, from the options as NetSpec has them."""
+        return (None, 1, 0) if cls.keeps_coordinates else None
+
+    @classmethod
+    def drawing(cls, param: Any) -> Drawing:
+        """How drawings of nets show a layer of this type with these parameters."""
+        return Drawing()
+
     @property
     def title(self) -> str:
         """How errors name the layer: layer "conv1" (Convolution)."""
@@ -122,6 +144,12 @@ class Layer:
                 fill(blob.tensor, filler)
             except ValueError as error:
                 raise LayerError(f"{self.title}: {error}") from error
+
+
+def layer_class(type_name: str) -> type[Layer]:
+    """The class of a layer type; `Layer` for types that are unknown or that options choose."""
+    entry = LAYERS.get(type_name) if type_name in LAYERS else Layer
+    return entry if isinstance(entry, type) and issubclass(entry, Layer) else Layer
 
 
 class BlobList(list):
@@ -146,7 +174,7 @@ class TorchLayer(Layer):
 
     replayable = True
     shapes_by_running = True
-    pure = True             # `compute` is all that forward does
+    pure = True
     per_bottom = False      # compute is applied to each bottom by itself, with the same parameters
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -158,15 +186,9 @@ class TorchLayer(Layer):
         """The tops from the bottoms and then the parameters; changes none of them in place."""
         raise NotImplementedError
 
-    def run(self, *bottoms: torch.Tensor,
-            params: list[torch.Tensor] | None = None) -> tuple[torch.Tensor, ...]:
-        """The tops of a pure layer from the values of its bottoms, without blobs or recording."""
+    def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None) -> Tensors:
         self._check_shapes(tuple(tuple(x.shape) for x in bottoms))
         return self._guarded(list(bottoms), params or [b.tensor for b in self.blobs])
-
-    def as_affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """(factor, shift), each (C,), if the top is bottom * factor_c + shift_c, c on axis 1."""
-        return None
 
     def add_gradients(self, inputs: list[torch.Tensor],
                       gradients: list[torch.Tensor]) -> tuple[int, ...]:

@@ -27,16 +27,23 @@ class Neuron(TorchLayer):
 class ReLU(Neuron):
     """y = max(x, 0) + negative_slope * min(x, 0)"""
 
+    keeps_low_precision = keeps_coordinates = True
+
     def setup(self, bottom, top):
         self.slope = self.param.relu_param.negative_slope
 
     def compute(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
 
+    def overwriting(self):
+        return (lambda y: F.leaky_relu_(y, self.slope)) if self.slope else F.relu_
+
 
 @LAYERS.register("ReLU6")
 class ReLU6(Neuron):
     """y = min(max(x, 0) + negative_slope * min(x, 0), 6), without gradient from 6 on (MobileNet)"""
+
+    keeps_coordinates = True
 
     def compute(self, x: Tensor) -> Tensor:
         slope = self.param.relu6_param.negative_slope
@@ -47,6 +54,8 @@ class ReLU6(Neuron):
 @LAYERS.register("PReLU")
 class PReLU(Neuron):
     """y = max(x, 0) + a_c * min(x, 0), a: (C,), or () if channel_shared"""
+
+    keeps_coordinates = True
 
     def setup(self, bottom, top):
         options = self.param.prelu_param
@@ -65,6 +74,8 @@ class PReLU(Neuron):
 class ELU(Neuron):
     """y = x if x > 0, else alpha * (exp(x) - 1)"""
 
+    keeps_coordinates = True
+
     def compute(self, x: Tensor) -> Tensor:
         return F.elu(x, self.param.elu_param.alpha)
 
@@ -72,6 +83,8 @@ class ELU(Neuron):
 @LAYERS.register("Sigmoid")
 class Sigmoid(Neuron):
     """y = 1 / (1 + exp(-x))"""
+
+    keeps_coordinates = True
 
     def compute(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
@@ -81,6 +94,8 @@ class Sigmoid(Neuron):
 class TanH(Neuron):
     """y = tanh(x)"""
 
+    keeps_coordinates = True
+
     def compute(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
 
@@ -89,6 +104,8 @@ class TanH(Neuron):
 class Swish(Neuron):
     """y = x / (1 + exp(-beta * x))"""
 
+    keeps_coordinates = True
+
     def compute(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(self.param.swish_param.beta * x)
 
@@ -96,6 +113,8 @@ class Swish(Neuron):
 @LAYERS.register("AbsVal")
 class AbsVal(Neuron):
     """y = |x|; not in place, as in Caffe"""
+
+    keeps_coordinates = True
 
     def setup(self, bottom, top):
         if top[0] is bottom[0]:
@@ -112,6 +131,8 @@ class BNLL(Neuron):
     In place, the derivative is taken at y instead: Caffe's backward finds y where x was.
     """
 
+    keeps_coordinates = True
+
     def setup(self, bottom, top):
         self.in_place = top[0] is bottom[0]
 
@@ -127,6 +148,8 @@ class BNLL(Neuron):
 class Power(Neuron):
     """y = (shift + scale * x) ^ power"""
 
+    keeps_coordinates = True
+
     def compute(self, x: Tensor) -> Tensor:
         options = self.param.power_param
         if options.power == 0 or options.scale == 0:
@@ -138,6 +161,8 @@ class Power(Neuron):
 @LAYERS.register("Exp")
 class Exp(Neuron):
     """y = base ^ (shift + scale * x); base -1 (the default) is e"""
+
+    keeps_coordinates = True
 
     def setup(self, bottom, top):
         options = self.param.exp_param
@@ -153,6 +178,8 @@ class Exp(Neuron):
 class Log(Neuron):
     """y = log_base(shift + scale * x); base -1 (the default) is e"""
 
+    keeps_coordinates = True
+
     def setup(self, bottom, top):
         self.log_base = _log_of_base(self, self.param.log_param.base)
         if self.log_base == 0:
@@ -167,6 +194,8 @@ class Log(Neuron):
 class Threshold(Neuron):
     """y = 1 if x > threshold, else 0; no gradient"""
 
+    keeps_coordinates = True
+
     no_gradient = (0,)
 
     def compute(self, x: Tensor) -> Tensor:
@@ -176,6 +205,8 @@ class Threshold(Neuron):
 @LAYERS.register("Clip")
 class Clip(Neuron):
     """y = min(max(x, min), max)"""
+
+    keeps_coordinates = True
 
     def compute(self, x: Tensor) -> Tensor:
         return x.clamp(self.param.clip_param.min, self.param.clip_param.max)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch
 from torch import Tensor
 
 from caffe.engine.errors import LayerError
@@ -19,6 +20,7 @@ class BroadcastLayer(TorchLayer):
 
     num_bottom = between(1, 2)
     num_top = exactly(1)
+    owns_output = keeps_coordinates = True
 
     def place(self, options, bottom) -> tuple[int, ...]:
         """Set self.axis; return the shape of the smaller blob."""

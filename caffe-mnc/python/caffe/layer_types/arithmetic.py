@@ -22,6 +22,7 @@ class Eltwise(TorchLayer):
 
     num_bottom = at_least(2)
     num_top = exactly(1)
+    owns_output = keeps_coordinates = True
 
     def setup(self, bottom, top):
         options = self.param.eltwise_param
@@ -70,6 +71,7 @@ class Axpy(TorchLayer):
 
     num_bottom = exactly(3)
     num_top = exactly(1)
+    owns_output = True
 
     def check(self, *shapes):
         scale, x, y = shapes

@@ -8,10 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, at_least, exactly
 from caffe.layer_types.axes import canonical
-from caffe.layer_types.window import Window
+from caffe.layer_types.window import Window, places_in_windows, window_options
 
 CHANNELS_LAST = True        # off: planes stay as they come, as in Caffe (to compare)
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
@@ -27,6 +28,7 @@ class BaseConvolution(TorchLayer):
     num_bottom = at_least(1)
     num_top = at_least(1)
     per_bottom = True
+    owns_output = is_product = True
 
     def setup(self, bottom, top):
         options, shape = self.param.convolution_param, bottom[0].shape
@@ -50,6 +52,14 @@ class BaseConvolution(TorchLayer):
 
     def outputs_and_group(self, options) -> tuple[int, int]:
         return options.num_output, options.group
+
+    @classmethod
+    def drawing(cls, param):
+        options = param.convolution_param
+        window = [[*values, default][0] for values, default in (
+            (options.kernel_size, 1), (options.stride, 1), (options.pad, 0))]
+        return Drawing("#FF5050", window=tuple(window), flows=str(options.num_output),
+                       weight_and_bias=True)
 
     def weight_shape(self) -> tuple[int, ...]:
         raise NotImplementedError
@@ -80,6 +90,10 @@ class Convolution(BaseConvolution):
     output size: floor((size + 2 pad - dilation (kernel - 1) - 1) / stride) + 1
     """
 
+    @classmethod
+    def coordinate_map(cls, options):
+        return places_in_windows(cls.__name__, options)
+
     def weight_shape(self) -> tuple[int, ...]:
         return (self.outputs, self.channels // self.group, *self.window.kernel)
 
@@ -88,6 +102,14 @@ class Convolution(BaseConvolution):
         y = CONVOLVE[self.spatial](self.as_images(x), weight, bias, w.stride, w.pad, w.dilation,
                                    self.group)
         return self.like_bottom(y, x)
+
+    def fold_affine(self, params, factor, shift):
+        """factor * (W x + b) + shift is a convolution with another W and b."""
+        if self.axis != 1:
+            return None
+        weight, bias = params[0], params[1] if len(params) > 1 else torch.zeros_like(factor)
+        columns = factor.reshape(-1, *[1] * (weight.dim() - 1))
+        return [weight * columns, bias * factor + shift]
 
 
 @LAYERS.register("DepthwiseConvolution")
@@ -113,6 +135,11 @@ class Deconvolution(BaseConvolution):
     output size: stride (size - 1) + dilation (kernel - 1) + 1 - 2 pad
     """
 
+    @classmethod
+    def coordinate_map(cls, options):
+        axis, stride, extent, pad = window_options(cls.__name__, options)
+        return axis, stride, (extent - 1) / 2 - pad
+
     def weight_shape(self) -> tuple[int, ...]:
         return (self.channels, self.outputs // self.group, *self.window.kernel)
 
@@ -132,6 +159,10 @@ class Im2col(TorchLayer):
 
     num_bottom = exactly(1)
     num_top = exactly(1)
+
+    @classmethod
+    def coordinate_map(cls, options):
+        return places_in_windows(cls.__name__, options)
 
     def setup(self, bottom, top):
         options, shape = self.param.convolution_param, bottom[0].shape

@@ -14,6 +14,7 @@ from caffe.data.batches import Batches
 from caffe.data.databases import Database, open_database
 from caffe.data.images import MOST_VALUES, Record, parse_datum, read_image
 from caffe.data.transform import Transformer
+from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TRAIN, at_least, between, exactly
 from caffe.layer_types.batches import BatchLayer, reshape_tops
@@ -85,6 +86,10 @@ class Data(BatchLayer):
     """
 
     num_top = between(1, 2)
+
+    @classmethod
+    def drawing(cls, param):
+        return Drawing(flows=f"Batch {param.data_param.batch_size}")
 
     def open(self, top):
         options = self.param.data_param

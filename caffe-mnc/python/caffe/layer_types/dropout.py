@@ -18,6 +18,8 @@ class Dropout(Neuron):
     With scale_train: false the factor moves to TEST: y = x * m, and y = x * (1 - ratio).
     """
 
+    keeps_low_precision = keeps_coordinates = True
+
     def setup(self, bottom, top):
         options = self.param.dropout_param
         if not 0 <= options.dropout_ratio < 1:

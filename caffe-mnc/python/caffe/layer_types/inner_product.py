@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, exactly
 from caffe.layer_types.axes import canonical
@@ -23,6 +24,12 @@ class InnerProduct(TorchLayer):
 
     num_bottom = exactly(1)
     num_top = exactly(1)
+    owns_output = is_product = True
+
+    @classmethod
+    def drawing(cls, param):
+        return Drawing("#CC33FF", flows=str(param.inner_product_param.num_output),
+                       weight_and_bias=True)
 
     def setup(self, bottom, top):
         options = self.param.inner_product_param

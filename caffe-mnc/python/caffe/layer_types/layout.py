@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +21,13 @@ class Split(Layer):
     num_bottom = exactly(1)
     num_top = at_least(1)
     replayable = True
+    pure = aliases_bottom = keeps_low_precision = keeps_coordinates = True
+
+    def setup(self, bottom, top):
+        self.tops = len(top)
+
+    def run(self, *bottoms, params=None):
+        return bottoms * self.tops
 
     def reshape(self, bottom, top):
         for blob in top:
@@ -42,6 +51,7 @@ class SharedReshape(Layer):
     num_bottom = exactly(1)
     num_top = exactly(1)
     replayable = True
+    pure = aliases_bottom = keeps_low_precision = True
 
     def setup(self, bottom, top):
         if top[0] is bottom[0]:
@@ -49,6 +59,9 @@ class SharedReshape(Layer):
 
     def new_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         raise NotImplementedError
+
+    def run(self, *bottoms, params=None):
+        return (bottoms[0].reshape(self.new_shape(tuple(bottoms[0].shape))),)
 
     def reshape(self, bottom, top):
         shape = self.new_shape(bottom[0].shape)
@@ -122,6 +135,7 @@ class Concat(TorchLayer):
 
     num_bottom = at_least(1)
     num_top = exactly(1)
+    keeps_low_precision = True
 
     def setup(self, bottom, top):
         options = self.param.concat_param
@@ -178,6 +192,12 @@ class Crop(TorchLayer):
 
     num_bottom = exactly(2)
     num_top = exactly(1)
+    sized_like = (1,)
+
+    @classmethod
+    def coordinate_map(cls, options):
+        axis, offset = crop_options(options)
+        return axis - 1, 1, -offset         # axis counts from the last one that is not spatial
 
     def setup(self, bottom, top):
         options, rank = self.param.crop_param, len(bottom[0].shape)
@@ -200,6 +220,12 @@ class Crop(TorchLayer):
         for axis, offset in enumerate(self.offsets, self.axis):
             x = x.narrow(axis, offset, like.shape[axis])
         return x
+
+
+def crop_options(options: dict[str, Any]) -> tuple[int, np.ndarray]:
+    """(axis, offset) from the options of a Crop as NetSpec has them."""
+    options = options.get("crop_param") or options
+    return options.get("axis", 2), np.array(options.get("offset", 0), ndmin=1)
 
 
 @LAYERS.register("Tile")
@@ -225,7 +251,7 @@ class Silence(Layer):
 
     num_bottom = at_least(1)
     num_top = exactly(0)
-    replayable = True
+    replayable = discards = True
 
     def forward(self, bottom, top):
         pass

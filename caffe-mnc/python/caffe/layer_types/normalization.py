@@ -25,6 +25,9 @@ class BatchNorm(TorchLayer):
     values a channel.
     """
 
+    owns_output = keeps_coordinates = True
+    statistics = 3
+
     num_bottom = exactly(1)
     num_top = exactly(1)
 
@@ -109,6 +112,8 @@ class MVN(Neuron):
     variance, as Caffe's does.
     """
 
+    keeps_coordinates = True
+
     def compute(self, x: Tensor) -> Tensor:
         options = self.param.mvn_param
         kept = 1 if options.across_channels else 2
@@ -130,6 +135,8 @@ class LRN(Neuron):
     WITHIN_CHANNEL: y = x / (1 + alpha * mean of x^2 over n x n pixels around) ^ beta
     Outside the map x = 0; n = local_size, odd.
     """
+
+    keeps_coordinates = True
 
     def setup(self, bottom, top):
         options = self.param.lrn_param

@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TRAIN, Layer, TorchLayer, between, exactly
 from caffe.engine.random import generator
 from caffe.layer_types.axes import expect_rank
-from caffe.layer_types.window import Window
+from caffe.layer_types.window import Window, places_in_windows
 from caffe.proto.caffe_pb2 import PoolingParameter
 
 MOST_LEVELS = 16        # of a pyramid: a map has no 2^16 rows
@@ -32,6 +33,16 @@ class Pooling(TorchLayer):
     num_bottom = exactly(1)
     num_top = between(1, 2)
 
+    @classmethod
+    def coordinate_map(cls, options):
+        return places_in_windows(cls.__name__, options)
+
+    @classmethod
+    def drawing(cls, param):
+        options = param.pooling_param
+        return Drawing("#FF9900", PoolingParameter.PoolMethod.Name(options.pool),
+                       (options.kernel_size, options.stride, options.pad))
+
     def setup(self, bottom, top):
         options = self.param.pooling_param
         self.method = options.pool
@@ -47,6 +58,18 @@ class Pooling(TorchLayer):
                              f"{self.window.kernel}")
         elif self.method == options.STOCHASTIC and any(self.window.pad):
             raise LayerError(f"{self.title}: pool STOCHASTIC takes no pad")
+
+    @property
+    def keeps_low_precision(self) -> bool:
+        """Maxima are values of the bottom; sums are not, nor are places beyond 256."""
+        return self.method == PoolingParameter.MAX and not self.with_places
+
+    @property
+    def halves(self) -> bool:
+        """Whether each value is the largest of 2 x 2, side by side, and nothing else is asked."""
+        return (self.keeps_low_precision and self.window is not None
+                and self.window.kernel == self.window.stride == (2, 2)
+                and self.window.pad == (0, 0))
 
     def _check_global(self, options) -> None:
         shaping = ("kernel_size", "kernel_h", "kernel_w", "stride", "stride_h", "stride_w", "pad",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from caffe.engine import log
-from caffe.engine.errors import LayerError
+from caffe.engine.errors import CaffeError, LayerError
 from caffe.engine.fillers import fill
 from caffe.engine.layer import LAYERS, Layer, TorchLayer, at_least, exactly
 from caffe.layer_types.batches import naming, reshape_tops
@@ -23,6 +23,7 @@ class Input(Layer):
 
     num_bottom = exactly(0)
     num_top = at_least(1)
+    is_input = True
 
     def setup(self, bottom, top):
         shapes = [tuple(s.dim) for s in self.param.input_param.shape]
@@ -108,6 +109,7 @@ class MemoryData(Layer):
 
     num_bottom = exactly(0)
     num_top = exactly(2)
+    takes_arrays = True
 
     def setup(self, bottom, top):
         options = self.param.memory_data_param
@@ -135,6 +137,22 @@ class MemoryData(Layer):
             log.warning("%s does not transform arrays: transform_param is ignored", self.title)
         self._data, self._labels = data, labels.reshape(-1)
         self._position = 0
+
+    def set_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
+        """`reset` for Net.set_input_arrays: (n, C, H, W) and (n, 1, 1, 1), float32, contiguous."""
+        for name, array, shape in (("data", data, self.item_shape), ("labels", labels, (1, 1, 1))):
+            wanted = f"set_input_arrays: {name} must be (N, {', '.join(map(str, shape))})"
+            if array.ndim != 4 or array.shape[1:] != shape:
+                raise CaffeError(f"{wanted}, got {array.shape}")
+            if array.dtype != np.float32 or not array.flags.c_contiguous:
+                raise CaffeError(f"{wanted}, float32 and C-contiguous, got {array.dtype}; "
+                                 f"np.ascontiguousarray({name}, np.float32) makes it so")
+        if len(data) != len(labels):
+            raise CaffeError(f"set_input_arrays: {len(data)} items but {len(labels)} labels")
+        if len(data) % self.batch_size:
+            raise CaffeError(f"set_input_arrays: {len(data)} items are not a multiple of the "
+                             f"batch size {self.batch_size}")
+        self.reset(data, labels)
 
     def forward(self, bottom, top):
         if self._data is None:

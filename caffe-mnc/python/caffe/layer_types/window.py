@@ -5,8 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from caffe.engine.description import CoordinateMap, UndefinedMapException
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import Layer
+
+
+ONE_SIDED = {f"{what}_{axis}" for what in ("kernel", "stride", "pad") for axis in "hw"}
 
 
 @dataclass(frozen=True)
@@ -70,3 +76,29 @@ def _as_list(options: Any, name: str) -> list[int]:
     if not isinstance(value, int):
         return list(value)
     return [value] if options.HasField(name) else []
+
+
+# --- from options as NetSpec has them -------------------------------------------------------------
+
+def window_options(type_name: str,
+                   options: dict[str, Any]) -> tuple[int, np.ndarray, np.ndarray, np.ndarray]:
+    """(axis, stride, extent of the dilated kernel, pad) of a layer with a sliding window.
+
+    Raises UndefinedMapException without kernel_size, AssertionError for kernel_h and their like.
+    """
+    options = options.get("convolution_param") or options.get("pooling_param") or options
+    if ONE_SIDED & set(options):
+        raise AssertionError(f"{type_name}: kernel_h, kernel_w and their like have no "
+                             f"coordinate map; give kernel_size, stride and pad")
+    if "kernel_size" not in options:
+        raise UndefinedMapException(f"{type_name} has no kernel_size")
+    kernel, stride, pad, dilation = (
+        np.array(options.get(name, default), ndmin=1)
+        for name, default in (("kernel_size", 1), ("stride", 1), ("pad", 0), ("dilation", 1)))
+    return options.get("axis", 1), stride, (kernel - 1) * dilation + 1, pad
+
+
+def places_in_windows(type_name: str, options: dict[str, Any]) -> CoordinateMap:
+    """Where a pixel lies among the windows that are centred on pixels."""
+    axis, stride, extent, pad = window_options(type_name, options)
+    return axis, 1 / stride, (pad - (extent - 1) / 2) / stride

@@ -13,13 +13,14 @@ from google.protobuf.message import Message
 
 from caffe.engine import log
 from caffe.engine.errors import PrototxtError
+from caffe.engine.layer import layer_class
 from caffe.engine.registry import nearest
 from caffe.proto import caffe_pb2
 
 
 def upgrade(param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
     """The net in the current form; a net that is current already comes back as it is."""
-    for rewrite in (upgrade_layers, inputs_to_layer, freeze_batch_norm):
+    for rewrite in (upgrade_layers, inputs_to_layer, freeze_statistics):
         param = rewrite(param)
     return param
 
@@ -76,8 +77,8 @@ def _input_shapes(param: caffe_pb2.NetParameter) -> list[caffe_pb2.BlobShape]:
     return [caffe_pb2.BlobShape(dim=dims[i:i + 4]) for i in range(0, len(dims), 4)]
 
 
-def freeze_batch_norm(param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
-    """The three statistics of a BatchNorm that lists three `param` are never trained."""
+def freeze_statistics(param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
+    """Statistics are never trained: of a BatchNorm that lists a `param` for each of its three."""
     if not any(map(_would_train_statistics, param.layer)):
         return param
     param = _copy(param)
@@ -88,7 +89,7 @@ def freeze_batch_norm(param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 
 
 def _would_train_statistics(layer: caffe_pb2.LayerParameter) -> bool:
-    return (layer.type == "BatchNorm" and len(layer.param) == 3
+    return (0 < layer_class(layer.type).statistics == len(layer.param)
             and any(spec.lr_mult or spec.decay_mult for spec in layer.param))
 
 

@@ -71,24 +71,7 @@ def _joined(parts: list[Arrays], total: int | None) -> Arrays:
 def set_input_arrays(net: Any, data: np.ndarray, labels: np.ndarray) -> None:
     """Let the MemoryData layer at the start of `net` read from these arrays, without a copy."""
     layer = net.layers[0] if net.layers else None
-    if layer is None or layer.type != "MemoryData":
+    if layer is None or not layer.takes_arrays:
         raise CaffeError("set_input_arrays: the first layer of the net must be a MemoryData layer, "
                          f"it is {layer.title if layer else 'missing'}")
-    options = layer.param.memory_data_param
-    _check("data", data, (options.channels, options.height, options.width))
-    _check("labels", labels, (1, 1, 1))
-    if len(data) != len(labels):
-        raise CaffeError(f"set_input_arrays: {len(data)} items but {len(labels)} labels")
-    if len(data) % options.batch_size:
-        raise CaffeError(f"set_input_arrays: {len(data)} items are not a multiple of the batch "
-                         f"size {options.batch_size}")
-    layer.reset(data, labels)
-
-
-def _check(name: str, array: np.ndarray, shape: tuple[int, ...]) -> None:
-    wanted = f"set_input_arrays: {name} must be (N, {', '.join(map(str, shape))})"
-    if array.ndim != 4 or array.shape[1:] != shape:
-        raise CaffeError(f"{wanted}, got {array.shape}")
-    if array.dtype != np.float32 or not array.flags.c_contiguous:
-        raise CaffeError(f"{wanted}, float32 and C-contiguous, got {array.dtype}; "
-                         f"np.ascontiguousarray({name}, np.float32) makes it so")
+    layer.set_arrays(data, labels)

@@ -11,20 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from caffe import ops
-from caffe.engine.layer import Layer, TorchLayer, own_memory
+from caffe.engine.layer import Layer, own_memory
 from caffe.engine.net.build import Node, noted
-from caffe.proto.caffe_pb2 import PoolingParameter
 
 Compute = Callable[..., tuple[Tensor, ...]]
-
-ALIASING = ("Split", "Reshape", "Flatten")      # tops that are the bottom's memory
-PRODUCTS = ("Convolution", "Deconvolution", "InnerProduct")
-TAKES_ANY = ("ReLU", "Dropout", "Concat", *ALIASING)        # exact in low precision, too
-OWN_MEMORY = ("Convolution", "Deconvolution", "InnerProduct", "BatchNorm", "Scale", "Eltwise")
 
 
 @dataclass
@@ -55,13 +47,15 @@ class Plan:
         wanted = set(keep)
         needed = _needed(nodes, {self.blobs[i].memory for i in wanted})
         # what Python layers and inputs write lies in their blobs anyway
-        self.kept = wanted | {i for n in needed if not _computes(nodes[n].layer)
-                              and nodes[n].layer.type not in ALIASING for i in nodes[n].top_ids}
-        steps = self._fused([self._step(n) for n in needed], _fold_normalisation)
+        self.kept = wanted | {i for n in needed if not nodes[n].layer.pure
+                              for i in nodes[n].top_ids}
+        steps = [self._step(n) for n in needed]
+        for fusion in (_at_once, _fold_affine):
+            steps = self._fused(steps, fusion)
         if precision is not None:
             for step in steps:
                 _lower(step, precision)
-        self.steps = self._fused(self._fused(steps, _relu_in_place), _warp_and_pool)
+        self.steps = self._fused(steps, _overwrite)
         self._mark_deaths()
         self._sharing = {i: self._others_on_memory(i) for step in self.steps
                          for i in set(step.reads).intersection(step.writes)}
@@ -74,7 +68,8 @@ class Plan:
 
     def _step(self, n: int) -> Step:
         node = self._nodes[n]
-        return Step(n, n, node.layer, node.bottom_ids, node.top_ids, _function(node))
+        return Step(n, n, node.layer, node.bottom_ids, node.top_ids,
+                    node.layer.run if node.layer.pure else None)
 
     def _fused(self, steps: list[Step],
                fusion: Callable[[Step, Step], Compute | None]) -> list[Step]:
@@ -139,7 +134,7 @@ class Plan:
             self._run_on_blobs(step, values)
         else:
             tops = step.compute(*(values[i] for i in step.reads))
-            if step.layer.type not in ALIASING:
+            if not step.layer.aliases_bottom:
                 tops = [own_memory(y, [self.blobs[i] for i in step.reads]) for y in tops]
             values.update(zip(step.writes, tops))
         for i in set(step.reads).intersection(step.writes):     # in place
@@ -162,94 +157,58 @@ def _needed(nodes: list[Node], wanted: set[int]) -> list[int]:
     wanted, found = set(wanted), []
     for n in reversed(range(len(nodes))):
         node = nodes[n]
-        writes_file = not node.top_ids and node.layer.type != "Silence"
+        writes_file = not node.top_ids and not node.layer.discards
         tops = {blob.memory for blob in node.top}
-        if writes_file or node.layer.type == "Input" or wanted & tops:
+        if writes_file or node.layer.is_input or wanted & tops:
             wanted = wanted - tops | {blob.memory for blob in node.bottom}
             found.append(n)
     return found[::-1]
 
 
-def _computes(layer: Layer) -> bool:
-    """Whether `compute` is all that the layer's forward pass does."""
-    return isinstance(layer, TorchLayer) and layer.pure
-
-
-def _function(node: Node) -> Compute | None:
-    layer = node.layer
-    if layer.type == "Split":
-        return lambda x: (x,) * len(node.top_ids)
-    if layer.type in ALIASING:
-        return lambda x: (x.reshape(layer.new_shape(tuple(x.shape))),)
-    return layer.run if _computes(layer) else None
-
-
 # --- fusions: two neighbours -> one function, or None --------------------------------------------
 
-def _relu_in_place(before: Step, step: Step) -> Compute | None:
-    layer, compute = step.layer, before.compute
-    if layer.type != "ReLU" or before.layer.type not in OWN_MEMORY or compute is None:
-        return None
-
-    def rectified(*bottoms: Tensor) -> tuple[Tensor, ...]:
-        y, = compute(*bottoms)
-        return (F.leaky_relu_(y, layer.slope) if layer.slope else F.relu_(y),)
-    return rectified
+def _at_once(before: Step, step: Step) -> Compute | None:
+    """What the layer itself knows to do together with the one behind it."""
+    return before.layer.fuse_with(step.layer) if before.compute == before.layer.run else None
 
 
-def _warp_and_pool(before: Step, step: Step) -> Compute | None:
-    """The warped map, four times as large as what is taken from it, is never written."""
-    warp, pool = before.layer, step.layer
-    if warp.type != "ROIWarping" or pool.type != "Pooling" or pool.with_places:
-        return None
-    window = pool.window
-    plain = (pool.method == PoolingParameter.MAX and window is not None
-             and window.kernel == window.stride == (2, 2) and window.pad == (0, 0))
-    if not plain or any(n % 2 for n in warp.size):
-        return None
-    half = tuple(n // 2 for n in warp.size)
-    return lambda features, rois: (ops.roi_warping_pooled(
-        features.to(rois.dtype), rois.reshape(-1, 5), *half, warp.spatial_scale, warp.mode),)
-
-
-def _fold_normalisation(before: Step, step: Step) -> Compute | None:
-    """factor * (W x + b) + shift is a convolution with another W and b."""
-    convolution = before.layer
-    if convolution.type != "Convolution" or convolution.axis != 1:
-        return None
+def _fold_affine(before: Step, step: Step) -> Compute | None:
+    """A factor and a shift of each channel become part of the parameters before them."""
+    affine = step.layer.as_affine()
     params = before.compute.params if isinstance(before.compute, _Folded) else \
-        [blob.tensor for blob in convolution.blobs] if before.compute == convolution.run else None
-    affine = step.layer.as_affine() if isinstance(step.layer, TorchLayer) else None
-    if params is None or affine is None:
+        [blob.tensor for blob in before.layer.blobs] if before.compute == before.layer.run else None
+    if affine is None or params is None:
         return None
-    factor, shift = affine
-    weight, bias = params[0], params[1] if len(params) > 1 else torch.zeros_like(factor)
-    columns = factor.reshape(-1, *[1] * (weight.dim() - 1))
-    return _Folded(convolution, [weight * columns, bias * factor + shift])
+    folded = before.layer.fold_affine(params, *affine)
+    return None if folded is None else _Folded(before.layer, folded)
+
+
+def _overwrite(before: Step, step: Step) -> Compute | None:
+    """A layer such as ReLU works in the memory of what it follows."""
+    compute, rewrite = before.compute, step.layer.overwriting()
+    if compute is None or rewrite is None or not before.layer.owns_output:
+        return None
+    return lambda *bottoms: tuple(rewrite(y) for y in compute(*bottoms))
 
 
 @dataclass(frozen=True, eq=False)
 class _Folded:
     """A layer with other parameters than its own."""
 
-    layer: TorchLayer
+    layer: Layer
     params: list[Tensor]
 
     def __call__(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         return self.layer.run(*(x.to(self.params[0].dtype) for x in bottoms), params=self.params)
 
 
-def _takes_maxima(layer: Layer) -> bool:
-    """Pooling that is exact in low precision: no sums, and no places beyond 256."""
-    return (layer.type == "Pooling" and layer.method == PoolingParameter.MAX
-            and not layer.with_places)
-
-
 def _lower(step: Step, precision: torch.dtype) -> None:
-    """Compute a product in `precision`; layers that are not exact there go on in the net's."""
+    """Compute a product in `precision`; layers that lose by it go on in the net's."""
     compute, layer = step.compute, step.layer
-    if layer.type in PRODUCTS and compute is not None:
+    if compute is None:
+        return
+    if layer.is_product and (isinstance(compute, _Folded) or compute == layer.run):
         params = compute.params if isinstance(compute, _Folded) else [b.tensor for b in layer.blobs]
         step.compute = _Folded(layer, [p.to(precision) for p in params])
-    elif compute is not None and layer.type not in TAKES_ANY and not _takes_maxima(layer):
+    elif not (layer.keeps_low_precision and compute == layer.run):
         step.compute = lambda *bottoms: compute(*(x.to(layer.dtype) for x in bottoms))
