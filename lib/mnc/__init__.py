@@ -10,8 +10,8 @@ _caffe = find_spec("caffe")      # found, not imported
 _folders = [Path(place) for place in (_caffe and _caffe.submodule_search_locations) or ()]
 if _folders and not any((folder / "engine").is_dir() for folder in _folders):
     raise ImportError(f"the caffe that Python finds, {_folders[0]}, is another distribution. mnc, "
-                      f"which lies in {Path(__file__).parent}, needs the one that comes with it: take "
-                      f"{_folders[0].parent} off the path (sys.path.insert(0, ...) in the script, "
+                      f"which lies in {Path(__file__).parent}, needs the one that comes with it: "
+                      f"take {_folders[0].parent} off the path (sys.path.insert(0, ...) in the script, "
                       "PYTHONPATH, pip uninstall)")
 
 __all__ = ["Instance", "Segmenter"]

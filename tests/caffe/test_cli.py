@@ -358,3 +358,31 @@ def test_as_a_process(folder):
                           env={**os.environ, "PYTHONPATH": packages})
     assert done.returncode == 0 and done.stdout == ""
     assert done.stderr.splitlines()[-1].endswith("] Optimization Done.")
+
+
+IMAGES = """
+layer { name: "pictures" type: "ImageData" top: "x" top: "y" image_data_param { source: "list.txt" } }
+"""
+OLD_LAYER = """
+layer { name: "old" type: "Python" top: "x" python_param { module: "users_layer" layer: "Layer" } }
+"""
+
+
+def test_what_is_wrong_with_data_ends_a_command_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("list.txt").write_text("picture.jpg 1\n")
+    Path("picture.jpg").write_text("no picture")
+    Path("net.prototxt").write_text(IMAGES)
+    assert cli.main(["time", "--model=net.prototxt", "--iterations=1"]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("caffe: error: ") and "picture.jpg" in last
+
+
+def test_an_error_in_a_users_layer_keeps_its_traceback(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    Path("users_layer.py").write_text("import caffe\nclass Layer(caffe.Layer):\n"
+                                      "    def setup(self, bottom, top): raise ValueError('mine')\n")
+    Path("net.prototxt").write_text(OLD_LAYER)
+    with pytest.raises(ValueError, match="mine"):
+        cli.main(["time", "--model=net.prototxt", "--iterations=1"])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import caffe
 from caffe import cli
 from caffe.commands import parse_log, plot_training_log
 from caffe.engine import log
@@ -116,8 +117,56 @@ def test_a_log_of_something_else(tmp_path, capsys):
     path = tmp_path / "other.log"
     path.write_text("nothing\n")
     assert parse_log.main([str(path), str(tmp_path)]) == 1
-    assert 'no line "Solving ..."' in capsys.readouterr().err
+    assert 'no line with a time and "Solving"' in capsys.readouterr().err
     assert parse_log.main([str(tmp_path / "nowhere"), str(tmp_path)]) == 1
+
+
+def rows(path: Path, content: str | bytes) -> tuple[list, list]:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return parse_log.parse_log(path)
+
+
+YEARS = REAL.replace("I1231", "I20211231").replace("I0101", "I20220101")
+STEPS = "".join(line + "speed: 0.2s / iter\n" for line in REAL.splitlines(True)[6:])
+LEAP = REAL.replace("I1231", "I0229").replace("I0101", "I0301")
+
+
+@pytest.mark.parametrize("content", [
+    YEARS, "\x1b[32m" + REAL.replace("\nI", "\n\x1b[32mI"), REAL.replace("\n", "\r\n"),
+    "".join(f"[1,0]<stderr>:{line}" for line in REAL.splitlines(True)), REAL.encode("utf-16"), LEAP],
+    ids=["glog 0.6", "colours", "crlf", "rank", "utf-16", "29 February"])
+def test_logs_of_other_programs_say_the_same(content, real_log, tmp_path):
+    assert str(rows(tmp_path / "other.log", content)) == str(parse_log.parse_log(real_log))
+
+
+def test_a_log_of_solver_step_begins_with_its_first_iteration(real_log, tmp_path):
+    """No line "Solving": the loops of MNC, py-faster-rcnn and `mnc train` call solver.step."""
+    train, test = rows(tmp_path / "steps.log", STEPS)
+    assert [row["loss"] for row in train] == [2.25, 1e-05]
+    assert [row["Seconds"] for row in train] == [0, 1.25]
+    assert [row["accuracy"] for row in test] == [0.75]
+    path = str(tmp_path / "steps.log")
+    assert plot_training_log.curve(path, "Train loss", "Seconds") == [(0, 2.25), (1.25, 1e-05)]
+
+
+def test_names_of_outputs_may_have_blanks(tmp_path):
+    test = rows(tmp_path / "x.log", REAL.replace("accuracy", "top 5 accuracy"))[1]
+    assert [row["top 5 accuracy"] for row in test] == [0.125, 0.75]
+
+
+def test_the_log_of_a_loop_of_ours_has_rows(own_log, tmp_path, capsys):
+    """As `mnc train` is one."""
+    solver = caffe.SGDSolver("solver.prototxt")
+    for _ in range(3):
+        solver.step(1)
+    train, test = rows(tmp_path / "loop.log", capsys.readouterr().err)
+    assert [row["NumIters"] for row in train] == [0, 2] and [row["NumIters"] for row in test] == [0]
+
+
+@pytest.mark.parametrize("name", ["x.xyz", "x"])
+def test_a_picture_of_an_unknown_kind(name, real_log, tmp_path, capsys):
+    assert plot_training_log.main(["6", str(tmp_path / name), str(real_log)]) == 1
+    assert f"{name}: pictures end in " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("chart, points", [

@@ -58,6 +58,17 @@ def test_classify_an_array():
     np.testing.assert_allclose(np.load("out.npy"), [[6, 4, 2]], rtol=1e-5)
 
 
+def test_classify_with_a_net_of_grey_pictures():
+    Path("grey.prototxt").write_text(NET.replace("dim: 3 dim: 4", "dim: 1 dim: 4"))
+    net = caffe.Net("grey.prototxt", caffe.TEST)
+    net.params["ip"][0].data[...] = 1
+    net.save("grey.caffemodel")
+    cv2.imwrite("grey.png", np.full((12, 10), 90, np.uint8))
+    argv = ["grey.png", "out.npy", "--model_def=grey.prototxt", "--pretrained_model=grey.caffemodel"]
+    assert classify.main([*argv, "--mean_file=", "--images_dim=6,6"]) == 0
+    np.testing.assert_allclose(np.load("out.npy"), [[90, 90, 90]], rtol=1e-5)
+
+
 WINDOWS = "filename,ymin,xmin,ymax,xmax\nimages/a.png,0,0,8,8\nimages/c.png,2,1,9,7\n" \
           "images/a.png,1,1,5,5\n"
 
@@ -97,6 +108,17 @@ def test_context_around_windows_is_of_the_mean_colour():
     (classify, ["images", "out.npy", *MODEL, "--mean_file=nowhere.npy"], "nowhere.npy: no such file"),
     (classify, ["images", "out.npy", *MODEL, "--images_dim=4x4"], "--images_dim takes numbers"),
     (classify, ["images", "out.npy", "--mean_file="], "bvlc_reference_caffenet/deploy.prototxt"),
+    (classify, ["images/a.png", "out.npy", *MODEL, "--images_dim=12"], "--images_dim takes height,width"),
+    (classify, ["images/a.png", "out.npy", *MODEL, "--images_dim=0,9"], "--images_dim takes height,width"),
+    (classify, ["images/a.png", "out.npy", *MODEL, "--images_dim=2,3"],
+     "crops of 4 x 4 do not fit into images of 2 x 3"),
+    (classify, ["images/a.png", "out.npy", *MODEL, "--channel_swap=0,1"], "input data has 3 channels"),
+    (classify, ["images/a.png", "out.npy", *MODEL, "--channel_swap=0,1,7"], "the image for input data has 3"),
+    (classify, ["grey.npy", "out.npy", *MODEL], "the image for input data has 1 channel"),
+    (classify, ["row.npy", "out.npy", *MODEL], "an array (N, height, width, channels)"),
+    (classify, ["images/a.png", "out.npy", *MODEL, "--mean_file=row.npy"], "mean of 20 channels"),
+    (detect, ["windows.csv", "out.csv", "--crop_mode=list", *MODEL], "context_pad 16"),
+    (detect, ["windows.csv", "out.csv", "--crop_mode=list", "--context_pad=-1", *MODEL], "context_pad -1"),
     (detect, ["in.txt", "out.csv", "--crop_mode=list", *MODEL], "takes a .csv"),
     (detect, ["in.csv", "out.csv", "--crop_mode=list", *MODEL], "has no column xmax"),
     (detect, ["in.txt", "out.csv", *MODEL], "selective_search_ijcv_with_python"),
@@ -104,8 +126,12 @@ def test_context_around_windows_is_of_the_mean_colour():
 def test_errors(tool, argv, message, capsys):
     Path("in.txt").write_text("images/a.png\n")
     Path("in.csv").write_text("filename,ymin,xmin,ymax\n")
+    Path("windows.csv").write_text(WINDOWS)
+    np.save("grey.npy", np.zeros((2, 12, 10, 1)))
+    np.save("row.npy", np.zeros(20))
     assert tool.main(argv) == 1
-    assert message in capsys.readouterr().err
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert message in last and last.startswith(f"{tool.__name__.rpartition('.')[2]}: error: ")
     assert not Path("out.csv").exists() and not Path("out.npy").exists()
 
 

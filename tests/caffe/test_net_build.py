@@ -73,6 +73,8 @@ def test_in_place_layer_starts_a_new_top():
 @pytest.mark.parametrize("text, message", [
     (INPUT + ip("y", "q"), 'layer "y" .*unknown bottom blob "q"'),
     (INPUT + ip("y", "z") + ip("z", "x"), 'made by layer "z", which comes later'),
+    (INPUT + ip("conv1", "x") + 'layer { name: "relu" type: "ReLU" bottom: "cnv1" top: "cnv1" }',
+     'unknown bottom blob "cnv1"; did you mean "conv1"'),
     (INPUT + ip("y", "x") + ip("w", "x").replace('top: "w"', 'top: "y"'), "already made"),
     (INPUT + 'layer { name: "r" type: "Relu" bottom: "x" top: "x" }', 'layer "r".*"Relu".*"ReLU"'),
     (INPUT + 'layer { name: "r" type: "ReLU" top: "y" }', "takes 1 bottom"),

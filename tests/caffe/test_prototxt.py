@@ -194,3 +194,28 @@ def test_real_files(real_material):
         if "shapes" in facts:
             built = [name for name in facts["shapes"]["layers"] if "_split" not in name]
             assert names in (built, ["input", *built])
+
+
+@pytest.mark.parametrize("name", ["/nowhere/it's.prototxt", "models/{net}/deploy.prototxt", "a: b.prototxt",
+                                  '/nowhere/"x".prototxt', "C:/net.prototxt", "/nowhere/x", "net {1}.txt"])
+def test_an_absent_file_is_absent_whatever_its_name(name):
+    with pytest.raises(PrototxtError, match="cannot be read: No such file") as raised:
+        read_net(name)
+    assert str(raised.value).startswith(name)
+
+
+@pytest.mark.parametrize("text", ['name: "n"', 'layer { name: "a" type: "ReLU" }', " name:'n'", 'layer <name: "a">'])
+def test_a_line_of_text_is_text(text):
+    read_net(text)
+
+
+def test_a_net_given_as_text_is_not_quoted_whole_in_errors():
+    import caffe
+
+    text = 'layer { name: "a" type: "ReLU" bottom: "x" top: "y" }\n'
+    with pytest.raises(caffe.LayerError) as raised:
+        caffe.Net(text, caffe.TEST)
+    assert str(raised.value).startswith('<text>: layer "a" (ReLU)')
+    with pytest.raises(caffe.LayerError) as raised:
+        caffe.get_solver(f'train_net_param {{ {text} }} base_lr: 1 lr_policy: "fixed"')
+    assert text.strip() not in str(raised.value)

@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 
 import caffe
@@ -74,6 +75,29 @@ def test_two_lines_of_an_except(tmp_path):
                                   "[1][5]", "raise TypeError('something else')", "y = {}['k']"])
 def test_ordinary_mistakes_get_none(tmp_path, line):
     assert python2.hint(failure(tmp_path, line)) is None
+
+
+FROM_ARRAYS = """import numpy as np
+def expand(classes):
+    half = {half}
+    for c in classes:
+        start = 4 * c
+        np.zeros((2, 8))[0, start:start + 4] = 1
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("half, parts", [("1", ["int(x)"]), ("len(classes) / 2", ["write //", "int(x)"])])
+def test_a_float_that_came_out_of_an_array_is_not_called_a_division(tmp_path, half, parts):
+    path = tmp_path / "targets.py"
+    path.write_text(FROM_ARRAYS.format(half=half))
+    space = {}
+    exec(compile(path.read_text(), str(path), "exec"), space)
+    with pytest.raises(TypeError) as raised:
+        space["expand"](np.array([0.0, 1.0]))
+    hint = python2.hint(raised.value)
+    assert hint.startswith(f"{path}:6: ") and all(part in hint for part in parts)
+    assert ("//" in hint) == ("write //" in parts)
 
 
 def python_net(module, layer="Old"):

@@ -69,6 +69,10 @@ class Detector(Net):
         top, left, bottom, right = (int(n) for n in window)
         if not self.context_pad:
             return im[top:bottom, left:right]
+        if not 0 < 2 * self.context_pad < min(self.crop_dims[:2]):
+            raise ValueError(
+                f"context_pad {self.context_pad}: the net's input of {self.crop_dims[0]} x "
+                f"{self.crop_dims[1]} has no room for that on every side")
         rows = _Span(top, bottom, im.shape[0], self.crop_dims[0], self.context_pad)
         columns = _Span(left, right, im.shape[1], self.crop_dims[1], self.context_pad)
         inside = im[rows.first:rows.last, columns.first:columns.last]

@@ -99,7 +99,7 @@ class Transformer:
         if in_ in self.transpose:
             image = image.transpose(self.transpose[in_])
         if in_ in self.channel_swap:
-            image = image[list(self.channel_swap[in_])]
+            image = image[self._swapped(in_, len(image))]
         image = image.copy()
         image *= self.raw_scale.get(in_, 1)
         if in_ in self.mean:
@@ -136,6 +136,13 @@ class Transformer:
             raise ValueError(f"channel_swap {tuple(order)}: input {in_} has "
                              f"{self.inputs[in_][1]} channels")
         self.channel_swap[in_] = order
+
+    def _swapped(self, in_: str, channels: int) -> list[int]:
+        order = list(self.channel_swap[in_])
+        if max(order, default=0) >= channels:
+            raise ValueError(f"channel_swap {tuple(order)}: the image for input {in_} has "
+                             f"{channels} channel(s)")
+        return order
 
     def set_raw_scale(self, in_: str, scale: float) -> None:
         """Factor before the mean is subtracted: 255 for images in [0, 1]."""
@@ -213,7 +220,8 @@ def oversample(images: Sequence[np.ndarray] | np.ndarray,
     """Ten crops an image (10 N, *crop_dims, K): four corners and the centre, then mirrored."""
     size, crop = np.array(images[0].shape[:2]), np.array([int(n) for n in crop_dims])
     if (crop > size).any():
-        raise ValueError(f"crops of {tuple(crop)} do not fit into images of {tuple(size)}")
+        raise ValueError(f"crops of {crop[0]} x {crop[1]} do not fit into images of "
+                         f"{size[0]} x {size[1]}")
     (bottom, right), (y, x) = size - crop, (size / 2 - crop / 2).astype(int)
     corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (y, x)]
     crops = []

@@ -21,11 +21,11 @@ def main(argv: Sequence[str]) -> int:
     args = parser().parse_args(argv)
     pictures.choose_device(args.gpu)
     classifier = caffe.Classifier(
-        args.model_def, None,
-        image_dims=pictures.numbers(args.images_dim, "images_dim"),
+        args.model_def, None, image_dims=size(args.images_dim),
         mean=pictures.read_mean(args.mean_file), **pictures.preprocessing(args))
     classifier.copy_from(args.pretrained_model, required=True)
-    inputs = load(Path(args.input_file).expanduser(), args.ext)
+    channels = classifier.blobs[classifier.inputs[0]].shape[1]
+    inputs = load(Path(args.input_file).expanduser(), args.ext, color=channels != 1)
     print(f"Classifying {len(inputs)} inputs.")
     start = time.perf_counter()
     predictions = classifier.predict(inputs, not args.center_only)
@@ -35,16 +35,29 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def load(path: Path, ending: str) -> Any:
-    """The pictures of a folder, an .npy file or an image file, as (H, W, 3) in 0 .. 1."""
+def size(text: str) -> list[int]:
+    """'256,256' -> [256, 256]"""
+    dims = pictures.numbers(text, "images_dim")
+    if len(dims) != 2 or min(dims) < 1:
+        raise UsageError(f"--images_dim takes height,width, got {text!r}")
+    return dims
+
+
+def load(path: Path, ending: str, color: bool) -> Any:
+    """The pictures of a folder, an .npy file or an image file, as (H, W, 3 or 1) in 0 .. 1."""
     print(f"Loading {'folder' if path.is_dir() else 'file'}: {path}")
     if path.is_dir():
         files = sorted(path.glob(f"*.{ending}"))
         if not files:
             raise UsageError(f"{path}: no file ends in .{ending}; --ext names another ending")
-        return [caffe.io.load_image(str(file)) for file in files]
-    return np.load(path, allow_pickle=False) if path.suffix == ".npy" \
-        else [caffe.io.load_image(str(path))]
+        return [caffe.io.load_image(str(file), color) for file in files]
+    if path.suffix != ".npy":
+        return [caffe.io.load_image(str(path), color)]
+    images = pictures.read_array(str(path))
+    if images.ndim != 4:
+        raise UsageError(f"{path}: pictures are an array (N, height, width, channels), this one "
+                         f"has the shape {images.shape}")
+    return images
 
 
 def parser() -> argparse.ArgumentParser:

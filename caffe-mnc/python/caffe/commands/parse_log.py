@@ -17,9 +17,11 @@ ITERATION = re.compile(r"Iteration (\d+)")
 NUMBER = r"([-+]?(?:[\d.]+(?:[eE][-+]?\d+)?|nan|inf))"
 LEARNING_RATE = re.compile(rf"lr = {NUMBER}")
 LOSS = re.compile(rf"Iteration \d+.*, loss = {NUMBER}")
-OUTPUTS = {kind: re.compile(rf"{kind} net output #\d+: (\S+) = {NUMBER}")
+OUTPUTS = {kind: re.compile(rf"{kind} net output #\d+: (.*?\S) = {NUMBER}")
            for kind in ("Train", "Test")}
-TIME = re.compile(r"[IWEF](\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6})")
+COLOUR = re.compile(r"\x1b\[[\d;]*m")
+# I0722 or, of glog 0.6, I20220722; the rank of a process may stand before it
+TIME = re.compile(r"(?<![^\W_])[IWEF](\d{4})?(\d\d)(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{6})")
 
 Row = dict[str, float]
 
@@ -30,7 +32,7 @@ class Line:
 
     text: str
     iteration: float
-    seconds: float          # since the line with "Solving"
+    seconds: float          # since the training began
 
 
 @tool("parse_log")
@@ -77,36 +79,53 @@ def parse_log(path_to_log: str | os.PathLike[str]) -> tuple[list[Row], list[Row]
 
 
 def lines(path: str | os.PathLike[str]) -> Iterator[Line]:
-    """The lines from the first iteration after "Solving" on; those without a time are left out."""
-    start, iteration = None, None
-    year = datetime.datetime.fromtimestamp(os.path.getctime(path)).year
+    """The lines with a time, from the first iteration on.
+
+    Seconds count from the line "Solving ...", which solver.solve() writes; from the first line with
+    an iteration in the logs of loops around solver.step(), as those of MNC and py-faster-rcnn are.
+    """
+    found = [(stamp, text) for text in _text(path).splitlines() if (stamp := TIME.search(text))]
+    start = next((i for i, (_, text) in enumerate(found) if "Solving" in text), None)
+    first = next((i for i, (_, text) in enumerate(found) if ITERATION.search(text)), None)
+    if start is None and first is None:
+        raise UsageError(f'{os.fspath(path)}: no line with a time and "Solving" or "Iteration": is '
+                         "it the log of a training?")
+    begin = first if start is None else start
+    moments = _moments([stamp for stamp, _ in found[begin:]], path)
+    iteration = None
+    for moment, (_, text) in zip(moments, found[begin:], strict=True):
+        if match := ITERATION.search(text):
+            iteration = float(match[1])
+        if iteration is not None:
+            yield Line(text, iteration, (moment - moments[0]).total_seconds())
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    content = Path(path).read_bytes()
+    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
+    return COLOUR.sub("", content.decode(encoding, errors="replace"))
+
+
+def _moments(stamps: list[re.Match], path: str | os.PathLike[str]) -> list[datetime.datetime]:
+    """The times of glog's stamps. glog 0.6 writes the year; before, it is that of the file, or the
+    last before it that has all the days (29 February).
+    """
+    last = datetime.datetime.fromtimestamp(os.path.getctime(path)).year
+    for year in range(last, last - 9, -1):
+        try:
+            return list(_dated(stamps, year))
+        except ValueError:
+            continue
+    raise UsageError(f"{os.fspath(path)}: times on days that no year has")
+
+
+def _dated(stamps: list[re.Match], year: int) -> Iterator[datetime.datetime]:
     last_month = 0
-    with open(path, errors="replace") as file:
-        for text in file:
-            stamp = TIME.match(text)
-            if stamp is None:
-                continue
-            month, *rest = map(int, stamp.groups())
-            year += month < last_month              # the log goes on after New Year's Eve
-            last_month = month
-            now = _moment(year, month, *rest)
-            if start is None:
-                start = now if "Solving" in text else None
-                continue
-            if found := ITERATION.search(text):
-                iteration = float(found[1])
-            if iteration is not None and now is not None:
-                yield Line(text, iteration, (now - start).total_seconds())
-    if start is None:
-        raise UsageError(f'{os.fspath(path)}: no line "Solving ..." with a time: is it the log of '
-                         "a training?")
-
-
-def _moment(*parts: int) -> datetime.datetime | None:
-    try:
-        return datetime.datetime(*parts)    # type: ignore[arg-type]
-    except ValueError:                  # 29 February read as of another year
-        return None
+    for stamp in stamps:
+        written, month, *rest = (int(part or 0) for part in stamp.groups())
+        year += month < last_month              # the log goes on after New Year's Eve
+        last_month = month
+        yield datetime.datetime(written or year, month, *rest)
 
 
 def save_csv_files(logfile_path: str | os.PathLike[str], output_dir: str | os.PathLike[str],

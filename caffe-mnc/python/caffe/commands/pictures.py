@@ -10,6 +10,7 @@ import numpy as np
 
 import caffe
 from caffe.commands.registration import UsageError
+from caffe.engine.formats.prototxt import read_net
 
 MEAN_FILE = str(Path(caffe.__file__).parent / "imagenet/ilsvrc_2012_mean.npy")
 
@@ -27,8 +28,9 @@ def add_options(p: argparse.ArgumentParser, folder: str, weights: str) -> None:
     p.add_argument("--input_scale", type=float, help="factor after the mean was subtracted")
     p.add_argument("--raw_scale", type=float, default=255.0,
                    help="factor before the mean is subtracted (default %(default)s)")
-    p.add_argument("--channel_swap", default="2,1,0",
-                   help="order of the channels; the default makes BGR of RGB")
+    p.add_argument("--channel_swap",
+                   help="order of the channels (default: 2,1,0, BGR from RGB, where the net takes "
+                        "three, else as they are)")
 
 
 def numbers(text: str, name: str) -> list[int]:
@@ -45,16 +47,30 @@ def read_mean(path: str) -> np.ndarray | None:
         return None
     if not Path(path).is_file():
         raise UsageError(f"--mean_file {path}: no such file; give another, or '' for no mean")
+    return read_array(path, "--mean_file ")
+
+
+def read_array(path: str, what: str = "") -> np.ndarray:
+    """The numbers of an .npy file."""
     try:
         return np.load(path, allow_pickle=False)
-    except ValueError as error:
-        raise UsageError(f"--mean_file {path}: not an .npy file of numbers: {error}") from None
+    except (ValueError, EOFError) as error:
+        raise UsageError(f"{what}{path}: not an .npy file of numbers: {error}") from None
 
 
 def preprocessing(args: argparse.Namespace) -> dict[str, Any]:
     """The arguments of caffe.Classifier and caffe.Detector, but for the mean."""
-    swap = numbers(args.channel_swap, "channel_swap") if args.channel_swap else None
+    text = args.channel_swap
+    if text is None and input_channels(args.model_def) == 3:
+        text = "2,1,0"
+    swap = numbers(text, "channel_swap") if text else None
     return {"input_scale": args.input_scale, "raw_scale": args.raw_scale, "channel_swap": swap}
+
+
+def input_channels(model: str) -> int:
+    """Channels of the first input of a net file; 3 where the file does not say."""
+    shapes = [shape.dim for layer in read_net(model).layer for shape in layer.input_param.shape]
+    return shapes[0][1] if shapes and len(shapes[0]) > 1 else 3
 
 
 def choose_device(gpu: bool) -> None:

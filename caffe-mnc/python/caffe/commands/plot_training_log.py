@@ -70,4 +70,7 @@ def draw(picture: str, value: str, axis: str, curves: dict[str, Curve]) -> None:
     axes.set(title=f"{value} vs. {axis}", xlabel=axis, ylabel=value)
     if any(curves.values()):
         axes.legend(loc="lower right" if "accuracy" in value else "upper right")
+    known = figure.canvas.get_supported_filetypes()
+    if Path(picture).suffix.lstrip(".").lower() not in known:
+        raise UsageError(f"{picture}: pictures end in .{', .'.join(sorted(known))}")
     figure.savefig(picture)

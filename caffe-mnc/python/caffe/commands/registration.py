@@ -8,7 +8,9 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from caffe.engine.errors import CaffeError
 from caffe.engine.registry import Registry
@@ -22,6 +24,8 @@ ACTIONS = Registry("command", UsageError)       # name -> run(flags) -> exit sta
 TOOLS = Registry("tool", UsageError)            # name -> main(argv=None) -> exit status
 
 Main = Callable[..., int]
+
+_OWN = str(Path(__file__).resolve().parents[1])
 
 
 def tool(name: str) -> Callable[[Callable[[Sequence[str]], int]], Main]:
@@ -42,10 +46,26 @@ def entry(name: str) -> Callable[[Callable[[Sequence[str]], int]], Main]:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 return 1
             except (CaffeError, OSError, ImportError) as error:
-                print(f"{name}: error: {error}", file=sys.stderr)
+                print(f"{name}: error: {one_line(error)}", file=sys.stderr)
+            except ValueError as error:
+                if not said_on_purpose(error):
+                    raise
+                print(f"{name}: error: {one_line(error)}", file=sys.stderr)
             except KeyboardInterrupt:
                 print(f"{name}: interrupted", file=sys.stderr)
                 return 130
             return 1
         return main
     return decorate
+
+
+def said_on_purpose(error: ValueError) -> bool:
+    """Whether a `raise` of ours raised it: not a library's, not a user's layer's."""
+    raised = traceback.extract_tb(error.__traceback__)[-1]
+    return raised.filename.startswith(_OWN) and (raised.line or "").startswith("raise ")
+
+
+def one_line(error: BaseException) -> str:
+    """The message, with what was noted on it: the layer in which it was raised."""
+    return ", ".join(" ".join(text.split())
+                     for text in (str(error), *getattr(error, "__notes__", ())))

@@ -1,7 +1,7 @@
 """Another `caffe` in the same environment is named, before it confuses anybody.
 
 Where the other comes first on the path, Python makes its folder `caffe`, and takes from ours
-only the modules that the other lacks (an editable install offers them). `refuse()` ends that at the first.
+only the modules that the other lacks (both forms of install offer them). `refuse()` ends that.
 """
 
 from __future__ import annotations

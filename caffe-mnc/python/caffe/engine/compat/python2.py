@@ -6,6 +6,7 @@ write now; None if it does not look like one.
 
 from __future__ import annotations
 
+import dis
 import re
 import sys
 import sysconfig
@@ -46,10 +47,6 @@ _SYNTAX = (                                 # a line that Python 3 cannot parse 
     (r"\blambda\s*\(|\bdef\s+\w+\s*\(.*\(.*\)", "arguments cannot be tuples; unpack inside"),
 )
 _MESSAGES = (                               # what Python 3 says at run time -> what to do
-    (r"indices must be integers or slices, not float|slice indices must be integers"
-     r"|only integers, slices .* are valid indices"
-     r"|'float' object cannot be interpreted as an integer",
-     "/ of integers gives a float in Python 3; Python 2 rounded down: write //"),
     (r"'(dict_keys|dict_values|dict_items|map|filter|zip)' object (is not subscriptable|has no"
      r"|does not support|is not an iterator)|object of type '(map|filter|zip)' has no len"
      r"|for \+: '(range|dict_\w+|map|filter|zip)' and|for \+: 'list' and '(range|dict_\w+|map|zip)'"
@@ -63,6 +60,13 @@ _MESSAGES = (                               # what Python 3 says at run time -> 
     (r"dictionary changed size during iteration|dictionary keys changed during iteration",
      "keys() is no copy in Python 3: loop over list(dictionary)"),
 )
+_FLOAT_INDEX = re.compile(
+    r"indices must be integers or slices, not float|slice indices must be integers"
+    r"|only integers, slices .* are valid indices"
+    r"|'(numpy\.)?float(\d+)?' object cannot be interpreted as an integer")
+_DIVISION = "/ of integers gives a float in Python 3; Python 2 rounded down: write //"
+_FLOATS = ("numbers out of a blob or an array of floats are floats, and those are no indices any "
+           "more: write int(x), or array.astype(int)")
 _OWN = str(Path(__file__).resolve().parents[2])
 _LIBRARIES = tuple(sysconfig.get_paths()[kind]
                    for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
@@ -126,7 +130,20 @@ def _runtime(error: BaseException) -> str | None:
         calls = [f.name for f in traceback.extract_tb(error.__traceback__)] + [_line(error)]
         return "pickle.load(file, encoding='latin1') reads pickles of Python 2" \
             if any("pickle" in call or "load" in call for call in calls) else None
-    return _by_message(text) if isinstance(error, (TypeError, IndexError, RuntimeError)) else None
+    if not isinstance(error, (TypeError, IndexError, RuntimeError)):
+        return None
+    return _float_index(error) if _FLOAT_INDEX.search(text) else _by_message(text)
+
+
+def _float_index(error: BaseException) -> str:
+    """A float where an index should be comes of a division, or out of an array of floats."""
+    codes = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)
+             if is_users(frame.f_code.co_filename)]
+    if "/" in _line(error):
+        return _DIVISION
+    divides = any(step.opname == "BINARY_TRUE_DIVIDE" or step.argrepr in ("/", "/=")
+                  for code in codes[-1:] for step in dis.get_instructions(code))
+    return f"{_DIVISION}; or {_FLOATS}" if divides else _FLOATS
 
 
 def _quoted(pattern: str, text: str) -> str | None:

@@ -28,7 +28,7 @@ def read_net(source: str | os.PathLike[str]) -> caffe_pb2.NetParameter:
     """The net of a prototxt file, or of text that is one, in the current form of nets."""
     param = read_message(source, caffe_pb2.NetParameter())
     if missing := _inputs_without_source(param):
-        raise PrototxtError(f'{_label(source)}: input "{missing[0]}" has no shape; '
+        raise PrototxtError(f'{label_of(source)}: input "{missing[0]}" has no shape; '
                             "add input_shape { dim: ... } for each input")
     return _located(source, upgrade, param)
 
@@ -51,7 +51,7 @@ def read_solver(source: str | os.PathLike[str]) -> caffe_pb2.SolverParameter:
 
 def read_message(source: str | os.PathLike[str], message: M) -> M:
     """Fill `message` from a file or from text, and return it."""
-    label = _label(source)
+    label = label_of(source)
     _parse(_text(source), message, label)
     missing = message.FindInitializationErrors()
     if missing:
@@ -75,13 +75,18 @@ def _parse(text: str, message: Message, label: str) -> None:
 
 
 def _is_text(source: str | os.PathLike[str]) -> bool:
-    """Text of a message has braces, quotes or several lines; names of files that exist win."""
+    """Text has several lines, or begins as a field does: `name: value`, `name { ... }`.
+
+    A single line that ends as names of files do, or that names a file, is a name.
+    """
     if not isinstance(source, str) or "\n" in source:
         return isinstance(source, str)
-    return bool(re.search(r"""[{}"']|:\s""", source)) and not os.path.exists(source)
+    return bool(_FIELD.match(source)) and not _FILE_NAME.search(source) \
+        and not os.path.exists(source)
 
 
-def _label(source: str | os.PathLike[str]) -> str:
+def label_of(source: str | os.PathLike[str]) -> str:
+    """What errors call a source: the name of the file, `<text>` for a net given as text."""
     return "<text>" if _is_text(source) else os.fspath(source) or '""'
 
 
@@ -102,9 +107,11 @@ def _located(source, rewrite, param):
     try:
         return rewrite(param)
     except PrototxtError as error:
-        raise PrototxtError(f"{_label(source)}: {error}") from error
+        raise PrototxtError(f"{label_of(source)}: {error}") from error
 
 
+_FIELD = re.compile(r"\s*\w+\s*[:{<]")
+_FILE_NAME = re.compile(r"\.(prototxt|pt|txt|pbtxt|caffemodel|h5|json|ya?ml)$", re.I)
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]+)"')
 _UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named ([^\s]+?)\.?$')
 _REPEATED = re.compile(r'Message type "([\w.]+)" should not have multiple "([^"]+)" fields')

@@ -96,7 +96,7 @@ def _trace(param: Any) -> tuple[dict, Counter]:
     for i, layer in enumerate(param.layer):
         for j, name in enumerate(layer.bottom):
             if name not in produced:
-                raise LayerError(_unknown_bottom(layer, name, produced, param))
+                raise LayerError(_unknown_bottom(param, i, name, produced))
             source[i, j] = produced[name]
             uses[produced[name]] += 1
         for j, name in enumerate(layer.top):
@@ -106,8 +106,10 @@ def _trace(param: Any) -> tuple[dict, Counter]:
     return source, uses
 
 
-def _unknown_bottom(layer: Any, name: str, produced: dict, param: Any) -> str:
-    later = [other.name for other in param.layer if name in other.top]
+def _unknown_bottom(param: Any, index: int, name: str, produced: dict) -> str:
+    layer = param.layer[index]          # it may make the blob itself: in place, with a typo in both
+    later = [other.name for other in param.layer[index + 1:]
+             if name in other.top and name not in other.bottom]
     hint = f' it is made by layer "{later[0]}", which comes later' if later else \
         nearest(name, produced) or " no layer before it makes a top of that name"
     return f'layer "{layer.name}" ({layer.type}): unknown bottom blob "{name}";{hint}'

@@ -16,7 +16,7 @@ from caffe.engine.blob import Blob
 from caffe.engine.device import current_device
 from caffe.engine.errors import CaffeError, in_file
 from caffe.engine.formats import weights as weight_files
-from caffe.engine.formats.prototxt import read_net
+from caffe.engine.formats.prototxt import label_of, read_net
 from caffe.engine.formats.upgrade import upgrade
 from caffe.engine.layer import TEST, TRAIN, Layer, Phase
 from caffe.engine.net import batching, debug_info
@@ -52,7 +52,7 @@ class Net:
     def __init__(self, network_file: str, *args: Any, **options: Any) -> None:
         given = _arguments(network_file, args, options)
         param = read_net(str(network_file))
-        with in_file(network_file):
+        with in_file(label_of(network_file)):
             self._build(param, given["phase"], given["level"], given["stages"], given["dtype"])
         if given["weights"] is not None:
             self.copy_from(given["weights"])

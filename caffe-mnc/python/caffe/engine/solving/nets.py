@@ -8,7 +8,7 @@ from typing import Any
 
 from caffe.engine import log
 from caffe.engine.errors import PrototxtError, in_file
-from caffe.engine.formats.prototxt import read_net
+from caffe.engine.formats.prototxt import label_of, read_net
 from caffe.engine.formats.upgrade import upgrade
 from caffe.engine.layer import TEST, TRAIN, Phase
 from caffe.engine.net.net import Net
@@ -74,7 +74,7 @@ def _build(source: str | Any, folder: Path | None, phase: Phase, state: Any | No
     if state is not None:
         merged.MergeFrom(state)
     param.state.CopyFrom(merged)
-    with in_file(source) if isinstance(source, str) else nullcontext():
+    with in_file(label_of(source)) if isinstance(source, str) else nullcontext():
         return Net.from_proto(param, merged.phase)
 
 
