@@ -111,6 +111,7 @@ class Case:
     gradient: bool = True               # of bottoms marked differentiable and of the parameters
     resizable: bool = True              # the first axis of every bottom may change, to 0 as well
     sized_by_data: bool = False         # shapes of tops depend on what the bottoms hold
+    learned: int = 99                   # parameters that have a gradient: the first so many
     tolerance: float = 1e-6             # float64 throughout, but options are float32
 
 

@@ -72,7 +72,8 @@ class Bench:
         yield from ((b, f"bottom {i}") for i, b in enumerate(self.bottom)
                     if self.case.bottoms[i].differentiable)
         if self.kind != "BatchNorm":            # its parameters are statistics
-            yield from ((b, f"parameter {i}") for i, b in enumerate(self.layer.blobs))
+            yield from ((b, f"parameter {i}") for i, b in enumerate(self.layer.blobs)
+                        if i < self.case.learned)
 
 
 def prototxt(kind, case):
@@ -117,7 +118,8 @@ def test_gradient_by_central_differences(kind, case):
 
 def _differentiable_tops(kind, case):
     """Only the first top of these passes a gradient."""
-    first_only = ("Pooling", "SoftmaxWithLoss", "InfogainLoss", "LSTM")
+    first_only = ("Pooling", "SoftmaxWithLoss", "SoftmaxWithLossOHEM", "SmoothL1LossOHEM", "BN",
+                   "InfogainLoss", "LSTM")
     return 1 if kind in first_only else case.tops
 
 

@@ -12,6 +12,8 @@ from caffe.data.noise import add_noise, check_noise
 from caffe.data.objects import WHOLE
 from caffe.data.resizing import Resizer
 
+_ALL = (slice(None),) * 3
+
 
 @dataclass(frozen=True)
 class Transformed:
@@ -78,16 +80,25 @@ class Transformer:
         """The transformed image, and which part of it that is."""
         image = self._prepared(image, random)
         self.check(image.shape)
-        flipped = bool(self.mirror and random.integers(2) == 1)
-        window = self._window(image.shape, random)
+        flipped, window = self.place(image.shape, random)
+        result = self.values(image, window)
+        return Transformed(result[:, :, ::-1] if flipped else result,
+                           _shares(window, image.shape), flipped)
+
+    def place(self, shape: tuple[int, ...],
+              random: np.random.Generator) -> tuple[bool, tuple[slice, ...]]:
+        """Whether an image (C, H, W) is mirrored, and its window."""
+        return bool(self.mirror and random.integers(2) == 1), self._window(shape, random)
+
+    def values(self, image: np.ndarray, window: tuple[slice, ...] = _ALL) -> np.ndarray:
+        """The window of an image (C, H, W), (x - mean) * scale, float32."""
         result = image[window].astype(np.float32)
         if self.mean is not None:
             result -= self.mean[window]
         elif len(self.mean_value):
             result -= self.mean_value[:, None, None]
         result *= self.scale
-        return Transformed(result[:, :, ::-1] if flipped else result,
-                           _shares(window, image.shape), flipped)
+        return result
 
     def _prepared(self, image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         if not (self.resizer or self.noise):
@@ -101,7 +112,7 @@ class Transformer:
 
     def _window(self, shape: tuple[int, ...], random: np.random.Generator) -> tuple[slice, ...]:
         if not self.crop[0]:
-            return (slice(None),) * 3
+            return _ALL
         starts = [int(random.integers(n - size + 1)) if self.train else (n - size) // 2
                   for n, size in zip(shape[1:], self.crop)]
         return (slice(None), *(slice(s, s + n) for s, n in zip(starts, self.crop)))

@@ -19,13 +19,16 @@ from caffe.proto.caffe_pb2 import LossParameter
 LEAST_PROBABILITY = 1e-20       # of which a logarithm is taken
 
 
-def normalizer(mode: int, valid: Tensor, outer: int) -> Tensor | int:
-    """What LossParameter.normalization divides by, at least 1; valid: mask of what counts."""
+def normalizer(mode: int, valid: Tensor, outer: int, fixed: float = 1) -> Tensor | float:
+    """What LossParameter.normalization divides by, at least 1; valid: mask of what counts.
+
+    fixed: what PRE_FIXED, of R-FCN, takes.
+    """
     if mode == LossParameter.VALID:
         return valid.sum().clamp(min=1)
-    fixed = {LossParameter.FULL: valid.numel(), LossParameter.BATCH_SIZE: outer,
-             LossParameter.NONE: 1}
-    return max(1, fixed[mode])
+    divisors = {LossParameter.FULL: valid.numel(), LossParameter.BATCH_SIZE: outer,
+                LossParameter.NONE: 1, LossParameter.PRE_FIXED: fixed}
+    return max(1, divisors[mode])
 
 
 def normalization_of(options: Any, default: int) -> int:
@@ -48,10 +51,12 @@ class SoftmaxWithLoss(LossLayer):
 
     bottom: x (outer..., K, inner...), K on softmax_param.axis; label: one whole number for each of
     outer x inner, in any shape. Labels equal to ignore_label count nothing. The logarithm stops at
-    the smallest normal float, the gradient softmax(x) - 1{label} does not.
+    the smallest normal float, the gradient softmax(x) - 1{label} does not. Top 2 on request
+    (R-FCN): the loss of each label. weight_by_label_freqs (SegNet): each label's loss times the
+    class_weighting of its class.
     """
 
-    num_top = between(1, 2)
+    num_top = between(1, 3)
 
     def setup(self, bottom, top):
         options = self.param.loss_param
@@ -59,7 +64,12 @@ class SoftmaxWithLoss(LossLayer):
         self.mode = normalization_of(options, options.VALID)
         self.axis = canonical(self, self.param.softmax_param.axis, len(bottom[0].shape),
                               option="softmax_param.axis")
-        self.with_probabilities = len(top) == 2
+        self.tops, weights = len(top), list(options.class_weighting)
+        self.weights = torch.tensor(weights, dtype=self.dtype, device=self.device) \
+            if options.weight_by_label_freqs else None
+        if self.weights is not None and len(weights) != bottom[0].shape[self.axis]:
+            raise LayerError(f"{self.title}: weight_by_label_freqs needs one class_weighting for "
+                             f"each of {bottom[0].shape[self.axis]} classes, got {len(weights)}")
 
     def check(self, *shapes):
         x, label = shapes
@@ -69,20 +79,25 @@ class SoftmaxWithLoss(LossLayer):
                              f"need {wanted} labels, got {math.prod(label)} (shape {label})")
 
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
-        return [(), shapes[0]][:1 + self.with_probabilities]
+        return [(), *shapes][:self.tops]
 
-    def compute(self, x: Tensor, label: Tensor) -> Tensor | tuple[Tensor, ...]:
+    def compute(self, x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         outer = math.prod(x.shape[:self.axis])
         inner = math.prod(x.shape[self.axis + 1:])
-        label = label.reshape(outer, inner).long()
+        label = target.reshape(outer, inner).long()
         valid = torch.ones_like(label, dtype=torch.bool) if self.ignore is None \
             else label != self.ignore
         scores = F.log_softmax(x, self.axis)
         flat = scores.reshape(outer, x.shape[self.axis], inner)
         found = flat.gather(1, torch.where(valid, label, 0)[:, None])[:, 0]     # (outer, inner)
         loss = -floored(found, math.log(torch.finfo(torch.float32).tiny))
-        total = torch.where(valid, loss, 0).sum() / normalizer(self.mode, valid, outer)
-        return (total, scores.detach().exp()) if self.with_probabilities else total
+        if self.weights is not None:
+            loss = loss * self.weights[torch.where(valid, label, 0)]
+        loss = torch.where(valid, loss, 0)
+        total = loss.sum() / normalizer(self.mode, valid, outer,
+                                        self.param.loss_param.pre_fixed_normalizer)
+        each = loss.detach().reshape(target.shape)
+        return (total, scores.detach().exp(), each)[:self.tops]
 
 
 @LAYERS.register("SigmoidCrossEntropyLoss")
@@ -126,43 +141,6 @@ class SigmoidCrossEntropyLoss(LossLayer):
             else target.trunc() != self.ignore
         outer = x.shape[0] if x.dim() else 1
         return torch.where(valid, loss, 0).sum() / normalizer(self.mode, valid, outer)
-
-
-@LAYERS.register("SmoothL1Loss")
-class SmoothL1Loss(LossLayer):
-    """sum of w_out * e(w_in * (x - t)) / N
-
-    e(d) = (sigma d)^2 / 2 if |d| < 1 / sigma^2, else |d| - 1 / (2 sigma^2)
-    bottom: x, t, [w_in, w_out], all of one shape; N = shape[0]. Weights get no gradient.
-    """
-
-    num_bottom = between(2, 4)
-    num_top = exactly(1)
-    no_gradient = ()
-
-    def setup(self, bottom, top):
-        if len(bottom) == 3:
-            raise LayerError(f"{self.title}: inside weights need outside weights; "
-                             f"give 2 or 4 bottoms")
-        self.sigma2 = self.param.smooth_l1_loss_param.sigma ** 2
-
-    def check(self, *shapes):
-        expect_same(self, *shapes)
-
-    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
-        return [()]
-
-    def compute(self, x: Tensor, target: Tensor, inside: Tensor | None = None,
-                outside: Tensor | None = None) -> Tensor:
-        difference = x - target
-        if inside is not None:
-            difference = difference * inside.detach()
-        size = difference.abs()
-        error = torch.where(size < 1 / self.sigma2, 0.5 * self.sigma2 * difference ** 2,
-                            size - 0.5 / self.sigma2)
-        if outside is not None:
-            error = error * outside.detach()
-        return error.sum() / max(1, x.shape[0])
 
 
 @LAYERS.register("EuclideanLoss")

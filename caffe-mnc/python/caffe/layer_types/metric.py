@@ -1,4 +1,4 @@
-"""What is reported, not learned: Accuracy and ArgMax."""
+"""What is reported, not learned: Accuracy, SegAccuracy and ArgMax."""
 
 from __future__ import annotations
 
@@ -67,6 +67,59 @@ class Accuracy(TorchLayer):
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
     return part / whole.clamp(min=1)
+
+
+@LAYERS.register("SegAccuracy")
+class SegAccuracy(TorchLayer):
+    """(1, 1, 1, 3): share of pixels that are right, mean over classes of that, mean IoU (DeepLab)
+
+    bottom: scores (N, K, H, W), labels (N, 1, H, W). The mean share is over classes that occur; a
+    class that neither occurs nor is found has the IoU 1. With one channel the classes are x > 0.5
+    and the rest. `reset: false` goes on counting from one forward to the next.
+    """
+
+    num_bottom = exactly(2)
+    num_top = exactly(1)
+    no_gradient = (0, 1)
+    pure = False            # it may go on counting
+
+    def setup(self, bottom, top):
+        self.ignored = list(self.param.seg_accuracy_param.ignore_label)
+        self._counted: Tensor | int = 0
+
+    def check(self, *shapes):
+        scores, label = shapes
+        if len(scores) != 4 or math.prod(label) != scores[0] * math.prod(scores[2:]):
+            raise LayerError(f"{self.title}: bottoms must be scores (N, K, H, W) and labels "
+                             f"(N, 1, H, W), got {scores} and {label}")
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [(1, 1, 1, 3)]
+
+    def compute(self, x: Tensor, label: Tensor) -> Tensor:
+        counts = self._counts(x.detach(), label.flatten().long())
+        if not self.param.seg_accuracy_param.reset and not self.replaying:
+            counts = self._counted = counts + self._counted
+        right, true, found = counts.diagonal(), counts.sum(1), counts.sum(0)
+        union = true + found - right
+        iou = torch.where(right == union, 1.0, right / union.clamp(min=1))
+        mean = (right / true.clamp(min=1)).sum() / (true > 0).sum().clamp(min=1)
+        found = torch.stack((_share(right.sum(), counts.sum()), mean, iou.mean()))
+        return found.reshape(1, 1, 1, 3)
+
+    def _counts(self, x: Tensor, label: Tensor) -> Tensor:
+        """(K, K): pixels of each class (row) found to be each class (column)"""
+        classes = max(2, x.shape[1])
+        found = (x.argmax(1) if x.shape[1] > 1 else x > 0.5).flatten().long()
+        valid = torch.ones_like(label, dtype=torch.bool)
+        for ignored in self.ignored:
+            valid &= label != ignored
+        label, found = label[valid], found[valid]
+        if len(label) and not 0 <= int(label.min()) <= int(label.max()) < classes:
+            raise LayerError(f"{self.title}: labels are {int(label.min())} to {int(label.max())}, "
+                             f"but there are {classes} classes; give ignore_label")
+        places = label * classes + found
+        return torch.bincount(places, minlength=classes ** 2).reshape(classes, classes).to(x.dtype)
 
 
 @LAYERS.register("ArgMax")

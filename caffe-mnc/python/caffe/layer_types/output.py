@@ -1,11 +1,14 @@
-"""HDF5Output: bottoms into a file."""
+"""Bottoms into files: HDF5Output, MatWrite."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import h5py
+import scipy.io
 
 from caffe.engine.errors import LayerError
-from caffe.engine.layer import LAYERS, Layer, exactly
+from caffe.engine.layer import LAYERS, Layer, at_least, exactly
 from caffe.layer_types.batches import naming
 
 
@@ -49,6 +52,47 @@ class HDF5Output(Layer):
                              f"{values.shape[1:]}")
         stored.resize(len(stored) + len(values), axis=0)
         stored[len(stored) - len(values):] = values
+
+    def backward(self, top, propagate_down, bottom):
+        pass
+
+
+@LAYERS.register("MatWrite")
+class MatWrite(Layer):
+    """Writes bottom i as `data` (W, H, C, N) of PREFIX NAME _blob_i.mat, MATLAB's axes (DeepLab)
+
+    NAME: the next line of `source`, up to a space and without its last `strip` characters; without
+    a source iter_0, iter_1 ... Of `period` forwards the first is written.
+    """
+
+    num_bottom = at_least(1)
+    num_top = exactly(0)
+
+    def setup(self, bottom, top):
+        options = self.param.mat_write_param
+        if options.period < 1 or options.strip < 0:
+            raise LayerError(f"{self.title}: period must be positive and strip not negative")
+        self.names, self.done = None, 0
+        if options.source:
+            with naming(self):
+                lines = Path(options.source).read_text().splitlines()
+            words = [line.split()[0] for line in lines if line.strip()]
+            self.names = [word[:len(word) - options.strip] for word in words]
+
+    def forward(self, bottom, top):
+        options, number = self.param.mat_write_param, self.done
+        self.done += 1
+        if number % options.period:
+            return
+        if self.names is not None and number >= len(self.names):
+            raise LayerError(f"{self.title}: {options.source} has {len(self.names)} lines, this is "
+                             f"forward {number + 1}")
+        name = f"iter_{number}" if self.names is None else self.names[number]
+        for i, blob in enumerate(bottom):
+            path = Path(f"{options.prefix}{name}_blob_{i}.mat")
+            with naming(self):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                scipy.io.savemat(path, {"data": blob.tensor.cpu().numpy().T})
 
     def backward(self, top, propagate_down, bottom):
         pass

@@ -219,12 +219,19 @@ def _count_error(path: str, layer: Any, count: int) -> WeightsError:
 
 
 def _checked(path: str, layer: Any, index: int, blob: Blob, stored: Stored) -> tuple[Blob, Stored]:
-    if not stored.fits(blob.shape):
+    same = stored.fits(blob.shape) or (layer.any_ones and _lengths(stored.shape) == _lengths(
+        blob.shape))
+    if not same:
         raise WeightsError(
             f'{path}: layer "{layer.name}" ({layer.type}) blob {index} has the shape '
             f"{stored.shape} in the file, {blob.shape} in the net; rename the layer in the net to "
             f"leave its weights out")
     return blob, stored
+
+
+def _lengths(shape: tuple[int, ...]) -> list[int]:
+    """The axes of a shape that are longer than 1."""
+    return [n for n in shape if n != 1]
 
 
 # --- blobs in messages ---------------------------------------------------------------------------
