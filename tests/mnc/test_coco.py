@@ -86,7 +86,7 @@ def test_what_cannot_be_used_is_counted_by_kind(small, caplog):
            good | {"id": 67, "segmentation": None, "bbox": [90, 3, 4, 4]},
            good | {"id": 68, "segmentation": None, "bbox": None},
            good | {"id": 69, "image_id": 6}, None, good | {"id": 70, "image_id": [6]},
-           good | {"id": 71, "area": "12"},
+           good | {"id": 71, "area": [12]},
            good | {"id": 72, "segmentation": {"size": [60, 80], "counts": [5, 10**8, 7]}},
            good | {"id": 73, "segmentation": {"size": [60, 80], "counts": [-5, 10]}}]
     change(small[0], annotations=[good, *bad])

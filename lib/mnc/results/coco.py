@@ -45,7 +45,7 @@ def _full_size(boxes: np.ndarray, masks: Masks, binarize: float,
                size: tuple[int, int]) -> list[dict]:
     if not len(masks) or (isinstance(masks, np.ndarray) and not masks.size):      # boxes alone
         return [{}] * len(boxes)
-    return [{"segmentation": encode(pasted(box, mask, size))}
+    return [{"segmentation": run_lengths.encode(pasted(box, mask, size))}
             for box, mask in zip(*render(boxes, masks, binarize))]
 
 
@@ -60,12 +60,6 @@ def pasted(box: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> np.ndarr
     window = canvas[y + top:y + mask.shape[0], x + left:x + mask.shape[1]]
     window[...] = mask[top:top + window.shape[0], left:left + window.shape[1]]
     return canvas
-
-
-def encode(mask: np.ndarray) -> dict:
-    """COCO's run-length code of a mask (H, W): {"size": [H, W], "counts": text}."""
-    code = pycocotools("mask").encode(np.asfortranarray(mask, np.uint8))
-    return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
 def to_xywh(box: np.ndarray) -> list[float]:
@@ -85,20 +79,12 @@ def write_results(path: str | Path, dataset, detections: Sequence[Found], binari
         temporary.write_text(json.dumps(result_entries(dataset, detections, binarize)))
 
 
-COMPLETE = {"id", "image_id", "category_id", "bbox", "area", "iscrowd", "segmentation"}
-
-
 def truth(dataset, *, every_mask: bool = False) -> dict:
-    """The data set as the content of COCO's instances_*.json; of COCO data the very file.
+    """The data set as the content of COCO's instances_*.json; of COCO data what can be used of it.
 
     Areas and crowds are those it has; difficult instances become crowds. With every_mask an
     instance without a mask becomes a crowd, with a mask that fills its box.
     """
-    if isinstance(dataset, COCO):
-        content = json.loads(dataset.file.read_bytes())
-        if all(set(each) >= COMPLETE and each["segmentation"]
-               for each in content.get("annotations") or ()):
-            return content
     images, categories, annotations = image_ids(dataset), category_ids(dataset), []
     about = []
     for i, number in enumerate(images):
@@ -114,7 +100,7 @@ def truth(dataset, *, every_mask: bool = False) -> dict:
             if mask is None and every_mask:
                 entry["iscrowd"], mask = 1, solid(box)
             if mask is not None:
-                entry["segmentation"] = encode(pasted(box, mask, (height, width)))
+                entry["segmentation"] = run_lengths.encode(pasted(box, mask, (height, width)))
             annotations.append(entry)
     named = [{"id": number, "name": name} for number, name in zip(categories, dataset.classes[1:])]
     return {"info": {"description": dataset.name}, "images": about, "annotations": annotations,

@@ -1,0 +1,258 @@
+"""COCO's run-length codes of masks: the one place where segmentations of files are checked.
+
+A code is {"size": [H, W], "counts": text or bytes}: lengths of runs of 0, 1, 0, ..., down the columns,
+each number but the first three less the one before the last, in groups of five bits from character
+48 on. pycocotools trusts what it is given, up to reading memory that is not its own; it is given
+nothing that has not passed `checked`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+MOST_PIXELS = 2**28             # of an image or mask: 16384 x 16384
+FAR = 10_000                    # pixels; polygons that reach farther are cut there first
+FARTHEST = 1e12                 # of a coordinate that can be one of an image at all
+MOST_BOUNDARY = 4_000_000       # pixels along all edges of a polygon; pycocotools takes 100 bytes each
+MOST_DIGITS = 7                 # groups of five bits in a number
+
+
+class MaskError(ValueError):
+    """A segmentation that cannot be used; the message is the kind of fault: "with ..."."""
+
+
+class Code(dict):
+    """A code that has been checked: {"size": [H, W], "counts": bytes}"""
+
+
+NEITHER = "with a segmentation that is neither polygons nor RLE"
+EMPTY = "with a mask without a pixel"
+CUT = "with a run-length code that is cut or damaged"
+UNFILLED = "with run lengths that do not fill the image"
+UNEXPLAINED = "with polygons of four numbers and a bbox that does not explain them"
+
+
+def check_size(size: Sequence[Any]) -> tuple[int, int]:
+    """(H, W) as whole numbers; MaskError if they cannot be those of an image."""
+    try:
+        height, width = (int(n) for n in size)
+    except (TypeError, ValueError, OverflowError):
+        raise MaskError(NEITHER) from None
+    if not (0 <= height and 0 <= width and height * width <= MOST_PIXELS):
+        raise MaskError("with an image of an impossible size")
+    return height, width
+
+
+def checked(segmentation: Any, size: tuple[int, int], bbox: Any = None) -> Code | None:
+    """The code of polygons, of runs or of a code, for an image of size (H, W).
+
+    None where nothing is drawn: no segmentation, or empty polygons. bbox: the annotation's box,
+    which says what a polygon of four numbers means. Raises MaskError if it cannot be used.
+    """
+    size = check_size(size)
+    if not segmentation:
+        return None
+    if 0 in size:
+        raise MaskError(EMPTY)
+    try:
+        if isinstance(segmentation, list):
+            polygons = _polygons(segmentation, size, bbox)
+            code = _rasterized(polygons, size) if polygons else None
+        elif isinstance(segmentation, dict):
+            code = _checked_code(segmentation, size)
+        else:
+            raise MaskError(NEITHER)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        if isinstance(error, MaskError):
+            raise
+        raise MaskError(NEITHER) from None
+    if code is not None and not area(code):
+        raise MaskError(EMPTY)
+    return code
+
+
+# --- codes and pixels ----------------------------------------------------------------------------
+
+def encode(mask: np.ndarray) -> dict[str, Any]:
+    """The code of a mask (H, W)."""
+    check_size(mask.shape)
+    code = _pycocotools().encode(np.asfortranarray(mask, np.uint8))
+    return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
+
+
+def runs(code: dict[str, Any]) -> np.ndarray:
+    """(n,) int64 lengths of the runs of 0, 1, 0, ...; MaskError if they do not fill the image."""
+    height, width = check_size(code["size"])
+    counts = code["counts"]
+    found = _whole(counts) if isinstance(counts, list) else _unpacked(counts)
+    if len(found) and not 0 <= found.min() <= found.max() <= height * width:
+        raise MaskError(UNFILLED)
+    if found.sum() != height * width:
+        raise MaskError(UNFILLED)
+    return found
+
+
+def decode(code: dict[str, Any]) -> np.ndarray:
+    """(H, W) bool"""
+    lengths = runs(code)
+    inside = np.arange(len(lengths)) % 2 == 1
+    height, width = check_size(code["size"])
+    return np.repeat(inside, lengths).reshape(width, height).T
+
+
+def cropped(code: dict[str, Any]) -> tuple[list[int], np.ndarray] | None:
+    """(tight box x1 y1 x2 y2, mask cut to it); None if the mask has no pixel."""
+    mask = decode(code)
+    ys, xs = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(ys):
+        return None
+    box = [int(v) for v in (xs[0], ys[0], xs[-1], ys[-1])]
+    return box, mask[ys[0]:ys[-1] + 1, xs[0]:xs[-1] + 1]
+
+
+def area(code: dict[str, Any]) -> int:
+    """Pixels of the mask"""
+    return int(_pycocotools().area(_known(code)))
+
+
+def bounding_box(code: dict[str, Any]) -> list[float]:
+    """Tight [x, y, width, height]; zeros if the mask has no pixel."""
+    return _pycocotools().toBbox(_known(code)).tolist()
+
+
+def _known(code: dict[str, Any]) -> Code:
+    return code if isinstance(code, Code) else _checked_code(code, check_size(code["size"]))
+
+
+def _checked_code(given: dict[str, Any], size: tuple[int, int]) -> Code:
+    if check_size(given["size"]) != size:
+        raise MaskError("with a mask of another size than the image")
+    counts = given["counts"]
+    if isinstance(counts, str):
+        counts = counts.strip().encode("ascii")
+    code = {"size": list(size), "counts": counts}
+    lengths = runs(code)
+    if (lengths[1:] == 0).any():                   # legal, but pycocotools does not write them
+        return Code(_pycocotools().encode(np.asfortranarray(decode(code), np.uint8)))
+    if isinstance(counts, list):
+        return Code(_pycocotools().frPyObjects({**code, "counts": lengths.tolist()}, *size))
+    return Code(code)
+
+
+def _whole(counts: list[Any]) -> np.ndarray:
+    values = np.array([float(n) for n in counts])
+    if not np.isfinite(values).all() or (values % 1).any() or (np.abs(values) > 2**53).any():
+        raise MaskError("with run lengths that are not whole numbers")
+    return values.astype(np.int64)
+
+
+def _unpacked(counts: Any) -> np.ndarray:
+    """The run lengths in a packed code."""
+    if isinstance(counts, str):
+        counts = counts.encode("ascii")
+    characters = np.frombuffer(bytes(memoryview(counts)), np.uint8).astype(np.int64) - 48
+    if not len(characters):
+        return characters
+    ends = np.flatnonzero(characters & 32 == 0)
+    if characters.min() < 0 or characters.max() > 63 or not len(ends) \
+            or ends[-1] != len(characters) - 1:
+        raise MaskError(CUT)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    digits = ends - starts + 1
+    if digits.max() > MOST_DIGITS:
+        raise MaskError(CUT)
+    place = np.arange(len(characters)) - np.repeat(starts, digits)
+    values = np.add.reduceat((characters & 31) << 5 * place, starts)
+    values -= np.where(characters[ends] & 16, 1 << 5 * digits, 0)
+    for first in (1, 2):                            # each is stored less the one before the last
+        values[first::2] = np.cumsum(values[first::2])
+    return values
+
+
+# --- polygons ------------------------------------------------------------------------------------
+
+def _polygons(given: list[Any], size: tuple[int, int], bbox: Any) -> list[list[float]]:
+    """Polygons as flat lists x1 y1 x2 y2 ..., finite and near the image; [] if none is drawn."""
+    if all(isinstance(v, (int, float)) for v in given):                     # one, not in a list
+        given = [given]
+    elif all(isinstance(p, list) and len(p) == 2 for p in given) and len(given) >= 3:
+        given = [given]                                                     # pairs x, y
+    if not any(given):
+        return []
+    arrays = [np.array(polygon, np.float64).ravel() for polygon in given]
+    shapes = [points for points in arrays if len(points) >= 6]
+    if not shapes and all(len(points) in (0, 4) for points in arrays):
+        shapes = [_rectangle(points, bbox) for points in arrays if len(points)]
+    if not shapes:
+        raise MaskError("with polygons of fewer than three points")
+    if not all((np.abs(points) <= FARTHEST).all() for points in shapes):
+        raise MaskError("with coordinates that are no numbers of pixels")
+    shapes = [_cut_far(points[:len(points) // 2 * 2].reshape(-1, 2), size) for points in shapes]
+    shapes = [points for points in shapes if len(points) >= 3]
+    if not shapes:
+        raise MaskError(EMPTY)
+    if sum(map(_length, shapes)) > MOST_BOUNDARY:
+        raise MaskError(f"with polygons whose edges are longer than {MOST_BOUNDARY} pixels")
+    return [points.ravel().tolist() for points in shapes]
+
+
+def _length(points: np.ndarray) -> float:
+    """Pixels along the edges of a polygon (n, 2)"""
+    return np.abs(points - np.roll(points, 1, axis=0)).max(axis=1).sum() + len(points)
+
+
+def _rectangle(points: np.ndarray, bbox: Any) -> np.ndarray:
+    """The corners of four numbers x y w h; or of x1 y1 x2 y2, if bbox has those."""
+    x, y, w, h = points
+    if bbox is not None:
+        box = np.array(bbox, np.float64).ravel()
+        if len(box) != 4 or not np.isfinite(box).all():
+            raise MaskError(UNEXPLAINED)
+        if np.allclose(box, (x, y, w - x, h - y), atol=1):
+            w, h = w - x, h - y
+        elif not np.allclose(box, points, atol=1):
+            raise MaskError(UNEXPLAINED)
+    return np.array([x, y, x + w, y, x + w, y + h, x, y + h])
+
+
+def _cut_far(points: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A polygon (n, 2), cut (Sutherland and Hodgman) where it is farther off than FAR pixels."""
+    far = max(FAR, *(4 * side for side in size))
+    if np.abs(points).max() <= far:
+        return points
+    for axis in (0, 1):
+        for sign in (1, -1):
+            points = _half_plane(points, axis, sign, far)
+            if not len(points):
+                return points
+    return points
+
+
+def _half_plane(points: np.ndarray, axis: int, sign: int, bound: float) -> np.ndarray:
+    """What of a polygon lies where sign * coordinate <= bound."""
+    inside = sign * points[:, axis] <= bound
+    kept = []
+    for k, end in enumerate(points):
+        start, was = points[k - 1], inside[k - 1]
+        if inside[k] != was:
+            share = (sign * bound - start[axis]) / (end[axis] - start[axis])
+            crossing = start + share * (end - start)
+            crossing[axis] = sign * bound
+            kept.append(crossing)
+        if inside[k]:
+            kept.append(end)
+    return np.array(kept).reshape(-1, 2)
+
+
+def _rasterized(polygons: list[list[float]], size: tuple[int, int]) -> Code:
+    tools = _pycocotools()
+    return Code(tools.merge(tools.frPyObjects(polygons, *size)))
+
+
+def _pycocotools() -> Any:
+    from pycocotools import mask
+
+    return mask
