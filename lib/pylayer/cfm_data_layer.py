@@ -13,7 +13,7 @@ from mnc.data.cache import kept
 from mnc.data.dataset import DataError
 from mnc.data.hashes import value_hash
 from mnc.data.images import image_blob
-from mnc.data.mcg import check_labels, load_mat, load_regions
+from mnc.data.mcg import check_labels, load_mat, load_regions, region_columns
 from mnc.data.minibatch import scaled_image
 from mnc.data.roidb import Entry
 from mnc.masks.targets import MaskForm
@@ -135,9 +135,11 @@ class CFMDataLayer(ImageOrder):
         keys = ("boxes", "det_overlap", "output_label", "gt_assignment")
         found = []
         for file in files:
-            boxes, overlap, labels, assignment = load_mat(file, keys).values()
-            check_labels(file, labels.ravel(), self._num_classes)
-            found.append(box_deltas(boxes.astype(float), overlap.ravel(), labels.ravel(),
-                                    assignment.ravel().astype(int), self._min_overlap))
+            content = load_mat(file, keys)
+            columns = region_columns(file, content)
+            check_labels(file, columns["output_label"], self._num_classes)
+            found.append(box_deltas(content["boxes"].astype(float), columns["det_overlap"],
+                                    columns["output_label"],
+                                    columns["gt_assignment"].astype(int), self._min_overlap))
         classes, deltas = (np.concatenate(column) for column in zip(*found))
         return box_statistics(classes, deltas, self._num_classes, mirrored)

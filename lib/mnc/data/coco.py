@@ -20,6 +20,7 @@ import numpy as np
 from mnc.data.coco_index import given_box, parse, read_index, rows_of
 from mnc.data.dataset import Annotation, DataError, listed
 from mnc.data.images import read_image
+from mnc.masks.run_lengths import as_json
 
 log = logging.getLogger("mnc")
 
@@ -83,7 +84,6 @@ class COCO:
                      "category_id": self.category_ids[row.label - 1],
                      "bbox": given_box(given) or [x1, y1, x2 - x1 + 1, y2 - y1 + 1],
                      "area": row.area, "iscrowd": int(row.crowd)}
-            if row.code:
-                entry["segmentation"] = {"size": list(row.code["size"]),
-                                         "counts": row.code["counts"].decode("ascii")}
+            if row.mask:
+                entry["segmentation"] = as_json(row.mask.code)
             yield entry

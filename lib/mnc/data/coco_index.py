@@ -11,13 +11,13 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffe.engine.formats.paths import inside
-from caffe.engine.formats.text import parse_json
+from caffe.extend import inside, parse_json
 from mnc.data.cache import kept
 from mnc.data.dataset import DataError
 from mnc.data.hashes import file_hash
@@ -114,7 +114,7 @@ def make_index(content: Content) -> Index:
     rows = [row for row, _ in rows_of(content, drop)]
     rows.sort(key=lambda row: row.image)             # stable: in the order of the file
     counts = Counter(row.image for row in rows)
-    codes = [row.code["counts"] if row.code else b"" for row in rows]
+    codes = [row.mask.code["counts"] if row.mask else b"" for row in rows]
     images, categories = content.images, content.categories
     return Index(
         files=np.array([image["file_name"] for image in images], dtype=str),
@@ -154,7 +154,7 @@ class Row:
     box: list[float]            # x1 y1 x2 y2
     crowd: bool
     area: float
-    code: run_lengths.Code | None
+    mask: run_lengths.Mask | None
 
 
 def _row(each: Any, images: Sequence[Mapping[str, Any]], place: Mapping[int, int],
@@ -168,18 +168,18 @@ def _row(each: Any, images: Sequence[Mapping[str, Any]], place: Mapping[int, int
     image = place[number]
     size = images[image]["height"], images[image]["width"]
     try:
-        code = run_lengths.checked(each.get("segmentation"), size, each.get("bbox"))
+        mask = run_lengths.checked(each.get("segmentation"), size, each.get("bbox"))
     except run_lengths.MaskError as fault:
         raise _Unusable(str(fault)) from None
     crowd, area = _crowd(each.get("iscrowd")), _area(each.get("area"))
-    if code:
-        x, y, w, h = run_lengths.bounding_box(code)
+    if mask:
+        x, y, w, h = mask.box
         box = [x, y, x + w - 1, y + h - 1]
-        area = float(run_lengths.area(code)) if area is None else area
+        area = float(mask.area) if area is None else area
     else:
         box = _box(each.get("bbox"), size)
         area = (box[2] - box[0] + 1) * (box[3] - box[1] + 1) if area is None else area
-    return Row(image, label[category], box, crowd, area, code)
+    return Row(image, label[category], box, crowd, area, mask)
 
 
 def _id(value: Any) -> int | None:
@@ -263,11 +263,12 @@ def _records(file: Path, key: str, given: list[Any], fields: Fields) -> list[dic
     """The records with these fields, in the order of their ids; DataError if one lacks any."""
     found = [_record(f'{file}: entry {number} of "{key}"', record, fields)
              for number, record in enumerate(given)]
-    for number, times in Counter(record["id"] for record in found).items():
-        if times > 1:
+    found.sort(key=lambda record: record["id"])
+    for one, other in pairwise(found):
+        if one["id"] == other["id"]:
             kind = {"images": "image", "categories": "category"}[key]
-            raise DataError(f"{file}: {kind} id {number} occurs twice")
-    return sorted(found, key=lambda record: record["id"])
+            raise DataError(f"{file}: {kind} id {one['id']} occurs twice")
+    return found
 
 
 def _record(where: str, record: Any, fields: Fields) -> dict[str, Any]:

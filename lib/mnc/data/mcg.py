@@ -12,6 +12,7 @@ import json
 import logging
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from caffe.extend import atomic_path
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.data.dataset import Annotation, DataError, Dataset, check_annotation, listed
+from mnc.data.mat import Value, is_numbers, read_mat
 from mnc.masks.overlaps import mask_overlaps
 from mnc.masks.targets import MaskForm, intersect_mask, resize
 from mnc.sampling.cfm_targets import Regions
@@ -32,8 +34,8 @@ from mnc.sampling.cfm_targets import Regions
 log = logging.getLogger("mnc")
 
 SETTINGS = "settings.json"
-TRAINING_KEYS = ("boxes", "masks", "mask_targets", "det_overlap", "seg_overlap", "output_label",
-                 "gt_assignment", "gt_classes", "Flip")
+COLUMNS = ("det_overlap", "seg_overlap", "output_label", "gt_assignment")
+TRAINING_KEYS = ("boxes", "masks", "mask_targets", *COLUMNS, "gt_classes", "Flip")
 
 
 @dataclass(frozen=True)
@@ -49,17 +51,18 @@ class Settings:
 
 def raw_regions(path: str | os.PathLike, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
     """(boxes (N, 4) float32, masks (N, S, S) bool) of a published file; without empty regions."""
-    content = load_mat(path, ("superpixels", "labels"))
-    owner, lists = content["superpixels"].astype(int), content["labels"]
-    if owner.ndim != 2:
-        raise DataError(f"{path}: superpixels must be a map (H, W), got shape {owner.shape}")
-    lists = [np.asarray(cell).ravel() for cell in lists.ravel()]
-    lists = [np.concatenate([np.ravel(part) for part in parts]) if parts.dtype == object else parts
-             for parts in lists if parts.size][:settings.top_k if settings.top_k >= 0 else None]
+    content = _variables(path, ("superpixels", "labels"))
+    if not is_numbers(content["superpixels"]) or content["superpixels"].ndim != 2:
+        raise DataError(f"{path}: superpixels must be a map (H, W) of numbers")
+    owner = content["superpixels"].astype(int)
+    if owner.size and not 0 <= owner.min() <= owner.max() <= owner.size:
+        raise DataError(f"{path}: superpixels must be numbers of 0 to {owner.size}, got "
+                        f"{owner.min()} to {owner.max()}")
+    most = settings.top_k if settings.top_k >= 0 else None
+    lists = [members for members in _lists(path, content["labels"]) if members.size][:most]
     spans = _spans(owner)                                                   # (s + 1, 4)
     boxes, masks = [], []
     for members in lists:
-        members = members.astype(int)
         if members.max() >= len(spans) or members.min() < 0:
             raise DataError(f"{path}: labels name superpixel {members.max()}, superpixels count to "
                             f"{len(spans) - 1}")
@@ -75,6 +78,19 @@ def raw_regions(path: str | os.PathLike, settings: Settings) -> tuple[np.ndarray
         masks.append(cv2.resize(mask, side, interpolation=cv2.INTER_NEAREST) > 0)
     return (np.array(boxes, np.float32).reshape(-1, 4),
             np.array(masks, bool).reshape(-1, settings.mask_size, settings.mask_size))
+
+
+def _lists(path: str | os.PathLike, value: Value) -> Iterator[np.ndarray]:
+    """The superpixels of each region: cells, of cells or of numbers."""
+    for cell in np.ravel(value):
+        parts = np.ravel(cell) if _is_cells(cell) else [cell]
+        if not all(map(is_numbers, parts)):
+            raise DataError(f"{path}: labels must be lists of superpixels")
+        yield np.concatenate([np.zeros(0), *map(np.ravel, parts)]).astype(int)
+
+
+def _is_cells(value: Value) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype == object
 
 
 def _spans(owner: np.ndarray) -> np.ndarray:
@@ -200,23 +216,34 @@ def _same_settings(out: Path, settings: Settings) -> None:
 def load_regions(path: str | os.PathLike) -> tuple[Regions, bool]:
     """(regions to train on, whether they are of the mirrored image)"""
     content = load_mat(path, TRAINING_KEYS)
+    columns = region_columns(path, content)
     count = len(content["boxes"])
-    columns = {key: content[key].ravel() for key in ("det_overlap", "seg_overlap", "output_label",
-                                                     "gt_assignment")}
-    wrong = [key for key, column in columns.items() if len(column) != count]
-    wrong += [key for key in ("masks", "mask_targets")
-              if content[key].ndim != 3 or len(content[key]) != count]
+    wrong = [key for key in ("masks", "mask_targets")
+             if content[key].ndim != 3 or len(content[key]) != count]
     if wrong:
         raise DataError(f"{path}: {', '.join(wrong)} must be as many as the {count} boxes")
-    if content["boxes"].shape != (count, 4) or not content["Flip"].size:
-        raise DataError(f"{path}: boxes must be (N, 4) and Flip one value, got "
-                        f"{content['boxes'].shape} and {content['Flip'].shape}")
-    if count and not -1 <= columns["gt_assignment"].min() <= columns["gt_assignment"].max() < count:
-        raise DataError(f"{path}: gt_assignment must name rows of the {count} boxes or be -1")
+    if not content["Flip"].size:
+        raise DataError(f"{path}: Flip must be one value, got {content['Flip'].shape}")
     return Regions(content["boxes"].astype(float), content["masks"].astype(bool),
                    content["mask_targets"].astype(bool), columns["det_overlap"],
                    columns["seg_overlap"], columns["output_label"].astype(int),
                    columns["gt_assignment"].astype(int)), bool(content["Flip"].ravel()[0])
+
+
+def region_columns(path: str | os.PathLike,
+                   content: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Those of the columns that are in the content, (N,) each for its N boxes; else DataError."""
+    boxes = content["boxes"]
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise DataError(f"{path}: boxes must be (N, 4), got {boxes.shape}")
+    columns = {key: content[key].ravel() for key in COLUMNS if key in content}
+    wrong = [key for key, column in columns.items() if len(column) != len(boxes)]
+    if wrong:
+        raise DataError(f"{path}: {', '.join(wrong)} must be as many as the {len(boxes)} boxes")
+    rows = columns["gt_assignment"]
+    if len(rows) and not -1 <= rows.min() <= rows.max() < len(boxes):
+        raise DataError(f"{path}: gt_assignment must name rows of the {len(boxes)} boxes or be -1")
+    return columns
 
 
 def check_labels(path: str | os.PathLike, labels: np.ndarray, num_classes: int) -> None:
@@ -228,14 +255,17 @@ def check_labels(path: str | os.PathLike, labels: np.ndarray, num_classes: int) 
 
 
 def load_mat(path: str | os.PathLike, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """These variables of a MATLAB file."""
+    """These variables of a MATLAB file, arrays of finite numbers."""
+    content = _variables(path, keys)
+    if wrong := [key for key, value in content.items() if not is_numbers(value)]:
+        raise DataError(f"{path}: {', '.join(wrong)} must be finite numbers")
+    return content
+
+
+def _variables(path: str | os.PathLike, keys: tuple[str, ...]) -> dict[str, Value]:
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such file of regions")
-    try:
-        content = scipy.io.loadmat(path, variable_names=keys)
-    except Exception as error:                  # scipy raises whatever the bytes lead it to
-        raise DataError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})"
-                        ) from error
+    content = read_mat(path, keys)
     missing = [key for key in keys if key not in content]
     if missing:
         raise DataError(f"{path}: lacks {', '.join(missing)}; tools/prepare_mcg_maskdb.py makes "

@@ -18,10 +18,12 @@ import cv2
 import numpy as np
 import scipy.io
 import scipy.sparse
+from scipy.ndimage import find_objects
 
 from mnc.data.classes import own_classes
 from mnc.data.dataset import Annotation, DataError
 from mnc.data.images import read_as_annotated
+from mnc.data.mat import is_numbers, read_mat
 
 
 class SBD:
@@ -67,43 +69,36 @@ def read_instances(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     """Segmentation (H, W) uint8 and Categories (n,) int of one inst/*.mat."""
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such annotation file")
-    try:
-        content = scipy.io.loadmat(path, variable_names=["GTinst"])
-    except Exception as error:                  # scipy raises whatever the bytes lead it to
-        raise DataError(f"{path}: not a readable MATLAB file ({type(error).__name__}: {error})"
-                        ) from error
+    content = read_mat(path, ["GTinst"])
     if "GTinst" not in content:
         raise DataError(f"{path}: lacks the variable GTinst; is it a file of inst/?")
-    struct = content["GTinst"]
-    keys = struct.dtype.names or () if struct.size else ()
+    found = content["GTinst"]
+    fields = found[0] if isinstance(found, list) and found else {}
     for key in ("Segmentation", "Categories"):
-        if key not in keys:
+        if key not in fields:
             raise DataError(f"{path}: GTinst lacks the key {key}; it has "
-                            f"{', '.join(keys) or 'none'}")
-    owner = struct["Segmentation"].flat[0]
-    try:
-        labels = np.asarray(struct["Categories"].flat[0], int).ravel()
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: Categories must be whole numbers ({error})") from error
+                            f"{', '.join(fields) or 'none'}")
+        if not is_numbers(fields[key]):
+            raise DataError(f"{path}: {key} must be whole numbers")
+    owner, labels = fields["Segmentation"], fields["Categories"].astype(int).ravel()
     if owner.ndim != 2 or not owner.size:
         raise DataError(f"{path}: Segmentation must be a map (H, W), got shape {owner.shape}")
-    if owner.max() > len(labels):
-        raise DataError(f"{path}: Segmentation counts to {owner.max()}, but Categories has "
-                        f"{len(labels)} entries")
+    if owner.min() < 0 or owner.max() > len(labels):
+        raise DataError(f"{path}: Segmentation counts to {owner.max()} from {owner.min()}, but "
+                        f"Categories has {len(labels)} entries")
     return owner, labels
 
 
 def instances(owner: np.ndarray, labels: np.ndarray) -> Annotation:
     """Annotation of the numbers 1..n in owner (H, W); one without a pixel has no box: left out."""
     boxes, masks, kept = [], [], []
-    for k, label in enumerate(labels, start=1):
-        visible = owner == k
-        rows, columns = (np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0))
-        if not len(rows):
+    found = find_objects(owner.astype(np.int32), len(labels)) if len(labels) else []
+    for k, (place, label) in enumerate(zip(found, labels), start=1):
+        if place is None:
             continue
-        y1, y2, x1, x2 = rows[0], rows[-1], columns[0], columns[-1]
-        boxes.append((x1, y1, x2, y2))
-        masks.append(visible[y1:y2 + 1, x1:x2 + 1].copy())
+        rows, columns = place
+        boxes.append((columns.start, rows.start, columns.stop - 1, rows.stop - 1))
+        masks.append(owner[place] == k)
         kept.append(label)
     tight = np.array(boxes, np.float32).reshape(-1, 4)
     return Annotation(tight, np.array(kept, int), masks, owner.shape)

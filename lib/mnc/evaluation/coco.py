@@ -9,8 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mnc.data.dataset import category_ids, image_ids
 from mnc.evaluation.average_precision import Figures, Found, mean_known
-from mnc.results.coco import pycocotools, result_entries, truth
+from mnc.masks import run_lengths
+from mnc.results.coco import result_entries, truth
 
 KINDS = {"r": "segm", "b": "bbox"}           # of masks (regions), of boxes
 SIZES = {"all": "", "small": " small", "medium": " medium", "large": " large"}
@@ -37,15 +39,20 @@ def entries_metric(dataset, entries: Sequence[dict], *,
 
 def load(content: dict):
     """A pycocotools COCO object of this content."""
-    coco = pycocotools("coco").COCO()
+    from pycocotools.coco import COCO
+
+    coco = COCO()
     coco.dataset = content
     coco.createIndex()
     return coco
 
 
 def _measured(dataset, entries: Sequence[dict], kind: str) -> Figures:
-    known = load(truth(dataset, every_mask=kind == "r"))
-    evaluator = pycocotools("cocoeval").COCOeval(known, _results(known, entries, kind), KINDS[kind])
+    from pycocotools.cocoeval import COCOeval
+
+    known = load(_renumbered(dataset, truth(dataset, every_mask=kind == "r")))
+    found = _results(known, _renumbered(dataset, {"annotations": entries})["annotations"], kind)
+    evaluator = COCOeval(known, found, KINDS[kind])
     evaluator.evaluate()
     evaluator.accumulate()
     precision = evaluator.eval["precision"]              # (thresholds, recalls, classes, sizes, 3)
@@ -65,14 +72,26 @@ def _measured(dataset, entries: Sequence[dict], kind: str) -> Figures:
     return result
 
 
+def _renumbered(dataset, content: dict) -> dict:
+    """The content with images and categories counted from 1: pycocotools takes ids for floats."""
+    images = {number: k for k, number in enumerate(image_ids(dataset), 1)}
+    categories = {number: k for k, number in enumerate(category_ids(dataset), 1)}
+    numbers = {"image_id": images, "category_id": categories}
+    kinds = {"images": images, "categories": categories}
+    result = {key: [{**each, "id": known[each["id"]]} for each in content.get(key, ())]
+              for key, known in kinds.items()}
+    return result | {"annotations": [
+        {**each, **{key: known[each[key]] for key, known in numbers.items()}}
+        for each in content["annotations"]]}
+
+
 def _results(known, entries: Sequence[dict], kind: str):
     """Detections as pycocotools wants them, which its loadRes would take from a list."""
-    tools = pycocotools("mask")
     prepared = []
     for number, entry in enumerate(entries, 1):
         entry = {**entry, "id": number, "iscrowd": 0}
         if kind == "r":
-            entry["area"] = float(tools.area(entry["segmentation"]))
+            entry["area"] = float(run_lengths.area(entry["segmentation"]))
         else:
             entry["area"] = entry["bbox"][2] * entry["bbox"][3]
         prepared.append(entry)

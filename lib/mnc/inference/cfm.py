@@ -57,8 +57,10 @@ class ProposalFolder:
     def __call__(self, i: int) -> Proposals:
         path = self.files[i]
         content = load_mat(path, ("boxes", "masks"))
-        boxes = np.asarray(content["boxes"], np.float32).reshape(-1, 4)
+        boxes = np.asarray(content["boxes"], np.float32)
         masks = np.asarray(content["masks"], np.float32)
+        if boxes.ndim != 2 or boxes.shape[1] != 4:
+            raise DataError(f"{path}: boxes must be (N, 4), got {boxes.shape}")
         if masks.ndim != 3 or len(masks) != len(boxes):
             raise DataError(f"{path}: {len(boxes)} boxes need masks ({len(boxes)}, S, S), got "
                             f"{masks.shape}")

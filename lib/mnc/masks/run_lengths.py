@@ -1,22 +1,25 @@
 """COCO's run-length codes of masks: the one place where segmentations of files are checked.
 
-A code is {"size": [H, W], "counts": text or bytes}: lengths of runs of 0, 1, 0, ..., down the columns,
-each number but the first three less the one before the last, in groups of five bits from character
-48 on. pycocotools trusts what it is given, up to reading memory that is not its own; it is given
-nothing that has not passed `checked`.
+A code is {"size": [H, W], "counts": text or bytes}: lengths of runs of 0, 1, 0, ..., down the
+columns, each number but the first three less the one before the last, in groups of five bits from
+character 48 on. pycocotools trusts what it is given, up to reading memory that is not its own; it
+is given nothing that has not passed `checked`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+Code = dict[str, Any]
+
 MOST_PIXELS = 2**28             # of an image or mask: 16384 x 16384
 FAR = 10_000                    # pixels; polygons that reach farther are cut there first
 FARTHEST = 1e12                 # of a coordinate that can be one of an image at all
-MOST_BOUNDARY = 4_000_000       # pixels along all edges of a polygon; pycocotools takes 100 bytes each
+MOST_BOUNDARY = 4_000_000       # pixels along the edges of polygons, 100 bytes each while drawn
 MOST_DIGITS = 7                 # groups of five bits in a number
 
 
@@ -24,8 +27,13 @@ class MaskError(ValueError):
     """A segmentation that cannot be used; the message is the kind of fault: "with ..."."""
 
 
-class Code(dict):
-    """A code that has been checked: {"size": [H, W], "counts": bytes}"""
+@dataclass(frozen=True)
+class Mask:
+    """A segmentation that has been checked: its code, pixels, and tight box x y width height."""
+
+    code: Code                  # counts as bytes
+    area: int
+    box: list[float]
 
 
 NEITHER = "with a segmentation that is neither polygons nor RLE"
@@ -41,13 +49,13 @@ def check_size(size: Sequence[Any]) -> tuple[int, int]:
         height, width = (int(n) for n in size)
     except (TypeError, ValueError, OverflowError):
         raise MaskError(NEITHER) from None
-    if not (0 <= height and 0 <= width and height * width <= MOST_PIXELS):
+    if min(height, width) < 0 or height * width > MOST_PIXELS:
         raise MaskError("with an image of an impossible size")
     return height, width
 
 
-def checked(segmentation: Any, size: tuple[int, int], bbox: Any = None) -> Code | None:
-    """The code of polygons, of runs or of a code, for an image of size (H, W).
+def checked(segmentation: Any, size: tuple[int, int], bbox: Any = None) -> Mask | None:
+    """The mask of polygons, of runs or of a code, for an image of size (H, W).
 
     None where nothing is drawn: no segmentation, or empty polygons. bbox: the annotation's box,
     which says what a polygon of four numbers means. Raises MaskError if it cannot be used.
@@ -69,21 +77,35 @@ def checked(segmentation: Any, size: tuple[int, int], bbox: Any = None) -> Code 
         if isinstance(error, MaskError):
             raise
         raise MaskError(NEITHER) from None
-    if code is not None and not area(code):
+    return None if code is None else _measured(code)
+
+
+def _measured(code: Code) -> Mask:
+    pixels = int(_pycocotools().area(code))
+    if not pixels:
         raise MaskError(EMPTY)
-    return code
+    return Mask(code, pixels, _pycocotools().toBbox(code).tolist())
 
 
 # --- codes and pixels ----------------------------------------------------------------------------
 
-def encode(mask: np.ndarray) -> dict[str, Any]:
+def packed(mask: np.ndarray) -> Code:
     """The code of a mask (H, W)."""
     check_size(mask.shape)
-    code = _pycocotools().encode(np.asfortranarray(mask, np.uint8))
+    return _pycocotools().encode(np.asfortranarray(mask, np.uint8))
+
+
+def encode(mask: np.ndarray) -> Code:
+    """The code of a mask (H, W) as JSON has it: {"size": [H, W], "counts": text}."""
+    return as_json(packed(mask))
+
+
+def as_json(code: Code) -> Code:
+    """The code with its counts as text."""
     return {"size": [int(n) for n in code["size"]], "counts": code["counts"].decode("ascii")}
 
 
-def runs(code: dict[str, Any]) -> np.ndarray:
+def runs(code: Code) -> np.ndarray:
     """(n,) int64 lengths of the runs of 0, 1, 0, ...; MaskError if they do not fill the image."""
     height, width = check_size(code["size"])
     counts = code["counts"]
@@ -95,7 +117,7 @@ def runs(code: dict[str, Any]) -> np.ndarray:
     return found
 
 
-def decode(code: dict[str, Any]) -> np.ndarray:
+def decode(code: Code) -> np.ndarray:
     """(H, W) bool"""
     lengths = runs(code)
     inside = np.arange(len(lengths)) % 2 == 1
@@ -103,7 +125,7 @@ def decode(code: dict[str, Any]) -> np.ndarray:
     return np.repeat(inside, lengths).reshape(width, height).T
 
 
-def cropped(code: dict[str, Any]) -> tuple[list[int], np.ndarray] | None:
+def cropped(code: Code) -> tuple[list[int], np.ndarray] | None:
     """(tight box x1 y1 x2 y2, mask cut to it); None if the mask has no pixel."""
     mask = decode(code)
     ys, xs = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
@@ -113,21 +135,12 @@ def cropped(code: dict[str, Any]) -> tuple[list[int], np.ndarray] | None:
     return box, mask[ys[0]:ys[-1] + 1, xs[0]:xs[-1] + 1]
 
 
-def area(code: dict[str, Any]) -> int:
+def area(code: Code) -> int:
     """Pixels of the mask"""
-    return int(_pycocotools().area(_known(code)))
+    return int(runs(code)[1::2].sum())
 
 
-def bounding_box(code: dict[str, Any]) -> list[float]:
-    """Tight [x, y, width, height]; zeros if the mask has no pixel."""
-    return _pycocotools().toBbox(_known(code)).tolist()
-
-
-def _known(code: dict[str, Any]) -> Code:
-    return code if isinstance(code, Code) else _checked_code(code, check_size(code["size"]))
-
-
-def _checked_code(given: dict[str, Any], size: tuple[int, int]) -> Code:
+def _checked_code(given: Code, size: tuple[int, int]) -> Code:
     if check_size(given["size"]) != size:
         raise MaskError("with a mask of another size than the image")
     counts = given["counts"]
@@ -136,10 +149,10 @@ def _checked_code(given: dict[str, Any], size: tuple[int, int]) -> Code:
     code = {"size": list(size), "counts": counts}
     lengths = runs(code)
     if (lengths[1:] == 0).any():                   # legal, but pycocotools does not write them
-        return Code(_pycocotools().encode(np.asfortranarray(decode(code), np.uint8)))
+        return packed(decode(code))
     if isinstance(counts, list):
-        return Code(_pycocotools().frPyObjects({**code, "counts": lengths.tolist()}, *size))
-    return Code(code)
+        return _pycocotools().frPyObjects({**code, "counts": lengths.tolist()}, *size)
+    return code
 
 
 def _whole(counts: list[Any]) -> np.ndarray:
@@ -249,7 +262,7 @@ def _half_plane(points: np.ndarray, axis: int, sign: int, bound: float) -> np.nd
 
 def _rasterized(polygons: list[list[float]], size: tuple[int, int]) -> Code:
     tools = _pycocotools()
-    return Code(tools.merge(tools.frPyObjects(polygons, *size)))
+    return tools.merge(tools.frPyObjects(polygons, *size))
 
 
 def _pycocotools() -> Any:

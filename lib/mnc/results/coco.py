@@ -2,29 +2,23 @@
 
 A result file is a JSON list of {"image_id", "category_id", "bbox": [x, y, w, h], "score",
 "segmentation": RLE}. Numbers of images and categories are those of the data set
-(mnc.data.dataset: image_ids, category_ids). pycocotools encodes the masks.
+(mnc.data.dataset: image_ids, category_ids). Masks pass mnc.masks.run_lengths.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from caffe.extend import atomic_path, need
+from caffe.extend import atomic_path, parse_json
 from mnc.data.coco import COCO
 from mnc.data.dataset import DataError, category_ids, image_ids
 from mnc.evaluation.average_precision import Found, Masks, render, solid
-
-
-def pycocotools(module: str) -> Any:
-    """The submodule of that name: mask, coco or cocoeval."""
-    return getattr(need(f"pycocotools.{module}", package="pycocotools",
-                        feature="COCO's result format and metric"), module)
-
+from mnc.masks import run_lengths
 
 # --- writing -------------------------------------------------------------------------------------
 
@@ -85,33 +79,48 @@ def truth(dataset, *, every_mask: bool = False) -> dict:
     Areas and crowds are those it has; difficult instances become crowds. With every_mask an
     instance without a mask becomes a crowd, with a mask that fills its box.
     """
-    images, categories, annotations = image_ids(dataset), category_ids(dataset), []
-    about = []
-    for i, number in enumerate(images):
-        found, (height, width) = dataset.annotation(i), image_size(dataset, i)
-        about.append({"id": number, "file_name": Path(dataset.image_path(i)).name,
-                      "height": height, "width": width})
-        rows = zip(found.boxes, found.labels, found.mask_list, found.instance_areas(),
-                   found.ignored)
-        for box, label, mask, area, ignored in rows:
-            entry = {"id": len(annotations) + 1, "image_id": number, "bbox": to_xywh(box),
-                     "category_id": categories[label - 1], "area": float(area),
-                     "iscrowd": int(ignored)}
-            if mask is None and every_mask:
-                entry["iscrowd"], mask = 1, solid(box)
-            if mask is not None:
-                entry["segmentation"] = run_lengths.encode(pasted(box, mask, (height, width)))
-            annotations.append(entry)
+    images, categories = image_ids(dataset), category_ids(dataset)
+    sizes = [image_size(dataset, i) for i in range(len(dataset))]
+    about = [{"id": number, "file_name": Path(dataset.image_path(i)).name,
+              "height": height, "width": width}
+             for i, (number, (height, width)) in enumerate(zip(images, sizes))]
+    annotations = list(dataset.entries() if isinstance(dataset, COCO) else _entries(dataset, sizes))
+    places = {number: i for i, number in enumerate(images)}
+    for entry in annotations:
+        if every_mask and "segmentation" not in entry:
+            x, y, w, h = entry["bbox"]
+            box = np.array([x, y, x + w - 1, y + h - 1])
+            whole = pasted(box, solid(box), sizes[places[entry["image_id"]]])
+            entry.update(iscrowd=1, segmentation=run_lengths.encode(whole))
     named = [{"id": number, "name": name} for number, name in zip(categories, dataset.classes[1:])]
     return {"info": {"description": dataset.name}, "images": about, "annotations": annotations,
             "categories": named}
 
 
+def _entries(dataset, sizes: Sequence[tuple[int, int]]) -> Iterator[dict]:
+    """Annotations of a data set that is not COCO's, in COCO's form."""
+    images, categories, count = image_ids(dataset), category_ids(dataset), 0
+    for i, (number, size) in enumerate(zip(images, sizes)):
+        found = dataset.annotation(i)
+        rows = zip(found.boxes, found.labels, found.mask_list, found.instance_areas(),
+                   found.ignored)
+        for box, label, mask, area, ignored in rows:
+            count += 1
+            entry = {"id": count, "image_id": number, "bbox": to_xywh(box),
+                     "category_id": categories[label - 1], "area": float(area),
+                     "iscrowd": int(ignored)}
+            if mask is not None:
+                entry["segmentation"] = run_lengths.encode(pasted(box, mask, size))
+            yield entry
+
+
 # --- reading -------------------------------------------------------------------------------------
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float))
+    return isinstance(value, (int, float)) and abs(value) <= MOST
 
+
+MOST = 1e12                     # of a score or a coordinate
 
 # What the values of a detection must be like
 FORMS: dict[str, Callable[[Any], bool]] = {
@@ -143,16 +152,19 @@ def read_entries(path: str | Path, dataset) -> list[dict]:
         entry = {**entry, "image_id": image, "category_id": categories[entry["category_id"]]}
         if "segmentation" in entry:
             if i not in sizes:
-                sizes[i] = list(image_size(dataset, i))
-            entry["segmentation"] = _run_lengths(path, entry, sizes[i])
-            entry.setdefault("bbox", pycocotools("mask").toBbox(entry["segmentation"]).tolist())
+                sizes[i] = image_size(dataset, i)
+            mask = _mask(f"{path}: detection {number}", entry, sizes[i])
+            del entry["segmentation"]
+            if mask:
+                entry["segmentation"] = mask.code
+                entry.setdefault("bbox", mask.box)
         entries.append(entry)
     return entries
 
 
 def _checked(path: str | Path) -> list[dict]:
     try:
-        entries = json.loads(Path(path).read_text())
+        entries = parse_json(Path(path).read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
     if not isinstance(entries, list):
@@ -171,20 +183,22 @@ def _checked(path: str | Path) -> list[dict]:
     return entries
 
 
-def _run_lengths(path: str | Path, entry: Mapping, size: list[int]) -> dict:
-    tools, code = pycocotools("mask"), entry["segmentation"]
+def _mask(where: str, entry: Mapping, size: tuple[int, int]) -> run_lengths.Mask | None:
+    """The mask of a detection, None if it has but a box."""
+    given = entry.get("segmentation")
     try:
-        if isinstance(code, list):                                # polygons
-            return tools.merge(tools.frPyObjects(code, *size))
-        if list(code["size"]) != size:
-            raise DataError(f"{path}: a mask of image {entry['image_id']!r} is for {code['size']} "
-                            f"(height, width), the image has {size}")
-        return tools.frPyObjects(code, *size) if isinstance(code["counts"], list) else dict(code)
-    except DataError:
-        raise
-    except (TypeError, IndexError, OverflowError, ValueError) as error:
-        raise DataError(f"{path}: a mask of image {entry['image_id']!r} is neither polygons nor "
-                        f"RLE ({error})") from error
+        mask = run_lengths.checked(given, size, entry.get("bbox"))
+    except run_lengths.MaskError as fault:
+        if str(fault) == run_lengths.EMPTY:                 # found, but of no pixel
+            return run_lengths.Mask(run_lengths.packed(np.zeros(size, bool)), 0, [0, 0, 0, 0])
+        what = f"comes {fault}"
+        if isinstance(given, dict) and given["size"] != list(size):
+            what = f"is for {given['size']} (height, width), the image has {list(size)}"
+        raise DataError(f"{where}: a mask of image {entry['image_id']!r} {what:.300}") from None
+    if mask is None and "bbox" not in entry:
+        raise DataError(f"{where}: a mask of image {entry['image_id']!r} is neither polygons nor "
+                        "RLE")
+    return mask
 
 
 def _image_numbers(dataset) -> dict[object, tuple[int, int]]:
@@ -212,10 +226,8 @@ def to_detections(dataset, entries: Sequence[Mapping]) -> list[list[tuple[np.nda
     for entry in entries:
         boxes, masks = found[labels[entry["category_id"]]][places[entry["image_id"]]]
         if "segmentation" in entry:
-            try:
-                box, mask = _cropped(entry["segmentation"])
-            except ValueError as error:         # runs that do not fill the image
-                raise DataError(f"a mask of image {entry['image_id']}: {error}") from error
+            nothing = [0, 0, 0, 0], np.zeros((1, 1), bool)
+            box, mask = run_lengths.cropped(entry["segmentation"]) or nothing
             masks.append(mask)
         else:
             x, y, w, h = entry["bbox"]
@@ -225,12 +237,3 @@ def to_detections(dataset, entries: Sequence[Mapping]) -> list[list[tuple[np.nda
             raise DataError(f"some detections of image {entry['image_id']} have no segmentation")
     return [[(np.array(boxes, float).reshape(-1, 5), masks) for boxes, masks in row]
             for row in found]
-
-
-def _cropped(code: Mapping) -> tuple[list[int], np.ndarray]:
-    """Tight box and mask of it; an empty mask is one pixel without anything."""
-    mask = pycocotools("mask").decode(code).astype(bool)
-    ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if not len(ys):
-        return [0, 0, 0, 0], np.zeros((1, 1), bool)
-    return [xs[0], ys[0], xs[-1], ys[-1]], mask[ys[0]:ys[-1] + 1, xs[0]:xs[-1] + 1]

@@ -1,0 +1,109 @@
+"""Reads inputs of one kind after another, in a process of its own, and prints what came of each.
+
+    python readers.py FOLDER KIND...        a line of JSON for each file: file, error, seconds, MB
+
+FOLDER holds the files of inputs.zip.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+MEMORY = 6_000_000_000
+READERS, PATTERNS = {}, {}
+
+
+def reader(*patterns):
+    def note(function):
+        READERS[function.__name__], PATTERNS[function.__name__] = function, patterns
+        return function
+    return note
+
+
+def pictures(folder: Path) -> Path:
+    (folder / "images").mkdir(exist_ok=True)
+    for name in "ab":
+        cv2.imwrite(str(folder / "images" / f"{name}.png"), np.zeros((20, 30, 3), np.uint8))
+    return folder / "images"
+
+
+@reader("fuzz/coco_*", "odd/*.json")
+def coco(path, folder):
+    from mnc.data.coco import COCO
+    from mnc.evaluation.coco import coco_metric
+
+    dataset = COCO(path, pictures(folder))
+    for i in range(len(dataset)):
+        dataset.annotation(i)
+    nothing = [[(np.zeros((0, 5)), [])] * len(dataset)] * len(dataset.classes)
+    coco_metric(dataset, nothing)
+
+
+@reader("fuzz/cocores_*")
+def coco_results(path, folder):
+    from mnc.data.coco import COCO
+    from mnc.results import saved
+
+    truth = {"images": [{"id": k, "file_name": f"{name}.png", "height": 20, "width": 30}
+                        for k, name in enumerate("ab", 1)],
+             "categories": [{"id": 1, "name": "x"}, {"id": 3, "name": "y"}],
+             "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 1, 9, 9],
+                              "segmentation": [[1, 1, 10, 1, 10, 10, 1, 10]], "iscrowd": 0}]}
+    (folder / "truth.json").write_text(json.dumps(truth))
+    shutil.copyfile(path, folder / "results.json")
+    dataset = COCO(folder / "truth.json", pictures(folder))
+    found = saved.load(folder / "results.json", dataset)
+    saved.figures_of(found, dataset, 0.4, ("voc", "coco"))
+
+
+@reader("fuzz/mcgmat_*", "odd/*.mat")
+def regions(path, folder):
+    from mnc.data.mcg import load_regions
+
+    load_regions(path)
+
+
+@reader("fuzz/mcgmat_*", "odd/*.mat")
+def raw_regions(path, folder):
+    from mnc.data.mcg import Settings, raw_regions
+
+    raw_regions(path, Settings())
+
+
+@reader("fuzz/sbdmat_*", "odd/*.mat")
+def sbd(path, folder):
+    from mnc.data.sbd import instances, read_instances
+
+    instances(*read_instances(path))
+
+
+def main() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    inputs, kinds = Path(sys.argv[1]), sys.argv[2:]
+    for kind in kinds:
+        folder = Path(tempfile.mkdtemp())
+        for path in sorted(each for pattern in PATTERNS[kind] for each in inputs.glob(pattern)):
+            about = {"kind": kind, "file": path.name}
+            print(json.dumps({**about, "began": True}), flush=True)
+            began, error = time.monotonic(), None
+            try:
+                READERS[kind](path, folder)
+            except BaseException as found:
+                error = f"{type(found).__module__}.{type(found).__name__}: {found}"
+            megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            print(json.dumps({**about, "error": error, "seconds": time.monotonic() - began,
+                              "megabytes": megabytes}), flush=True)
+        shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
