@@ -223,7 +223,7 @@ def load_regions(path: str | os.PathLike) -> tuple[Regions, bool]:
     if wrong:
         raise DataError(f"{path}: {', '.join(wrong)} must be as many as the {count} boxes")
     if not content["Flip"].size:
-        raise DataError(f"{path}: Flip must be one value, got {content['Flip'].shape}")
+        raise DataError(f"{path}: needs Flip one value, got {content['Flip'].shape}")
     return Regions(content["boxes"].astype(float), content["masks"].astype(bool),
                    content["mask_targets"].astype(bool), columns["det_overlap"],
                    columns["seg_overlap"], columns["output_label"].astype(int),

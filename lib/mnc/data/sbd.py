@@ -84,8 +84,8 @@ def read_instances(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
     if owner.ndim != 2 or not owner.size:
         raise DataError(f"{path}: Segmentation must be a map (H, W), got shape {owner.shape}")
     if owner.min() < 0 or owner.max() > len(labels):
-        raise DataError(f"{path}: Segmentation counts to {owner.max()} from {owner.min()}, but "
-                        f"Categories has {len(labels)} entries")
+        raise DataError(f"{path}: Segmentation counts to {owner.max()}, but Categories has "
+                        f"{len(labels)} entries; they count from 0, the background")
     return owner, labels
 
 
