@@ -183,6 +183,18 @@ class NetSpec:
     def __delitem__(self, key: str) -> None:
         del self.tops[key]
 
+    def keys(self) -> list[str]:
+        """The names, in the order of naming."""
+        return list(self.tops)
+
+    def vals(self) -> list[Any]:
+        """What they name."""
+        return list(self.tops.values())
+
+    def update(self, name: str, params: dict[str, Any]) -> None:
+        """Give the layer of the top `name` these options, too; they replace those of before."""
+        self[name].fn.params.update(params)
+
     def to_proto(self) -> Any:
         """The NetParameter of all named tops and what they depend on, in the order of naming."""
         writer = _Writer({top: name for name, top in self.tops.items()})
