@@ -119,7 +119,7 @@ def test_sharing_needs_the_same_shape():
 
 def needs(text, **options):
     net = Net.from_proto(read_net(text), caffe.TRAIN, **options)
-    return {node.layer.name: node.need_backward for node in net._nodes}
+    return {node.layer.name: node.need_backward for node in net.nodes}
 
 
 FROZEN = "param { lr_mult: 0 } param { lr_mult: 0 }"

@@ -233,7 +233,16 @@ def test_loss_is_still_given():
     fast.optimize(["t"])
     for net in (plain, fast):
         net.blobs["x"].data[...] = 1
-    assert fast._forward(0, len(fast.layers) - 1) == plain._forward(0, len(plain.layers) - 1) != 0
+    assert fast.run() == plain.run() != 0
+
+
+def test_a_loss_without_a_name_is_given_too():
+    plain, fast = nets(INPUT, layer("TanH", "x", "t"),
+                       'layer { name: "e" type: "EuclideanLoss" bottom: "x" bottom: "t" }')
+    fast.optimize(["t"])
+    for net in (plain, fast):
+        net.blobs["x"].data[...] = 1
+    assert fast.run() == plain.run() != 0
 
 
 def test_what_an_optimised_net_cannot_do_is_said():

@@ -210,6 +210,11 @@ def test_layers_by_number(net):
     loss = net._forward(0, 4)
     assert isinstance(loss, float) and loss == pytest.approx(2 * float(net.blobs["loss"].data))
     net._backward(4, 0)
+    assert net.run() == loss and net.run(0, 1) == 0
+    net.run_backward()
+    assert [node.layer for node in net.nodes] == list(net.layers)
+    assert [node.top_names for node in net.nodes] == list(net.top_names.values())
+    assert net.nodes[1].bottom[0] is net.blobs["data"]
     for run, first, last in ((net._forward, 0, 5), (net._backward, 5, 0), (net._forward, -1, 2)):
         with pytest.raises(IndexError, match="0 to 4"):
             run(first, last)

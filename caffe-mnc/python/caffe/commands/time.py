@@ -40,9 +40,9 @@ def run(flags: SimpleNamespace) -> int:
 def warm_up(net: Net) -> None:
     """The first pass allocates memory and chooses algorithms: it is not measured."""
     log.info("Performing Forward")
-    log.info("Initial loss: %g", net._forward(0, len(net.layers) - 1))
+    log.info("Initial loss: %g", net.run())
     log.info("Performing Backward")
-    net._backward(len(net.layers) - 1, 0)
+    net.run_backward()
 
 
 def measure(net: Net, iterations: int) -> np.ndarray:
@@ -50,9 +50,9 @@ def measure(net: Net, iterations: int) -> np.ndarray:
     spent = np.zeros((iterations, 2, len(net.layers)))
     for number, (forward, backward) in enumerate(spent):
         for i in range(len(net.layers)):
-            forward[i] = timed(net.device, net._forward, i)
+            forward[i] = timed(net.device, net.run, i)
         for i in reversed(range(len(net.layers))):
-            backward[i] = timed(net.device, net._backward, i)
+            backward[i] = timed(net.device, net.run_backward, i)
         log.info("Iteration: %d forward-backward time: %g ms.", number + 1,
                  forward.sum() + backward.sum())
     return spent

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from caffe.engine.arity import Arity, at_least, exactly
-from caffe.engine.arity import between as between       # for layers, beside the other two
+from caffe.engine.arity import between as between  # for layers, beside the other two
 from caffe.engine.blob import Blob
 from caffe.engine.description import CoordinateMap, Drawing
 from caffe.engine.errors import LayerError

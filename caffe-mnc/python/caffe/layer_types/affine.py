@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch
 from torch import Tensor
 
 from caffe.engine.errors import LayerError

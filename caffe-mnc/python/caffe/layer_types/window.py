@@ -11,7 +11,6 @@ from caffe.engine.description import CoordinateMap, UndefinedMapException
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import Layer
 
-
 ONE_SIDED = {f"{what}_{axis}" for what in ("kernel", "stride", "pad") for axis in "hw"}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from caffe.engine.blob import Blob
 from caffe.engine.compat import python2
@@ -18,14 +18,19 @@ from caffe.engine.layer import LAYERS, Layer
 from caffe.engine.registry import nearest
 from caffe.proto import caffe_pb2
 
+T = TypeVar("T")
+AUTOMATIC = "(automatic)"       # the name of a loss's top that the net does not name
+
 
 @dataclass
 class Node:
-    """One layer of a net with its blobs, as positions in the net's list of blobs."""
+    """One layer of a net with its blobs: themselves, their names, their numbers in the net."""
 
     layer: Layer
     bottom_ids: list[int] = field(default_factory=list)
     top_ids: list[int] = field(default_factory=list)
+    bottom_names: list[str] = field(default_factory=list)
+    top_names: list[str] = field(default_factory=list)
     bottom: list[Blob] = field(default_factory=list)
     top: list[Blob] = field(default_factory=list)
     loss_weights: list[float] = field(default_factory=list)
@@ -162,13 +167,17 @@ def connect(param: Any, make_layer: Callable[[Any], Layer], make_blob: Callable[
             node.top_ids.append(_append(names, blobs, name, make_blob()))
             current[name] = node.top_ids[-1]
         for _ in range(_automatic_tops(node)):
-            node.top_ids.append(_append(names, blobs, "(automatic)", make_blob()))
-        node.bottom = [blobs[i] for i in node.bottom_ids]
-        node.top = [blobs[i] for i in node.top_ids]
+            node.top_ids.append(_append(names, blobs, AUTOMATIC, make_blob()))
+        node.bottom, node.bottom_names = _at(node.bottom_ids, blobs), _at(node.bottom_ids, names)
+        node.top, node.top_names = _at(node.top_ids, blobs), _at(node.top_ids, names)
         set_up(node)
         on_ready(node)
         nodes.append(node)
     return nodes, names, blobs
+
+
+def _at(places: list[int], values: list[T]) -> list[T]:
+    return [values[i] for i in places]
 
 
 def _append(names: list[str], blobs: list[Blob], name: str, blob: Blob) -> int:

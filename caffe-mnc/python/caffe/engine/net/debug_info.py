@@ -7,28 +7,28 @@ from typing import Any
 import torch
 
 from caffe.engine import log
+from caffe.engine.net.build import Node
 
 FORWARD = "    [Forward] Layer %s, %s blob %s data: %g"
 BACKWARD = "    [Backward] Layer %s, %s blob %s diff: %g"
 NORMS = "    [Backward] All net params (data, diff): L1 norm = (%g, %g); L2 norm = (%g, %g)"
 
 
-def log_forward(net: Any, number: int) -> None:
-    """Tops and parameters of layer `number` after its forward pass."""
-    layer = net.layers[number]
-    for i in net._top_ids(number):
-        log.info(FORWARD, layer.name, "top", net._blob_names[i], _mean(net._blobs[i].tensor))
+def log_forward(node: Node) -> None:
+    """Tops and parameters of a layer after its forward pass."""
+    layer = node.layer
+    for name, blob in zip(node.top_names, node.top):
+        log.info(FORWARD, layer.name, "top", name, _mean(blob.tensor))
     for i, blob in enumerate(layer.blobs):
         log.info(FORWARD, layer.name, "param", _param_name(layer, i), _mean(blob.tensor))
 
 
-def log_backward(net: Any, number: int) -> None:
-    """Gradients of bottoms and parameters of layer `number`, where it computes them."""
-    layer = net.layers[number]
-    for i, need in zip(net._bottom_ids(number), layer.bottom_needs_gradient):
+def log_backward(node: Node) -> None:
+    """Gradients of bottoms and parameters of a layer, where it computes them."""
+    layer = node.layer
+    for name, blob, need in zip(node.bottom_names, node.bottom, layer.bottom_needs_gradient):
         if need:
-            log.info(BACKWARD, layer.name, "bottom", net._blob_names[i],
-                     _mean(net._blobs[i].diff_tensor))
+            log.info(BACKWARD, layer.name, "bottom", name, _mean(blob.diff_tensor))
     for i, need in enumerate(layer.blob_needs_gradient):
         if need:
             log.info(BACKWARD, layer.name, "param", i, _mean(layer.blobs[i].diff_tensor))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from caffe.engine.blob import Blob
-from caffe.engine.errors import LayerError
+from caffe.engine.errors import CaffeError, LayerError
 from caffe.engine.layer import Layer
 from caffe.engine.net.build import Node
 from caffe.proto import caffe_pb2
@@ -87,3 +88,20 @@ class Parameters:
                              f"here and {values[position]} before; they must agree")
         self._explicit[position].add(field)
         values[position] = value
+
+
+def share(layers: list[Layer], sources: Mapping[str, list[Blob]]) -> None:
+    """Let layers use the parameters that `sources` has under their names: one memory.
+
+    Raises CaffeError if a layer has not as many, or not of the same shapes.
+    """
+    for layer in layers:
+        source = sources.get(layer.name, [])
+        if len(source) != len(layer.blobs) and len(source):
+            raise CaffeError(f"share_with: {layer.title} has {len(layer.blobs)} parameters, the "
+                             f"other net's {len(source)}")
+        for mine, theirs in zip(layer.blobs, source):
+            if mine.shape != theirs.shape:
+                raise CaffeError(f"share_with: {layer.title} has a parameter of shape "
+                                 f"{mine.shape}, the other net's has {theirs.shape}")
+            mine.share_data(theirs)

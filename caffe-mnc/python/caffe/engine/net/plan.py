@@ -9,12 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from caffe.engine.errors import CaffeError
 from caffe.engine.layer import Layer, own_memory
 from caffe.engine.net.build import Node, noted
+
+if TYPE_CHECKING:
+    from caffe.engine.net.net import Net
 
 Compute = Callable[..., tuple[Tensor, ...]]
 
@@ -150,6 +155,35 @@ class Plan:
         layer.forward(node.bottom, node.top)
         for i, blob in zip(step.writes, node.top):
             values[i] = blob.tensor
+
+
+class Optimized:
+    """What net.optimize() asked of a net; the plan is made when the net next runs.
+
+    precision: None or "bfloat16"; raises CaffeError for another.
+    """
+
+    def __init__(self, precision: str | None) -> None:
+        if precision not in (None, "bfloat16"):
+            raise CaffeError(f'precision {precision!r}: a net is optimised in its own, or in '
+                             f'"bfloat16"')
+        self._precision = torch.bfloat16 if precision else None
+        self._plan: Plan | None = None
+
+    def forget(self) -> None:
+        """Make another plan at the next run: weights have changed."""
+        self._plan = None
+
+    def run(self, net: Net, first: int, last: int) -> None:
+        if (first, last) != (0, len(net.nodes) - 1):
+            raise CaffeError("a net that was optimised runs as a whole: forward() without start "
+                             "and end")
+        if self._plan is None:
+            ids = {i for node in net.nodes
+                   for i, name, weight in zip(node.top_ids, node.top_names, node.loss_weights)
+                   if weight or name in net.outputs}
+            self._plan = Plan(net.nodes, ids, self._precision)
+        self._plan.run(net.call)
 
 
 def _needed(nodes: list[Node], wanted: set[int]) -> list[int]:

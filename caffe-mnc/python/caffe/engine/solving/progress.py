@@ -40,7 +40,7 @@ class Clock:
 
 def run_forward(net: Net) -> float:
     """One forward pass; returns the weighted loss."""
-    return net._forward(0, len(net.layers) - 1)
+    return net.run()
 
 
 def output_values(net: Net) -> dict[str, np.ndarray]:

@@ -1,7 +1,8 @@
-"""A net over more items than its batch: the arrays are cut into batches, the results joined."""
+"""The user's arrays: into the blobs of a net, over more items than its batch, into MemoryData."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import Any
@@ -11,6 +12,30 @@ import numpy as np
 from caffe.engine.errors import CaffeError
 
 Arrays = dict[str, np.ndarray]
+
+
+def fill(net: Any, given: Arrays, names: list[str], what: str, attribute: str = "data") -> None:
+    """Write arrays into the data or diff of all blobs `names`, the `what`s (inputs) of a call.
+
+    Raises ValueError if one of them is missing, is none of them, or has another shape.
+    """
+    for name in [*given, *names]:
+        if name not in names or name not in given:
+            problem = "is missing" if name in names else f"is not an {what} blob of the net"
+            raise ValueError(f'"{name}" {problem}; {what}s: {", ".join(names) or "none"}')
+    for name, value in given.items():
+        target, value = getattr(net.blobs[name], attribute), np.asarray(value)
+        if value.shape[:1] != target.shape[:1] or not _broadcasts(value.shape, target.shape):
+            raise ValueError(f'{what} "{name}" has the shape {target.shape}, got {value.shape}; '
+                             f"net.blobs['{name}'].reshape(...) changes it")
+        target[...] = value.reshape(target.shape) if value.size == target.size else value
+
+
+def _broadcasts(shape: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether numpy could assign an array of `shape` to one of `target`, or they hold as much."""
+    if math.prod(shape) == math.prod(target):
+        return True
+    return len(shape) == len(target) and all(n in (1, m) for n, m in zip(shape, target))
 
 
 def batches(net: Any, blobs: Arrays) -> Iterator[Arrays]:
