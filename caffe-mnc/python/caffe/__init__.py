@@ -25,6 +25,7 @@ from caffe.engine.compat import other_caffe, python2
 from caffe.engine.errors import CaffeError, LayerError, PrototxtError, WeightsError
 from caffe.engine.formats.lenient import set_lenient
 from caffe.engine.layer import TEST, TRAIN
+from caffe.engine.plugins import register_layer
 from caffe.net_spec import NetSpec, layers, params, to_proto
 from caffe.proto import caffe_pb2
 from caffe.pycaffe import (
@@ -44,9 +45,9 @@ __all__ = [
     "Classifier", "Detector", "Layer", "LayerError", "NesterovSolver", "Net", "NetSpec",
     "PrototxtError", "RMSPropSolver", "SGDSolver", "Timer", "WeightsError", "__version__",
     "caffe_pb2", "get_solver", "has_nccl", "init_log", "io", "layer_type_list", "layer_types",
-    "layers", "log", "params", "set_device", "set_lenient", "set_mode_cpu", "set_mode_gpu",
-    "set_multiprocess", "set_random_seed", "set_solver_count", "set_solver_rank", "solver_count",
-    "solver_rank", "to_proto",
+    "layers", "log", "params", "register_layer", "set_device", "set_lenient", "set_mode_cpu",
+    "set_mode_gpu", "set_multiprocess", "set_random_seed", "set_solver_count", "set_solver_rank",
+    "solver_count", "solver_rank", "to_proto",
 ]
 
 other_caffe.warn()      # names another caffe on the path, for scripts that expect that one

@@ -11,6 +11,7 @@ from typing import Any
 
 from google.protobuf.message import Message
 
+from caffe.engine.formats import extensions
 from caffe.engine.registry import nearest
 from caffe.proto import caffe_pb2
 
@@ -18,8 +19,10 @@ from caffe.proto import caffe_pb2
 def param_name_dict() -> dict[str, str]:
     """Layer type -> stem of the field with its options: {'Convolution': 'convolution', ...}."""
     options = [f for f in caffe_pb2.LayerParameter.DESCRIPTOR.fields if f.name.endswith("_param")]
-    return {f.message_type.name.removesuffix("Parameter"): f.name.removesuffix("_param")
-            for f in options if f.message_type}
+    own = {f.message_type.name.removesuffix("Parameter"): f.name.removesuffix("_param")
+           for f in options if f.message_type}
+    return own | {kind: field.removesuffix("_param")
+                  for kind, field in extensions.fields().items()}
 
 
 def to_proto(*tops: Top | Function) -> Any:
@@ -32,10 +35,10 @@ def to_proto(*tops: Top | Function) -> Any:
 
 def assign_proto(proto: Message, name: str, val: Any) -> None:
     """proto.name = val, where lists fill repeated fields and dicts fill messages."""
-    if name not in proto.DESCRIPTOR.fields_by_name:
+    if name not in proto.DESCRIPTOR.fields_by_name and not _is_declared(proto, name):
         raise AttributeError(f"{proto.DESCRIPTOR.name} has no field {name!r};"
                              f"{nearest(name, proto.DESCRIPTOR.fields_by_name)}")
-    field = getattr(proto, name)
+    field = _field(proto, name)
     if hasattr(field, "extend"):
         for item in val if isinstance(val, (list, tuple)) else [val]:
             if isinstance(item, dict):
@@ -50,6 +53,15 @@ def assign_proto(proto: Message, name: str, val: Any) -> None:
         field.CopyFrom(val)
     else:
         setattr(proto, name, val)
+
+
+def _is_declared(proto: Message, name: str) -> bool:
+    """Whether it is the field of a layer type of another package (caffe.register_layer)."""
+    return proto.DESCRIPTOR.name == "LayerParameter" and name in extensions.fields().values()
+
+
+def _field(proto: Message, name: str) -> Any:
+    return extensions.options(proto, name) if _is_declared(proto, name) else getattr(proto, name)
 
 
 def _assign_all(proto: Message, values: dict[str, Any]) -> None:
@@ -140,7 +152,7 @@ class _Writer:
         """An option of the type's message if it has one of that name; else of the layer."""
         options = self._options.get(layer.type)
         if not name.endswith("param") and options:
-            message = getattr(layer, f"{options}_param")
+            message = _field(layer, f"{options}_param")
             if name in message.DESCRIPTOR.fields_by_name:
                 assign_proto(message, name, value)
                 return

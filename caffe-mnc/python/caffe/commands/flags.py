@@ -48,6 +48,7 @@ GLOG = (
     Flag("log_dir", str, None, "write a log file in this folder, too"),
     Flag("minloglevel", int, None, "drop lines below: 0 info, 1 warning, 2 error, 3 fatal"),
 )
+PLUGIN = Flag("plugin", str, None, "module or .py file with layer types of your own (repeatable)")
 LENIENT = Flag("lenient", bool, False, "an unknown field in a prototxt is a warning, not an error")
 WITHOUT_EFFECT = (
     *(Flag(name, bool, None, "") for name in (
@@ -119,7 +120,7 @@ def names(text: str) -> list[str]:
 
 def help_text(flags: Sequence[Flag], usage: str) -> str:
     """Usage, then every flag with its default; glog's at the end."""
-    own = ["flags:\n" + _table((*flags, LENIENT))]
+    own = ["flags:\n" + _table((*flags, PLUGIN, LENIENT))]
     rest = "The other flags of glog are accepted and have no effect."
     return "\n\n".join([usage, *own, f"flags of the log:\n{_table(GLOG)}\n\n{rest}"])
 

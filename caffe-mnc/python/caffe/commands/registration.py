@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from caffe.engine import plugins
 from caffe.engine.errors import CaffeError
 from caffe.engine.registry import Registry
 
@@ -41,7 +42,8 @@ def entry(name: str) -> Callable[[Callable[[Sequence[str]], int]], Main]:
         @functools.wraps(run)
         def main(argv: Sequence[str] | None = None) -> int:
             try:
-                return run(sys.argv[1:] if argv is None else list(argv))
+                words = sys.argv[1:] if argv is None else list(argv)
+                return run(_without_plugins(words))
             except BrokenPipeError:                     # `caffe ... | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 return 1
@@ -69,3 +71,19 @@ def one_line(error: BaseException) -> str:
     """The message, with what was noted on it: the layer in which it was raised."""
     return ", ".join(" ".join(text.split())
                      for text in (str(error), *getattr(error, "__notes__", ())))
+
+
+def _without_plugins(words: Sequence[str]) -> list[str]:
+    """The arguments but for `--plugin MODULE`, whose modules are loaded: every command has it."""
+    others: list[str] = []
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        flag, equals, value = word.partition("=")
+        if flag not in ("--plugin", "-plugin"):
+            others.append(word)
+            continue
+        if not equals and not waiting:
+            raise UsageError("--plugin takes the name of a module or a Python file")
+        plugins.load(value if equals else waiting.pop(0))
+    return others

@@ -12,6 +12,7 @@ from caffe.commands.registration import UsageError, tool
 from caffe.engine import log
 from caffe.engine.errors import PrototxtError
 from caffe.engine.formats.atomic_file import atomic_path
+from caffe.engine.formats.extensions import as_written
 from caffe.engine.formats.prototxt import read_message
 from caffe.engine.formats.upgrade import upgrade, upgrade_solver
 from caffe.engine.formats.weights import read_caffemodel
@@ -23,7 +24,7 @@ def net_text(argv: Sequence[str]) -> int:
     """rewrite an old net prototxt in the current form"""
     source, target = two_files(argv, "upgrade_net_proto_text")
     param = upgraded(source, upgrade, read_message(source, caffe_pb2.NetParameter()))
-    write(target, text_format.MessageToString(param).encode())
+    write(target, as_written(text_format.MessageToString(param)).encode())
     log.info("Wrote upgraded NetParameter text proto to %s", target)
     return 0
 
@@ -42,7 +43,7 @@ def solver_text(argv: Sequence[str]) -> int:
     """rewrite an old solver prototxt in the current form"""
     source, target = two_files(argv, "upgrade_solver_proto_text")
     param = upgraded(source, upgrade_solver, read_message(source, caffe_pb2.SolverParameter()))
-    write(target, text_format.MessageToString(param).encode())
+    write(target, as_written(text_format.MessageToString(param)).encode())
     log.info("Wrote upgraded SolverParameter text proto to %s", target)
     return 0
 

@@ -14,8 +14,9 @@ from typing import Any, TypeVar
 from google.protobuf import text_format
 from google.protobuf.message import Message
 
-from caffe.engine import log
+from caffe.engine import log, plugins
 from caffe.engine.errors import PrototxtError
+from caffe.engine.formats import extensions
 from caffe.engine.formats.lenient import is_lenient, without_field
 from caffe.engine.formats.upgrade import upgrade, upgrade_solver
 from caffe.engine.registry import nearest
@@ -61,9 +62,10 @@ def read_message(source: str | os.PathLike[str], message: M) -> M:
 
 def _parse(text: str, message: Message, label: str) -> None:
     """Fill `message`; where reading is lenient, unknown fields are left out with a warning."""
+    plugins.load_named()
     while True:
         try:
-            text_format.Parse(text, message)
+            text_format.Parse(extensions.for_protobuf(text), message)
             return
         except text_format.ParseError as error:
             explained = f"{label}:{_explain(error, message)}"
@@ -123,7 +125,7 @@ def _explain(error: text_format.ParseError, message: Message) -> str:
     reason = _POSITION.sub("", str(error))
     pool = message.DESCRIPTOR.file.pool
     if match := _UNKNOWN_FIELD.search(reason):
-        known = pool.FindMessageTypeByName(match[1]).fields_by_name
+        known = [*pool.FindMessageTypeByName(match[1]).fields_by_name, *_declared(match[1])]
         reason = f'{_short(match[1])} has no field "{match[2]}"{_hint(match[2], known, match[1])}'
     elif match := _UNKNOWN_VALUE.search(reason):
         values = pool.FindEnumTypeByName(match[1]).values_by_name
@@ -131,6 +133,11 @@ def _explain(error: text_format.ParseError, message: Message) -> str:
     elif match := _REPEATED.search(reason):
         reason = f'{_short(match[1])} has "{match[2]}" more than once; it takes one value'
     return f"{error.GetLine()}:{error.GetColumn()}: {reason}"
+
+
+def _declared(message: str) -> list[str]:
+    """Fields of LayerParameter that layer types of other packages have."""
+    return list(extensions.fields().values()) if _short(message) == "LayerParameter" else []
 
 
 # What the two forms of a layer, `layer` and `layers`, do not share: (message, name) -> instead.
@@ -146,7 +153,7 @@ _OTHER_FORM = {
 def _hint(name: str, known, message: str) -> str:
     if instead := _OTHER_FORM.get((_short(message), name)):
         return f"; {instead}"
-    return f";{nearest(name, known) or ' known: ' + ', '.join(known.keys())}"
+    return f";{nearest(name, known) or ' known: ' + ', '.join(known)}"
 
 
 def _short(full_name: str) -> str:

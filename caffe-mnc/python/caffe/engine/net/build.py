@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from caffe.engine import plugins
 from caffe.engine.blob import Blob
 from caffe.engine.compat import python2
 from caffe.engine.errors import LayerError
@@ -228,6 +229,7 @@ class noted:
 
 def make_layer(param: Any, phase: int, dtype: Any, device: Any) -> Layer:
     """The layer that a LayerParameter describes."""
+    plugins.load_named()
     try:
         kind = LAYERS.get(param.type)
     except LayerError as error:
