@@ -1,21 +1,48 @@
 #!/usr/bin/env bash
-# What the scripts of this folder have in common: train TASK, then test the last snapshot.
+# Train a net, then test the last snapshot. The name this is called by, a link, is the TASK:
 #
-# They set TASK (folder of models/NET, name of the configuration), TEST_TASK and `defaults`:
-# iterations, data set to train on, to test on, initial weights; then they source this with their
-# own arguments.
+#   experiments/scripts/TASK.sh GPU NET [--set KEY VALUE ...]
+#   GPU: a number, or cpu.
+#   NET: VGG16, ZF, ResNet50 or ResNet101 (real data), or Mini (drawn scenes); cfm: VGG16 or Mini.
+#
+#   mnc_5stage            the five-stage cascade               VOC 2012 with SBD masks
+#   mnc_3stage            with three stages only               likewise
+#   mnc_5stage_paper      as the paper describes it            likewise
+#   cfm                   convolutional feature masking on     likewise, and MCG proposals
+#                         given proposals with masks
+#   faster_rcnn_end2end   Faster R-CNN: boxes                  VOC 2007
+#
+# ITERS, TRAIN_IMDB, TEST_IMDB, WEIGHTS (none for random initial weights), MODEL (folder of the
+# prototxts), CFG and PYTHON, LOGS (folder) may be set in the environment.
 set -euo pipefail
-[ $# -ge 2 ] && [ -n "${TASK:-}" ] || { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" >&2; exit 2; }
-cd "$(dirname "${BASH_SOURCE[0]}")/../.."
-
+TASK=$(basename "$0" .sh)
+usage() { sed -n "2,/^[^#]/s/^# \{0,1\}//p" "$0" | sed "s/TASK\.sh/$TASK.sh/" >&2; exit 2; }
+[ $# -ge 2 ] || usage
 GPU=$1
 NET=$2
 shift 2
 
+# iterations, data set to train on, to test on, task of the test, initial weights
+case $TASK in
+  mnc_5stage | mnc_3stage) defaults=(25000 voc_2012_seg_train voc_2012_seg_val seg) ;;
+  mnc_5stage_paper)        defaults=(40000 voc_2012_seg_train voc_2012_seg_val seg) ;;
+  cfm)                     defaults=(30000 voc_2012_seg_train voc_2012_seg_val cfm) ;;
+  faster_rcnn_end2end)     defaults=(70000 voc_2007_trainval voc_2007_test det) ;;
+  *) usage ;;
+esac
+case $TASK/$NET in
+  */Mini) defaults=(10000 scenes_train scenes_val "${defaults[3]}" none) ;;
+  # plain ImageNet models, by the names of their releases
+  faster_rcnn_end2end/ResNet*) defaults+=("data/imagenet_models/ResNet-${NET#ResNet}-model.caffemodel") ;;
+  faster_rcnn_end2end/*)       defaults+=("data/imagenet_models/$NET.v2.caffemodel") ;;
+  *)                           defaults+=("data/imagenet_models/$NET.mask.caffemodel") ;;
+esac
+cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 ITERS=${ITERS:-${defaults[0]}}
 TRAIN_IMDB=${TRAIN_IMDB:-${defaults[1]}}
 TEST_IMDB=${TEST_IMDB:-${defaults[2]}}
-WEIGHTS=${WEIGHTS:-${defaults[3]}}
+TEST_TASK=${defaults[3]}
+WEIGHTS=${WEIGHTS:-${defaults[4]}}
 MODEL=${MODEL:-models/$NET/$TASK}
 CFG=${CFG:-experiments/cfgs/$NET/$TASK.yml}
 PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo python3)}
@@ -34,7 +61,8 @@ export PYTHONUNBUFFERED=1
   --solver "$MODEL/solver.prototxt" ${initial[@]+"${initial[@]}"} \
   --imdb "$TRAIN_IMDB" --iters "$ITERS" --cfg "$CFG" "$@" 2>&1 | tee -a "$LOG"
 
-SNAPSHOT=$(grep -B 1 "done solving" "$LOG" | grep "Wrote snapshot" | awk -F': ' '{print $2}')
+SNAPSHOT=$(sed -n 's/^Wrote snapshot to: //p' "$LOG" | tail -n 1)
+[ -n "$SNAPSHOT" ] || { echo "error: training wrote no snapshot, so there is nothing to test" >&2; exit 1; }
 
 "$PYTHON" tools/test_net.py --gpu "$GPU" \
   --def "$MODEL/test.prototxt" --net "$SNAPSHOT" \

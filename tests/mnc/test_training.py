@@ -18,6 +18,7 @@ from mnc.data.images import read_image
 from mnc.nets.fit import TrainingError
 from mnc.nets.mask_init import make_mask_init
 from mnc.nets.settings import settings_path
+from mnc.training import loop
 from mnc.training.loop import (
     SolverWrapper,
     bbox_pred_for_testing,
@@ -189,6 +190,19 @@ def test_weights_without_a_masked_path_are_told(tiny_model, mini_cfg, tmp_path, 
     load_for_training(caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN),
                       tmp_path / "made.caffemodel")
     assert "make_mask_init" not in caplog.text
+
+
+def test_a_picture_that_fails_costs_nothing(run, monkeypatch, tmp_path, capsys, caplog):
+    """Nor does what is said while drawing come between the two lines that scripts read."""
+    def fail(*paths):
+        print("building the font cache")
+        raise RuntimeError("no fonts")
+
+    monkeypatch.setattr(loop, "draw_losses", fail)
+    written = run("a", 2)[-1]
+    said = capsys.readouterr().out
+    assert f"Wrote snapshot to: {written}\ndone solving\nbuilding" in said
+    assert "no picture of the losses (RuntimeError: no fonts)" in caplog.text
 
 
 def test_solver_without_a_net(tmp_path, data):

@@ -97,16 +97,19 @@ class SolverWrapper:
                 finally:
                     if solver.iter > start:
                         written.append(self.snapshot())
-        print(DONE, flush=True)
+        print(DONE, flush=True)         # nothing may come between: scripts read both lines
+        try_to_draw(self._losses)
         return written
+
+    @property
+    def _losses(self) -> Path:
+        return self.output_dir / f"{self.prefix}_losses.csv"
 
     @contextmanager
     def _loss_file(self) -> Iterator[None]:
-        path = self.output_dir / f"{self.prefix}_losses.csv"
-        with LossFile(path, self.solver) as losses:
+        with LossFile(self._losses, self.solver) as losses:
             self.solver.add_callback(_nothing, losses.record)
             yield
-        draw_losses(path, path.with_suffix(".png"))
 
 
 @contextmanager
@@ -219,6 +222,14 @@ def _rows_until(path: Path, iteration: int) -> list[list[str]]:
         return []
     with open(path, newline="") as file:
         return [row for row in list(csv.reader(file))[1:] if int(row[0]) <= iteration]
+
+
+def try_to_draw(losses: Path) -> None:
+    """The picture beside PREFIX_losses.csv; training has ended well even where drawing fails."""
+    try:
+        draw_losses(losses, losses.with_suffix(".png"))
+    except Exception as error:
+        log.warning("%s: no picture of the losses (%s: %s)", losses, type(error).__name__, error)
 
 
 @contextmanager
