@@ -11,8 +11,8 @@ _folders = [Path(place) for place in (_caffe and _caffe.submodule_search_locatio
 if _folders and not any((folder / "engine").is_dir() for folder in _folders):
     raise ImportError(f"the caffe that Python finds, {_folders[0]}, is another distribution. mnc, "
                       f"which lies in {Path(__file__).parent}, needs the one that comes with it: "
-                      f"take {_folders[0].parent} off the path (sys.path.insert(0, ...) in the script, "
-                      "PYTHONPATH, pip uninstall)")
+                      f"take {_folders[0].parent} off the path (sys.path.insert(0, ...) in the "
+                      "script, PYTHONPATH, pip uninstall)")
 
 __all__ = ["Instance", "Segmenter"]
 
