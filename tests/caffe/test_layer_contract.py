@@ -192,6 +192,20 @@ def test_shapes_are_known_before_any_data(kind, case):
 
 
 @pytest.mark.parametrize("kind, case", ALL)
+def test_options_stay_as_they_were_written(kind, case):
+    """A layer writes no defaults into the net, which is saved as the user wrote it."""
+    written = read_net(prototxt(kind, case)).layer[-1]
+    net = Net.from_proto(read_net(prototxt(kind, case)), Phase[case.phase])
+    kept, = (y for y in net.to_proto().layer if y.name == "l")
+    for message in (written, kept):
+        message.ClearField("blobs")
+        message.ClearField("phase")
+        message.ClearField("param")         # statistics say there that they do not learn,
+        message.ClearField("loss_weight")   # losses that they count, as in Caffe
+    assert kept == written
+
+
+@pytest.mark.parametrize("kind, case", ALL)
 def test_wrong_number_of_bottoms_is_an_error_with_the_name(kind, case):
     message = read_net(prototxt(kind, case)).layer[-1]
     layer = make_layer(message, 1, torch.float32, "cpu")

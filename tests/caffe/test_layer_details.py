@@ -34,6 +34,17 @@ def test_dropout_keeps_its_share_and_backward_uses_the_same_mask(scale_train, ke
     np.testing.assert_array_equal(n.blobs["b0"].diff, 3 * y)
 
 
+@pytest.mark.parametrize("options, value", [("scale: 0 shift: 3 power: 2", 9), ("power: 0", 1),
+                                            ("scale: 0 shift: 0 power: -1", np.inf)])
+def test_power_of_nothing_is_a_constant_whatever_comes_in(options, value):
+    n = net(f"type: 'Power' top: 'y' power_param {{ {options} }}", (4,), force=True)
+    n.blobs["b0"].data[...] = [1, np.inf, -np.inf, np.nan]
+    assert (n.forward()["y"] == value).all()
+    n.blobs["b0"].diff[...] = 7
+    n.backward(y=np.ones(4))
+    assert (n.blobs["b0"].diff == 0).all()
+
+
 def test_dropout_repeats_with_the_seed():
     n = net("type: 'Dropout' top: 'y'", (4, 5), phase=caffe.TRAIN)
     n.blobs["b0"].data[...] = 1

@@ -371,6 +371,18 @@ def test_requests_stop_and_snapshot(tmp_path, capsys):
     assert logged(capsys)[-1] == "Optimization stopped early."
 
 
+def test_a_stop_ends_one_call_of_step_and_none_after_it():
+    solver = small("")
+    solver.stop_requested = True        # before the first: it is still to be followed
+    solver.step(4)
+    assert solver.iter == 1
+    solver.step(4)
+    assert solver.iter == 5 and not solver.stop_requested
+    solver.stop_requested = True
+    solver.step(4)
+    assert solver.iter == 6 and solver.stop_requested
+
+
 def test_callbacks_come_before_forward_and_before_the_update():
     solver, calls = small("iter_size: 2"), []
     forward_backward, apply_update = solver.net.forward_backward, solver.apply_update

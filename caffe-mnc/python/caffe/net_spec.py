@@ -29,7 +29,7 @@ def to_proto(*tops: Top | Function) -> Any:
     """A NetParameter of `tops` and everything before them; all names are made up."""
     writer = _Writer({})
     for top in tops:
-        writer.write(top if isinstance(top, Function) else top.fn)
+        writer.write(_function(top))
     return writer.net()
 
 
@@ -93,8 +93,9 @@ class Function:
     def __init__(self, type_name: str, inputs: tuple[Any, ...], params: dict[str, Any]) -> None:
         for index, each in enumerate(inputs):
             if not isinstance(each, Top):
-                raise TypeError(f"{type_name}: input {index} is not a Top but a "
-                                f"{type(each).__name__}; layers with several tops give a tuple")
+                # pycaffe's sentence, which scripts look for
+                raise TypeError(f"{type_name} input {index} is not a Top (type is {type(each)}); "
+                                f"a layer with several tops gives a tuple of them")
         self.type_name, self.inputs, self.params = type_name, inputs, dict(params)
         self.ntop = self.params.pop("ntop", 1)
         self.in_place = self.params.pop("in_place", False)
@@ -106,6 +107,13 @@ class Function:
 
     def _update(self, params: dict[str, Any]) -> None:
         self.params.update(params)
+
+
+def _function(top: Any) -> Function:
+    if not isinstance(top, (Top, Function)):
+        raise TypeError(f"{top!r} is not a Top (type is {type(top)}); a layer with several tops "
+                        f"gives a tuple of them: name each, n.a, n.b = L.Slice(..., ntop=2)")
+    return top if isinstance(top, Function) else top.fn
 
 
 class _Writer:
@@ -211,7 +219,7 @@ class NetSpec:
         """The NetParameter of all named tops and what they depend on, in the order of naming."""
         writer = _Writer({top: name for name, top in self.tops.items()})
         for top in self.tops.values():
-            writer.write(top if isinstance(top, Function) else top.fn)
+            writer.write(_function(top))
         return writer.net()
 
 

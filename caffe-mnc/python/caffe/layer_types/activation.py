@@ -11,6 +11,7 @@ from torch import Tensor
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, exactly
 from caffe.layer_types.axes import canonical
+from caffe.proto import caffe_pb2
 
 
 class Neuron(TorchLayer):
@@ -62,9 +63,9 @@ class PReLU(Neuron):
         if len(bottom[0].shape) < 2:
             raise LayerError(f"{self.title}: the bottom must have a channel axis (axis 1), "
                              f"got shape {bottom[0].shape}")
-        if not options.HasField("filler"):
-            options.filler.type, options.filler.value = "constant", 0.25
-        self.add_blob(() if options.channel_shared else bottom[0].shape[1:2], options.filler)
+        quarter = caffe_pb2.FillerParameter(type="constant", value=0.25)
+        self.add_blob(() if options.channel_shared else bottom[0].shape[1:2],
+                      options.filler if options.HasField("filler") else quarter)
 
     def compute(self, x: Tensor, slope: Tensor) -> Tensor:
         return F.prelu(x, slope.reshape(-1))
@@ -153,7 +154,9 @@ class Power(Neuron):
     def compute(self, x: Tensor) -> Tensor:
         options = self.param.power_param
         if options.power == 0 or options.scale == 0:
-            return x * 0 + options.shift ** options.power       # a constant, with gradient 0
+            constant = torch.tensor(options.shift, dtype=x.dtype, device=x.device)
+            never = torch.zeros_like(x, dtype=torch.bool)
+            return torch.where(never, x, constant ** options.power)     # its gradient is 0
         base = options.shift + options.scale * x
         return base if options.power == 1 else base.pow(options.power)
 

@@ -106,9 +106,12 @@ class PairLayer(BatchLayer):
     def options(self) -> Any:
         return self.param.image_data_param
 
+    def transformation(self) -> Any:
+        return self.param.transform_param
+
     def open(self, top):
         options, size = self.options(), self.options().batch_size
-        transformer = Transformer(self.param.transform_param, train=self.phase == TRAIN)
+        transformer = Transformer(self.transformation(), train=self.phase == TRAIN)
         self.batches = self.batches_of(self.positive(size, "batch_size"), self.seed, options,
                                        transformer)
         self.skip(self.batches.random_skip(options.rand_skip))
@@ -188,9 +191,16 @@ class DenseImageData(PairLayer):
         options = self.options()
         if bool(options.new_height) != bool(options.new_width):
             raise LayerError(f"{self.title}: new_height and new_width must be given together")
-        if options.mean_file and not self.param.transform_param.mean_file:
-            self.param.transform_param.mean_file = options.mean_file
         super().open(top)
+
+    def transformation(self) -> Any:
+        """The mean file may stand in either message."""
+        given, own = self.param.transform_param, self.options().mean_file
+        if not own or given.mean_file:
+            return given
+        merged = type(given)(mean_file=own)
+        merged.MergeFrom(given)
+        return merged
 
 
 class SegBatches(PairBatches):

@@ -44,6 +44,7 @@ class Solver:
         self.iter = 0
         self.current_step = 0
         self.stop_requested = False
+        self._stop_followed = False     # an earlier step() has done so
         self.snapshot_requested = False
         self.export: Callable[[Net], AbstractContextManager[Iterable[str]]] = as_trained
         self._smoothed = SmoothedLoss(self.param.average_loss)
@@ -69,7 +70,12 @@ class Solver:
         return lr_policies.learning_rate(self.param, self.iter, step)
 
     def step(self, iterations: int) -> None:
-        """Make that many updates, with tests, log lines and snapshots when they are due."""
+        """Make that many updates, with tests, log lines and snapshots when they are due.
+
+        Fewer if `stop_requested` becomes True: it ends this call, not those after it.
+        """
+        if self._stop_followed:
+            self.stop_requested = self._stop_followed = False
         self._smoothed = SmoothedLoss(self.param.average_loss)
         clock = Clock(self.iter)
         end = self.iter + iterations
@@ -92,6 +98,7 @@ class Solver:
             self._after_update()
             if self.stop_requested:
                 break
+        self._stop_followed = self.stop_requested
 
     def solve(self, resume: str | None = None) -> None:
         """Train to max_iter, from the state file `resume` if given."""
