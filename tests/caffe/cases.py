@@ -457,7 +457,12 @@ CASES: dict[str, list[Case]] = {
     "MaskPooling": [case("", x(2, 3, 5, 7), positive(2, 1, 5, 7), oracle=np.multiply)],
     # SSD
     "Normalize": [
-        case("", x(2, 3, 5, 7), oracle=lambda x, s: s * oracles.normalize(x, (1, 2, 3))),
+        case("norm_param { }", x(2, 3, 5, 7), oracle=lambda x, s:
+             s * oracles.normalize(x, (1, 2, 3))),
+        case("normalize_param { bp_norm: true }", x(2, 3, 5), tops=2, oracle=lambda x: (
+            oracles.normalize(x, 1, 1e-6), np.sqrt((x * x).sum(1, keepdims=True) + 1e-6))),
+        case('normalize_param { normalize_type: "L1" }', x(2, 3, 5), oracle=lambda x:
+             x / (np.abs(x).sum(1, keepdims=True) + 1e-6)),
         case(f"norm_param {{ across_spatial: false channel_shared: false mode: EXACT "
              f"scale_{NOISE} eps: 0.5 }}", x(2, 3, 5),
              oracle=lambda x, s: s[:, None] * oracles.normalize(x, 1, 0.5)),

@@ -1,6 +1,6 @@
 """What every layer owes: right values, right gradients, new sizes, no sizes, text that survives.
 
-The cases are in cases.py and cases_forks.py; a registered type without cases fails here.
+The cases are in cases.py and the files cases_*.py; a registered type without cases fails here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import torch
 
 import caffe
 import cases
+import cases_faces
 import cases_forks
+import cases_regions
 from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
 from caffe.engine.formats.prototxt import read_net
@@ -21,8 +23,9 @@ from caffe.engine.layer import LAYERS, Phase
 from caffe.engine.net.build import make_layer
 from caffe.engine.net.net import Net
 
-CASES = {**cases.CASES, **cases_forks.CASES}
-ELSEWHERE = {**cases.ELSEWHERE, **cases_forks.ELSEWHERE}
+FAMILIES = (cases, cases_forks, cases_regions, cases_faces)
+CASES = {kind: found for family in FAMILIES for kind, found in family.CASES.items()}
+ELSEWHERE = {kind: file for family in FAMILIES for kind, file in family.ELSEWHERE.items()}
 ALL = [pytest.param(kind, case, id=f"{kind}-{i}")
        for kind, found in sorted(CASES.items()) for i, case in enumerate(found)]
 STEP = 1e-6

@@ -2,14 +2,50 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from caffe.engine.errors import LayerError
-from caffe.engine.layer import LAYERS, TorchLayer, exactly
+from caffe.engine.layer import LAYERS, Layer, TorchLayer, between, exactly
 from caffe.proto import caffe_pb2
+
+LEAST_NORM = 1e-6       # of NormFace
 
 
 @LAYERS.register("Normalize")
+def normalize(param: Any, *args: Any) -> Layer:
+    """y = s x / sqrt(sum of x^2 + eps) over channels or the image (SSD; NormFace another)
+
+    An object of Normalize if there is a norm_param, else of UnitNormalize.
+    """
+    return (Normalize if param.HasField("norm_param") else UnitNormalize)(param, *args)
+
+
+class UnitNormalize(TorchLayer):
+    """x / norm, norm = sqrt(sum over channels of x^2 + 1e-6), or sum of |x| + 1e-6 (L1) (NormFace)
+
+    top 1 on request: the norm (N, 1, ...); with bp_norm its gradient counts. fix_gradient is not
+    read: the original's CPU code does not, its GPU code leaves out the division by the norm.
+    """
+
+    num_bottom = exactly(1)
+    num_top = between(1, 2)
+
+    def setup(self, bottom, top):
+        self.tops, options = len(top), self.param.normalize_param
+        if options.normalize_type not in ("L1", "L2"):
+            raise LayerError(f'{self.title}: normalize_type must be "L2" or "L1", got '
+                             f'"{options.normalize_type}"')
+        self.absolute = options.normalize_type == "L1"
+
+    def compute(self, x: Tensor) -> tuple[Tensor, ...]:
+        norm = x.abs().sum(1, keepdim=True) + LEAST_NORM if self.absolute \
+            else (x.square().sum(1, keepdim=True) + LEAST_NORM).sqrt()
+        beside = norm if self.param.normalize_param.bp_norm else norm.detach()
+        return (x / norm, beside)[:self.tops]
+
+
 class Normalize(TorchLayer):
     """y = s x / sqrt(sum of x^2 + eps), the sum over channels or, across_spatial, over the image
 

@@ -107,6 +107,22 @@ class PriorBox(TorchLayer):
         return sides
 
 
+@LAYERS.register("PriorBoxClustered")
+class PriorBoxClustered(PriorBox):
+    """(1, 2, 4P): as PriorBox, but a cell has one box for each `width` and `height` (OpenVINO)"""
+
+    def _check_sizes(self, options) -> None:
+        if not options.width or len(options.width) != len(options.height):
+            raise LayerError(f"{self.title}: needs as many height as width, at least one; got "
+                             f"{len(options.height)} and {len(options.width)}")
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [(1, 2, shapes[0][2] * shapes[0][3] * len(self.param.prior_box_param.width) * 4)]
+
+    def _sides(self, options) -> list[tuple[float, float]]:
+        return list(zip(options.width, options.height))
+
+
 def _ratios(given, flip: bool) -> list[float]:
     """1, then each given ratio that is not there yet, with flip followed by its inverse."""
     ratios = [1.0]
