@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from easydict import EasyDict
 
 
@@ -157,12 +156,13 @@ def cfg_from_dict(changes: Mapping[str, Any], source: str) -> None:
 
 def changes_in_file(filename: str | os.PathLike) -> dict[str, Any]:
     """What a YAML file says, by dotted keys; the keys are not checked here."""
+    from caffe.extend import parse_yaml, read_text  # with torch: not to print a list of keys
+
     try:
-        text = Path(filename).read_text()
-        changes = yaml.safe_load(text)
+        changes = parse_yaml(read_text(filename))
     except OSError as e:
         raise ConfigError(f"cannot read the configuration file {filename}: {e.strerror}") from e
-    except yaml.YAMLError as e:
+    except ValueError as e:
         raise ConfigError(f"{filename}: not valid YAML: {e}") from e
     if changes is None:
         return {}

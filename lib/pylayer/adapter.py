@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 
-from caffe.extend import TEST, Blob, Layer, LayerError, nearest
+from caffe.extend import TEST, Blob, Layer, LayerError, nearest, parse_yaml
 
 REQUIRED = object()
 
@@ -77,8 +76,8 @@ def _parse(layer: Layer) -> dict:
     text = layer.param_str or "{}"
     for candidate in (text, f"{{{text}}}"):
         try:
-            options = yaml.safe_load(candidate)
-        except yaml.YAMLError:
+            options = parse_yaml(candidate)
+        except ValueError:
             continue
         if isinstance(options, dict):
             return options

@@ -93,7 +93,7 @@ def test_images_that_cannot_be_read_are_left_out(images, capsys):
 
 @pytest.mark.parametrize("spoil, flags, message", [
     (lambda: Path("db").mkdir(), [], "db exists already"),
-    (lambda: Path("images.txt").write_text("a 0.png\n"), [], "images.txt:1: takes FILE LABEL"),
+    (lambda: Path("images.txt").write_text("a 0.png\n"), [], "images.txt, line 1: expected \"image label\""),
     (lambda: Path("images.txt").write_text("x 1\n"), [], "none of the 1 images"),
     (lambda: cv2.imwrite("images/a 1.png", np.zeros((5, 6, 3))), ["--check_size"],
      "the image is (3, 5, 6), those before (3, 5, 7)"),

@@ -20,7 +20,7 @@ def test_names_from_a_file(tmp_path):
     with pytest.raises(DataError, match="2 names, the net has 3 classes"):
         class_names(4, path)
     path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="names.txt: not a text file"):
+    with pytest.raises(DataError, match="names.txt: a binary file"):
         class_names(3, path)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from caffe.extend import read_text
 from mnc.data.dataset import DataError
 
 BACKGROUND = "__background__"
@@ -18,16 +19,14 @@ SCENE_CLASSES = (BACKGROUND, "agate", "beryl", "coral", "garnet", "opal")
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:
-    """The background and the names in a file, one a line.
+    """The background and the names in a file, one a line, in any encoding.
 
     Raises DataError if the file is no text, OSError if it cannot be read.
     """
-    try:
-        lines = map(str.strip, Path(path).read_text(encoding="utf-8-sig").splitlines())
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file in UTF-8 ({error}); it names a class a line"
-                        ) from error
-    return (BACKGROUND, *filter(None, lines))
+    text = read_text(path)
+    if "\0" in text:
+        raise DataError(f"{path}: a binary file; it should name a class a line")
+    return (BACKGROUND, *filter(None, map(str.strip, text.split("\n"))))
 
 
 def own_classes(folder: Path) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ from scipy.ndimage import find_objects
 from mnc.data.classes import own_classes
 from mnc.data.dataset import Annotation, DataError
 from mnc.data.images import read_as_annotated
+from mnc.data.lists import image_file, read_list
 from mnc.data.mat import is_numbers, read_mat
 
 
@@ -32,14 +33,17 @@ class SBD:
     def __init__(self, folder: str | os.PathLike, split: str, name: str | None = None) -> None:
         self.folder, self.split = Path(folder), split
         self.name = name or f"sbd:{folder}:{split}"
-        self.names = read_list(self.folder / f"{split}.txt")
+        self.names = read_list(
+            self.folder / f"{split}.txt",
+            lambda name: any(os.path.isfile(self.folder / place)
+                             for place in (f"inst/{name}.mat", f"img/{name}.jpg")))
         self.classes = own_classes(self.folder)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def image_path(self, i: int) -> str:
-        return str(self.folder / "img" / f"{self.names[i]}.jpg")
+        return image_file(self.folder / "img", self.names[i])
 
     def image(self, i: int) -> np.ndarray:
         return read_as_annotated(self, i)
@@ -52,17 +56,6 @@ class SBD:
             raise DataError(f"{path}: Categories holds label {out[0]}, but the classes are "
                             f"1..{len(self.classes) - 1} ({', '.join(self.classes[1:4])}, ...)")
         return instances(owner, labels)
-
-
-def read_list(path: Path) -> list[str]:
-    """The lines of a list, without empty ones."""
-    if not path.parent.is_dir():
-        raise DataError(f"{path.parent}: no such folder; an SBD folder holds img/, inst/ and "
-                        f"{path.name}")
-    if not path.is_file():
-        have = ", ".join(sorted(f.name for f in path.parent.glob("*.txt")))
-        raise DataError(f"{path}: no such list; {path.parent} has {have or 'none at all'}")
-    return [line.strip() for line in path.read_text().splitlines() if line.strip()]
 
 
 def read_instances(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:

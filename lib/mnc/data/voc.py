@@ -11,6 +11,7 @@ is cached.
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import struct
@@ -21,13 +22,17 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
+from caffe.extend import parse_xml
 from mnc.data.classes import own_classes
 from mnc.data.dataset import Annotation, DataError
 from mnc.data.images import read_as_annotated
-from mnc.data.sbd import instances, read_list
+from mnc.data.lists import image_file, read_list
+from mnc.data.sbd import instances
+
+log = logging.getLogger("mnc")
 
 VOID = 255                  # border pixels, and what is too small to name
-IMAGE_TYPES = (".jpg", ".jpeg", ".png", ".bmp")
+TRUE = ("1", "true", "yes")
 
 
 class VOC:
@@ -41,16 +46,19 @@ class VOC:
                  masks: bool = False) -> None:
         self.folder, self.split, self.with_masks = Path(folder), split, masks
         self.name = name or f"voc:{folder}:{split}"
-        self.names = read_list(_list_file(self.folder, split, masks))
+        self.names = read_list(_list_file(self.folder, split, masks), self._has)
         self.classes = own_classes(self.folder)
+        self._turned: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self.names)
 
+    def _has(self, name: str) -> bool:
+        return os.path.isfile(self.folder / "Annotations" / f"{name}.xml") or os.path.isfile(
+            image_file(self.folder / "JPEGImages", name))
+
     def image_path(self, i: int) -> str:
-        base = self.folder / "JPEGImages" / self.names[i]
-        found = (f"{base}{ending}" for ending in IMAGE_TYPES if os.path.isfile(f"{base}{ending}"))
-        return next(found, f"{base}.jpg")
+        return image_file(self.folder / "JPEGImages", self.names[i])
 
     def image(self, i: int) -> np.ndarray:
         return read_as_annotated(self, i)
@@ -59,16 +67,31 @@ class VOC:
         drawn = self.folder / "SegmentationObject" / f"{self.names[i]}.png"
         if self.with_masks and drawn.exists():
             return self._drawn(drawn)
-        return self._boxes(self.folder / "Annotations" / f"{self.names[i]}.xml")
+        return self._boxes(self.folder / "Annotations" / f"{self.names[i]}.xml", self.image_path(i))
 
-    def _boxes(self, path: Path) -> Annotation:
+    def _boxes(self, path: Path, image: str) -> Annotation:
         root = _parse(path)
         objects = root.findall("object")
-        boxes = [_box(path, number, each) for number, each in enumerate(objects, start=1)]
+        corners = np.array([_box(path, number, each) for number, each in enumerate(objects, 1)],
+                           np.float32).reshape(-1, 4)
+        low, high = np.minimum(corners[:, :2], corners[:, 2:]), np.maximum(corners[:, :2],
+                                                                           corners[:, 2:])
+        self._note_turned(path.stem, int((low < corners[:, :2]).any(axis=1).sum()))
         labels = self._labels(path, [_text(path, each, "name") for each in objects])
-        difficult = [each.findtext("difficult", "0").strip() == "1" for each in objects]
-        return Annotation(np.array(boxes, np.float32).reshape(-1, 4), labels, None,
-                          _size(path, root), np.array(difficult, bool))
+        difficult = [each.findtext("difficult", "0").strip().lower() in TRUE for each in objects]
+        size = _size(path, root)
+        boxes = _cut(np.hstack((low, high)), size)
+        return Annotation(boxes, labels, None, size, np.array(difficult, bool))
+
+    def _note_turned(self, name: str, count: int) -> None:
+        """Say how many boxes had their corners swapped: at the first, and as they double."""
+        if not count or name in self._turned:
+            return
+        before = sum(self._turned.values())
+        self._turned[name] = count
+        if (before + count).bit_length() > before.bit_length():
+            log.warning("%s: the corners of %d boxes were swapped and have been put right, "
+                        "up to now; the last in %s.xml", self.name, before + count, name)
 
     def _drawn(self, path: Path) -> Annotation:
         owner = _read_map(path)
@@ -118,17 +141,26 @@ def _parse(path: Path) -> ElementTree.Element:
     if not path.is_file():
         raise DataError(f"{path}: no such annotation file")
     try:
-        return ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
+        return parse_xml(path.read_bytes())
+    except ValueError as error:
         raise DataError(f"{path}: not readable XML ({error})") from error
 
 
 def _size(path: Path, root: ElementTree.Element) -> tuple[int, int] | None:
-    """(height, width), where the file says it."""
+    """(height, width), where the file says it; some tools write 0 x 0, or nothing."""
     size = root.find("size")
-    if size is None:
+    if size is None or not any((size.findtext(key) or "").strip() for key in ("height", "width")):
         return None
-    return _pixels(path, size, "height"), _pixels(path, size, "width")
+    height, width = _pixels(path, size, "height"), _pixels(path, size, "width")
+    return None if height == 0 == width else (height, width)
+
+
+def _cut(boxes: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """Boxes (n, 4) cut at the border of the image; one wholly outside stays, and is refused."""
+    last = np.full(2, np.inf) if size is None else np.array(size[::-1], float) - 1
+    low, high = np.maximum(boxes[:, :2], 0), np.minimum(boxes[:, 2:], last)
+    kept = (low <= high).all(axis=1, keepdims=True)
+    return np.where(kept, np.hstack((low, high)), boxes).astype(np.float32)
 
 
 def _box(path: Path, number: int, found: ElementTree.Element) -> list[float]:

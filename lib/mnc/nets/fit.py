@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-import yaml
-
-from caffe.extend import read_net, read_solver
+from caffe.extend import parse_yaml, read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg
 from mnc.nets.generate import GENERATED, NAMES, NetError, generate_command
@@ -56,7 +54,7 @@ def check_net(path: str | Path, classes: Sequence[str]) -> None:
 def _num_classes(layers: dict[str, caffe_pb2.LayerParameter]) -> int | None:
     """From the data layer of a train net, else from the class scores; None if it has neither."""
     if "input-data" in layers:
-        options = yaml.safe_load(layers["input-data"].python_param.param_str) or {}
+        options = parse_yaml(layers["input-data"].python_param.param_str) or {}
         if "num_classes" in options:
             return options["num_classes"]
     for name in ("cls_score", "seg_cls_score"):

@@ -20,6 +20,7 @@ from caffe.data.images import decode_image
 from caffe.data.label_map import parse_label_map
 from caffe.engine import log, random
 from caffe.engine.errors import CaffeError
+from caffe.engine.formats.text import read_text
 from caffe.proto import caffe_pb2
 
 USAGE = """usage: convert_annoset FLAGS ROOT/ LIST DB
@@ -92,7 +93,7 @@ def _labels(flags: Any) -> dict[str, int]:
 def read_list(path: str) -> list[tuple[str, str]]:
     """The two words of each line."""
     pairs = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         words = line.split()
         if len(words) not in (0, 2):
             raise UsageError(f"{path}:{number}: takes IMAGE ANNOTATION (or IMAGE LABEL), without "

@@ -14,6 +14,7 @@ from caffe.commands.database_writer import COMMIT_AFTER, create
 from caffe.commands.flags import Flag, help_text, parse
 from caffe.commands.registration import UsageError, tool
 from caffe.data.images import decode_image
+from caffe.data.lists import FileList
 from caffe.engine import log, random
 from caffe.engine.errors import CaffeError
 from caffe.proto import caffe_pb2
@@ -48,43 +49,33 @@ def main(argv: Sequence[str]) -> int:
     if flags.encode_type and not flags.encoded:
         log.info("encode_type specified, assuming encoded=true.")
         flags.encoded = True
-    lines = read_list(source)
+    listed = FileList(source, root if not root or root.endswith("/") else f"{root}/")
+    try:
+        lines = listed.labelled()
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     if flags.shuffle:
         log.info("Shuffling data")
         order = torch.randperm(len(lines), generator=random.generator())
         lines = [lines[i] for i in order]
     log.info("A total of %d images.", len(lines))
-    store(lines, root if not root or root.endswith("/") else f"{root}/", target, flags)
+    store(lines, listed, target, flags)
     return 0
 
 
-def read_list(path: str) -> list[tuple[str, int]]:
-    """(file, label) of each line; the file may hold spaces."""
-    pairs = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
-        if not line.strip():
-            continue
-        name, _, label = line.rstrip().rpartition(" ")
-        try:
-            pairs.append((name, int(label)))
-        except ValueError:
-            raise UsageError(f"{path}:{number}: takes FILE LABEL, got {line!r}") from None
-    return pairs
-
-
-def store(lines: list[tuple[str, int]], root: str, target: str, flags: Any) -> None:
+def store(lines: list[tuple[str, int]], listed: FileList, target: str, flags: Any) -> None:
     """Write every image that can be read under the key NUMBER_FILE; at least one must be."""
     with create(target, flags.backend) as writer:
         size = None
         for number, (name, label) in enumerate(lines):
             try:
-                datum = read_datum(root + name, label, flags)
+                datum = read_datum(listed.path(name), label, flags)
             except (OSError, ValueError) as error:
-                log.error("Could not open or find file %s: %s", root + name, error)
+                log.error("Could not open or find file %s: %s", listed.root + name, error)
                 continue
             shape = (datum.channels, datum.height, datum.width)
             if flags.check_size and size not in (None, shape):
-                raise CaffeError(f"{root + name}: the image is {shape}, those before {size} "
+                raise CaffeError(f"{listed.root + name}: the image is {shape}, those before {size} "
                                  "(channels, height, width); leave --check_size out or resize")
             size = shape
             writer.put(f"{number:08d}_{name}", datum)
@@ -92,7 +83,7 @@ def store(lines: list[tuple[str, int]], root: str, target: str, flags: Any) -> N
                 log.info("Processed %d files.", writer.count)
         if lines and not writer.count:
             raise CaffeError(f"none of the {len(lines)} images could be read; the first would be "
-                             f"{root + lines[0][0]}")
+                             f"{listed.root + lines[0][0]}")
     if writer.count % COMMIT_AFTER:
         log.info("Processed %d files.", writer.count)
 

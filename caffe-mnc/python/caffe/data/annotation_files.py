@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 from caffe.engine import log
+from caffe.engine.formats.text import parse_json, parse_xml, read_text
 from caffe.engine.registry import Registry, nearest
 from caffe.proto import caffe_pb2
 
@@ -41,7 +40,7 @@ def annotate(annotated: Any, path: str, label_type: str, labels: dict[str, int],
                 instance_id=len(groups[label].annotation),
                 bbox={"xmin": xmin, "ymin": ymin, "xmax": xmax, "ymax": ymax,
                       "difficult": difficult})
-    except (KeyError, TypeError, ValueError, AttributeError, ElementTree.ParseError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"{path}: not an annotation of label_type {label_type}: "
                          f"{error}") from error
 
@@ -74,7 +73,7 @@ def _size(height: Any, width: Any, image: tuple[int, int], path: Path) -> tuple[
 @LABEL_TYPES.register("xml")
 def _xml(path: Path, labels: dict[str, int], image: tuple[int, int]) -> Found:
     """VOC's: pixels as they are, divided by the size"""
-    root = ElementTree.parse(path).getroot()
+    root = parse_xml(path.read_bytes())
     size = _size(root.findtext("size/height"), root.findtext("size/width"), image, path)
     for each in root.iter("object"):
         corners = [float(each.findtext(f"bndbox/{name}", "missing"))
@@ -86,7 +85,7 @@ def _xml(path: Path, labels: dict[str, int], image: tuple[int, int]) -> Found:
 @LABEL_TYPES.register("json")
 def _json(path: Path, labels: dict[str, int], image: tuple[int, int]) -> Found:
     """{image: {height, width}, annotation: [{category_id, bbox: [x, y, w, h], iscrowd}]}"""
-    content = json.loads(path.read_text())
+    content = parse_json(path.read_bytes())
     about = content.get("image", {})
     size = _size(about.get("height"), about.get("width"), image, path)
     for each in content["annotation"]:
@@ -98,7 +97,7 @@ def _json(path: Path, labels: dict[str, int], image: tuple[int, int]) -> Found:
 @LABEL_TYPES.register("txt")
 def _txt(path: Path, labels: dict[str, int], image: tuple[int, int]) -> Found:
     """lines: label xmin ymin xmax ymax, the label a number, the corners in pixels"""
-    for line in path.read_text().splitlines():
+    for line in read_text(path).split("\n"):
         if line.strip():
             label, *corners = line.split()
             if len(corners) != 4:

@@ -6,13 +6,13 @@ from typing import Any
 
 from google.protobuf import text_format
 
+from caffe.engine.formats.text import read_text
 from caffe.proto import caffe_pb2
 
 
 def parse_label_map(path: str) -> Any:
     """The LabelMap of a prototxt; ValueError if it is none or gives a label twice."""
-    with open(path, encoding="utf-8") as file:
-        text = file.read()
+    text = read_text(path)
     try:
         found = text_format.Parse(text, caffe_pb2.LabelMap())
     except text_format.ParseError as error:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from caffe.data.lists import FileList
 
 
 @dataclass(frozen=True)
@@ -38,25 +40,28 @@ def read_window_file(path: str, root: str = "") -> WindowList:
         number of windows
         label overlap x1 y1 x2 y2       (a line each)
     """
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        lines = [(number, line.split()) for number, line in enumerate(file, 1) if line.strip()]
+    listed = FileList(path, root)
+    lines = listed.lines
     windows: list[Window] = []
     channels, at = 0, 0
     while at < len(lines):
         try:
-            if lines[at][1][0] != "#":
+            if not lines[at][1].startswith("#"):
                 raise ValueError
-            name = root + lines[at + 1][1][0]
-            channels, _, _, count = (int(lines[at + k][1][0]) for k in range(2, 6))
+            image = lines[at + 1][1].strip()
+            channels, _, _, count = (int(lines[at + k][1].split()[0]) for k in range(2, 6))
             at += 6
-            for _ in range(count):
-                windows.append(_window(name, lines[at][1]))
-                at += 1
+            found = [_window(image, line.split()) for _, line in lines[at:at + count]]
+            at += count
+            if len(found) != count:
+                raise ValueError
         except (ValueError, IndexError):
             where = f"line {lines[at][0]}" if at < len(lines) else "its end"
             raise ValueError(f"{path}: near {where}: expected \"# index\", path, channels, height, "
                              f"width, number of windows, then that many lines of label, overlap, "
                              f"x1, y1, x2, y2") from None
+        name = listed.path(image)
+        windows += [replace(window, image=name) for window in found]
     return WindowList(windows, channels)
 
 

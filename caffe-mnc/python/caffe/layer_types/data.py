@@ -13,6 +13,7 @@ import numpy as np
 from caffe.data.batches import Batches
 from caffe.data.databases import Database, open_database
 from caffe.data.images import MOST_VALUES, Record, parse_datum, read_image
+from caffe.data.lists import FileList
 from caffe.data.transform import Transformer
 from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
@@ -112,7 +113,8 @@ class ImageListBatches(ImageBatches):
     def __init__(self, *args: Any, path: str, options: Any) -> None:
         super().__init__(*args)
         self.path, self.options = path, options
-        self.lines = read_image_list(path)
+        listed = FileList(path, options.root_folder)
+        self.lines = [(listed.path(name), label) for name, label in listed.labelled()]
 
     def items(self, epoch: int, first: int) -> Iterator[tuple[str, int]]:
         count = len(self.lines)
@@ -122,32 +124,15 @@ class ImageListBatches(ImageBatches):
 
     def load(self, item: tuple[str, int]) -> Record:
         options = self.options
-        image = read_image(options.root_folder + item[0], color=options.is_color,
+        image = read_image(item[0], color=options.is_color,
                            size=(options.new_height, options.new_width))
         return Record(image, item[1])
 
     def label(self, item: tuple[str, int]) -> str:
-        return self.options.root_folder + item[0]
+        return item[0]
 
     def __str__(self) -> str:
         return self.path
-
-
-def read_image_list(path: str) -> list[tuple[str, int]]:
-    """The lines "image label" of a file; the image's name may hold spaces."""
-    with open(path, encoding="utf-8", errors="surrogateescape") as file:
-        lines = [line.rstrip("\r\n") for line in file]
-    found = []
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            name, label = line.rsplit(None, 1)
-            found.append((name, int(label)))
-        except ValueError:
-            raise ValueError(f'{path}, line {number}: expected "image label", the label a whole '
-                             f'number; got "{line}"') from None
-    return found
 
 
 @LAYERS.register("ImageData")
@@ -184,8 +169,7 @@ class Hdf5Batches(Batches):
                  shuffle: bool) -> None:
         super().__init__(batch_size, seed)
         self.path, self.names, self.shuffle = path, names, shuffle
-        with open(path, encoding="utf-8") as file:
-            self.files = file.read().split()
+        self.files = list(_files(FileList(path)))
         self._loaded: tuple[str, list[np.ndarray]] = ("", [])
 
     def items(self, epoch: int, first: int) -> Iterator[tuple[np.ndarray, ...]]:
@@ -214,6 +198,13 @@ class Hdf5Batches(Batches):
 
     def __str__(self) -> str:
         return self.path
+
+
+def _files(listed: FileList) -> Iterator[str]:
+    """The files of a list: a line each, or several between blanks as Caffe reads them."""
+    for _, line in listed.lines:
+        whole = listed.path(line.strip())
+        yield from [whole] if os.path.exists(whole) else map(listed.path, line.split())
 
 
 def read_hdf5(path: str, names: list[str]) -> list[np.ndarray]:

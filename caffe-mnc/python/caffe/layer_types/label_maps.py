@@ -10,6 +10,7 @@ import numpy as np
 
 from caffe.data.batches import Batches
 from caffe.data.images import read_image
+from caffe.data.lists import FileList
 from caffe.data.transform import Transformer
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TRAIN, between, exactly
@@ -30,8 +31,8 @@ class PairBatches(Batches):
     def __init__(self, batch_size: int, seed: int, options: Any, transformer: Transformer) -> None:
         super().__init__(batch_size, seed)
         self.options, self.transformer = options, transformer
-        with open(options.source, encoding="utf-8", errors="surrogateescape") as file:
-            self.lines = [line.split() for line in file if line.strip()]
+        listed = FileList(options.source, options.root_folder)
+        self.lines = [[listed.path(name) for name in line.split()] for _, line in listed.lines]
         if not self.lines:
             raise ValueError(f"{options.source}: lists no images")
 
@@ -54,7 +55,7 @@ class PairBatches(Batches):
         for item, pair in zip(items, pairs):
             if (pair.image.shape, pair.labels.shape) != (pairs[0].image.shape,
                                                          pairs[0].labels.shape):
-                raise ValueError(f"{self.options.root_folder}{item[0]}: has the shape "
+                raise ValueError(f"{item[0]}: has the shape "
                                  f"{pair.image.shape}, others of its batch "
                                  f"{pairs[0].image.shape}; set batch_size: 1, or resize or crop")
         sizes = np.minimum([p.image.shape[1:] for p in loaded], pairs[0].image.shape[1:])
@@ -65,7 +66,7 @@ class PairBatches(Batches):
         """The image, without its mean, and the grey values of its labels, both as they are."""
         if len(item) < 2:
             raise ValueError(f'{self.options.source}: expected "image labels", got "{item[0]}"')
-        paths = [self.options.root_folder + name for name in item[:2]]
+        paths = item[:2]
         image = read_image(paths[0], color=self.options.is_color)
         labels = read_image(paths[1], color=False)
         if same_size and image.shape[1:] != labels.shape[1:]:
@@ -211,7 +212,7 @@ class SegBatches(PairBatches):
         if options.label_type == options.PIXEL:
             image, labels = self.read(item, same_size=True)
         else:
-            image = read_image(options.root_folder + item[0], color=options.is_color)
+            image = read_image(item[0], color=options.is_color)
             value = int(item[1]) if options.label_type == options.IMAGE and len(item) > 1 \
                 else options.ignore_label
             labels = np.full((1, *image.shape[1:]), value, np.float32)

@@ -8,6 +8,7 @@ import h5py
 import scipy.io
 
 from caffe.engine.errors import LayerError
+from caffe.engine.formats.text import read_text
 from caffe.engine.layer import LAYERS, Layer, at_least, exactly
 from caffe.layer_types.batches import naming
 
@@ -75,7 +76,7 @@ class MatWrite(Layer):
         self.names, self.done = None, 0
         if options.source:
             with naming(self):
-                lines = Path(options.source).read_text().splitlines()
+                lines = read_text(options.source).split("\n")
             words = [line.split()[0] for line in lines if line.strip()]
             self.names = [word[:len(word) - options.strip] for word in words]
 

@@ -26,8 +26,8 @@ def below_root(root: str, name: str) -> str:
     """
     if "\0" in name:
         raise ValueError(f"{name!r} is no name of a file")
-    if not root:
-        return name
+    if not root or os.pardir not in name:
+        return root + name
     top, path = os.path.dirname(root), root + name
     climbs = os.path.relpath(os.path.normpath(path), os.path.normpath(top or os.curdir))
     if climbs.split(os.sep)[0] == os.pardir:

@@ -18,6 +18,7 @@ from caffe.engine import log, plugins
 from caffe.engine.errors import PrototxtError
 from caffe.engine.formats import extensions
 from caffe.engine.formats.lenient import is_lenient, without_field
+from caffe.engine.formats.text import decode
 from caffe.engine.formats.upgrade import upgrade, upgrade_solver
 from caffe.engine.registry import nearest
 from caffe.proto import caffe_pb2
@@ -99,10 +100,10 @@ def _text(source: str | os.PathLike[str]) -> str:
         data = Path(source).read_bytes()
     except OSError as error:
         raise PrototxtError(f"{os.fspath(source)}: cannot be read: {error.strerror}") from error
-    if b"\0" in data:
+    text = decode(data)[0]
+    if "\0" in text:
         raise PrototxtError(f"{os.fspath(source)}: is a binary file, not a text prototxt")
-    # Comments come in any encoding, so bytes that are not UTF-8 are let through.
-    return data.decode("utf-8-sig", errors="replace")
+    return text
 
 
 def _located(source, rewrite, param):

@@ -28,12 +28,12 @@ _EBCDIC = "<?xm".encode("cp037")
 
 def decode(content: bytes) -> tuple[str, str]:
     """(text, the name of its encoding): without a byte order mark, lines ending in a newline."""
-    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), None) \
-        or _guessed(content)
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError:                      # half a character, after a mark of UTF-16
-        text = content.decode(encoding, errors="replace")
+    for mark, encoding in _MARKS:
+        if content.startswith(mark) and _decodes(content, encoding):
+            break
+    else:
+        encoding = _guessed(content)
+    text = content.decode(encoding)
     return text.replace("\r\n", "\n").replace("\r", "\n"), encoding
 
 

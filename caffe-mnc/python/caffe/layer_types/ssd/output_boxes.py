@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from caffe.engine.formats.text import read_text
 from caffe.proto.caffe_pb2 import ResizeParameter
 
 
@@ -45,7 +45,7 @@ def _without_padding(boxes: np.ndarray, size: tuple[int, int], resize: Any) -> n
 def read_name_sizes(path: str) -> list[tuple[str, tuple[int, int]]]:
     """(name, (height, width)) of each line "name height width", the order of the test set."""
     found = []
-    for number, line in enumerate(Path(path).read_text().splitlines(), 1):
+    for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:

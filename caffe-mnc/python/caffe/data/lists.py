@@ -1,0 +1,44 @@
+"""Lists of files, one a line: in any encoding, of any system, behind a root folder or not."""
+
+from __future__ import annotations
+
+import os
+
+from caffe.engine.formats.paths import below_root
+from caffe.engine.formats.text import read_encoded, stored_name
+
+
+class FileList:
+    """The lines of a list that are not empty.
+
+    lines: (number in the file, text without blanks at its end). `path(name)` is the file that a
+    name in it means: behind `root`, which it may not leave. ValueError if the list is no text.
+    """
+
+    def __init__(self, source: str | os.PathLike[str], root: str = "") -> None:
+        self.source, self.root = os.fspath(source), root
+        text, self.encoding = read_encoded(source)
+        if "\0" in text:
+            raise ValueError(f"{self.source}: a binary file, where a list of files (text, one a "
+                             "line) is expected")
+        self.lines = [(number, line.rstrip()) for number, line in enumerate(text.split("\n"), 1)
+                      if line.strip()]
+
+    def path(self, name: str) -> str:
+        """The path of a name; ValueError if it leaves the root."""
+        try:
+            return stored_name(below_root(self.root, name), self.encoding)
+        except ValueError as error:
+            raise ValueError(f"{self.source}: {error}") from None
+
+    def labelled(self) -> list[tuple[str, int]]:
+        """(name, label) of lines "name label", blanks or tabs between; names may hold blanks."""
+        found = []
+        for number, line in self.lines:
+            try:
+                name, label = line.rsplit(None, 1)
+                found.append((name, int(label)))
+            except ValueError:
+                raise ValueError(f'{self.source}, line {number}: expected "image label", the label '
+                                 f'a whole number; got "{line:.200}"') from None
+        return found
