@@ -109,25 +109,17 @@ class Segmenter:
               every: int = 1) -> Iterator[tuple[int, np.ndarray, list[Instance]]]:
         """(number, frame (H, W, 3) BGR, instances) of every so many frames, from frame 0.
 
-        source: a video file that OpenCV can read, or the number of a camera.
+        source: a video file that OpenCV can read, or the number of a camera. Raises ValueError if
+        `every` is no whole number from 1; DataError if the video cannot be opened, or, when it is
+        reached, for a frame that cannot be read.
         """
+        if not isinstance(every, int) or every < 1:
+            raise ValueError(f"every must be a whole number from 1 (1: every frame), got {every!r}")
         capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
         if not capture.isOpened():
             capture.release()
             raise DataError(f"{source}: OpenCV cannot open this video")
-        return self._frames(capture, every)
-
-    def _frames(self, capture,
-                every: int) -> Iterator[tuple[int, np.ndarray, list[Instance]]]:
-        try:
-            number = 0
-            while capture.grab():
-                if number % every == 0:
-                    _, frame = capture.retrieve()
-                    yield number, frame, self(frame)
-                number += 1
-        finally:
-            capture.release()
+        return ((number, frame, self(frame)) for number, frame in frames(capture, source, every))
 
     def draw(self, image: Image) -> np.ndarray:
         """The image (BGR, enlarged if small) with masks, boxes, names and scores."""
@@ -139,6 +131,28 @@ class Segmenter:
         painted, _ = paint(found.boxes[n:n + 1], found.masks[n:n + 1], [1], width, height,
                            self.cfg.BINARIZE_THRESH)
         return painted > 0
+
+
+def frames(capture: cv2.VideoCapture, source: object,
+           every: int) -> Iterator[tuple[int, np.ndarray]]:
+    """(number, (H, W, 3) BGR) of every so many frames; releases the capture at the end.
+
+    Raises DataError for a frame that cannot be read, and for a video without any.
+    """
+    number = 0
+    try:
+        while capture.grab():
+            if number % every == 0:
+                read, frame = capture.retrieve()
+                if not read or frame is None:
+                    raise DataError(f"{source}: frame {number} cannot be read; the frames before "
+                                    "it were; encode the video again, or cut it there")
+                yield number, frame
+            number += 1
+    finally:
+        capture.release()
+    if not number:
+        raise DataError(f"{source}: OpenCV opens it, but finds no frame in it")
 
 
 def as_paths(name: str, given: str | os.PathLike | Sequence) -> list[str | os.PathLike]:

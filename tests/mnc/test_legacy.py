@@ -6,6 +6,7 @@ import importlib
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ import mnc.legacy  # noqa: F401
 from golden_mnc import GOLDEN, load
 from mnc.config import cfg
 from mnc.legacy import MODULES
+
+LIB = Path(__file__).resolve().parents[2] / "lib"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -57,6 +60,48 @@ def test_modules_of_ones_own_go_first(tmp_path):
     done = subprocess.run([sys.executable, str(tmp_path / "old.py")], capture_output=True,
                           text=True, env={"PYTHONPATH": ":".join(sys.path)})
     assert done.stdout == "7 0\n", done.stderr
+
+
+def test_installed_libraries_that_probe_find_nothing(tmp_path):
+    """Some look whether there is a `datasets` or a `utils`, and take it for the one they know."""
+    library = tmp_path / "site-packages"
+    library.mkdir()
+    (library / "probing.py").write_text(textwrap.dedent("""
+        import importlib, importlib.util
+        found = [name for name in ("datasets", "nms", "utils") if importlib.util.find_spec(name)]
+        try:
+            import datasets
+            found.append(datasets)
+        except ImportError:
+            pass
+        try:
+            importlib.import_module("utils.timer")
+            found.append("utils.timer")
+        except ImportError:
+            pass
+    """))
+    (tmp_path / "old.py").write_text(textwrap.dedent("""
+        import mnc.legacy, probing, importlib
+        print(probing.found)
+        from datasets.factory import get_imdb
+        print(importlib.import_module("utils.timer").Timer.__name__, get_imdb.__name__)
+    """))
+    path = ":".join([str(library), *sys.path])
+    done = subprocess.run([sys.executable, str(tmp_path / "old.py")], capture_output=True,
+                          text=True, env={"PYTHONPATH": path})
+    assert done.stdout == "[]\nTimer get_imdb\n", done.stderr
+
+
+def test_installed_as_a_library_it_still_answers(tmp_path):
+    site = tmp_path / "site-packages"
+    site.mkdir()
+    (site / "mnc").symlink_to(LIB / "mnc")
+    (tmp_path / "old.py").write_text("import mnc.legacy\nfrom nms.nms_wrapper import nms\n"
+                                     "print(mnc.legacy.__file__, nms([], 0.3))\n")
+    others = [place for place in sys.path if place != str(LIB)]
+    done = subprocess.run([sys.executable, str(tmp_path / "old.py")], capture_output=True,
+                          text=True, env={"PYTHONPATH": ":".join([str(site), *others])})
+    assert done.stdout == f"{site}/mnc/legacy/__init__.py []\n", done.stderr
 
 
 def test_without_it_nothing_is_in_the_way():

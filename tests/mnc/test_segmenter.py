@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
@@ -103,6 +104,46 @@ def test_video(segmenter, tiny_scenes, tmp_path):
     assert all(frame.shape == (120, 160, 3) for _, frame, _ in seen)
     with pytest.raises(DataError, match="cannot open"):
         segmenter.video(tmp_path / "none.avi")
+
+
+@pytest.mark.parametrize("every", [0, -1, 2.5])
+def test_frames_are_counted_from_one(segmenter, every):
+    with pytest.raises(ValueError, match="every must be a whole number from 1"):
+        segmenter.video("scenes.avi", every=every)
+
+
+class Tape:
+    """A capture whose frames are given; None is one that does not decode."""
+
+    def __init__(self, *frames):
+        self.frames, self.place, self.released = frames, -1, False
+
+    def isOpened(self):
+        return True
+
+    def grab(self):
+        self.place += 1
+        return self.place < len(self.frames)
+
+    def retrieve(self):
+        frame = self.frames[self.place]
+        return frame is not None, frame
+
+    def release(self):
+        self.released = True
+
+
+def test_a_frame_that_cannot_be_read_is_named(segmenter, monkeypatch):
+    grey = np.full((60, 80, 3), 90, np.uint8)
+    for frames, every, seen, said in [((grey, None, grey), 1, [0], "tape: frame 1 cannot be read"),
+                                      ((grey, None, grey), 2, [0, 2], None),
+                                      ((), 1, [], "tape: OpenCV opens it, but finds no frame")]:
+        tape, numbers = Tape(*frames), []
+        monkeypatch.setattr(cv2, "VideoCapture", lambda source, tape=tape: tape)
+        with pytest.raises(DataError, match=said) if said else nullcontext():
+            for number, _, _ in segmenter.video("tape", every=every):
+                numbers.append(number)
+        assert numbers == seen and tape.released
 
 
 def test_an_ensemble(tiny_model, weights, mini_yml, tiny_scenes):

@@ -6,15 +6,20 @@
 
 MODULES says which names there are and where they live now. A module of such a name that lies on
 sys.path itself goes first. pylayer and caffe keep their names and need nothing of this.
+
+Only what the user's own code imports is answered: installed libraries that look whether there is an
+optional package `datasets`, or `utils`, do not find ours.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+import sysconfig
 from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 
 OLD_FORM = "mnc.legacy.forms"       # where the old arguments or results were others than ours
@@ -58,6 +63,8 @@ MODULES: dict[str, dict[str, str]] = {
     "caffeWrapper.SolverWrapper": {"SolverWrapper": OLD_FORM},
     "caffeWrapper.TesterWrapper": {"TesterWrapper": OLD_FORM},
 }
+INSTALLED = {"site-packages", "dist-packages"}      # folders of libraries
+LIBRARY = Path(sysconfig.get_path("stdlib"))
 PACKAGES = {name.partition(".")[0] for name in MODULES if "." in name}
 
 
@@ -66,7 +73,7 @@ class LegacyFinder(MetaPathFinder, Loader):
 
     def find_spec(self, fullname: str, path: Sequence[str] | None,
                   target: ModuleType | None = None) -> ModuleSpec | None:
-        if fullname not in MODULES and fullname not in PACKAGES:
+        if (fullname not in MODULES and fullname not in PACKAGES) or not asked_by_the_user():
             return None
         return ModuleSpec(fullname, self, origin="mnc.legacy", is_package=fullname in PACKAGES)
 
@@ -84,6 +91,23 @@ class LegacyFinder(MetaPathFinder, Loader):
             return getattr(importlib.import_module(place), now or name)
 
         module.__getattr__ = lookup
+
+
+def asked_by_the_user() -> bool:
+    """Whether the import going on is one of code that is not installed.
+
+    Python's own library is passed over: it imports what others tell it to.
+    """
+    frame = sys._getframe(1)
+    while frame:
+        place = Path(frame.f_globals.get("__file__") or frame.f_code.co_filename)
+        if frame.f_globals is not globals():
+            if INSTALLED.intersection(place.parts):
+                return False
+            if not (place.name.startswith("<frozen ") or LIBRARY in place.parents):
+                return True
+        frame = frame.f_back
+    return True
 
 
 def install() -> None:
