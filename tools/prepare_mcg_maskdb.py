@@ -15,9 +15,12 @@ import sys
 
 import _init_paths  # noqa: F401
 
+from mnc.commands.session import show_log
 from mnc.config import cfg
 from mnc.data import DataError, get_dataset
 from mnc.data.mcg import Settings, prepare
+
+log = logging.getLogger("mnc")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,10 +45,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     args = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    show_log(logging.INFO)
     if args.gt_roi or args.gt_mask:
-        logging.warning("--gt_roi and --gt_mask are of no effect: the ground truth is read from "
-                        "the data set (--imdb)")
+        log.warning("--gt_roi and --gt_mask are of no effect: the ground truth is read from "
+                    "the data set (--imdb)")
     settings = Settings(args.mask_sz, args.top_k, cfg.BINARIZE_THRESH)
     try:
         dataset = get_dataset(args.imdb or f"voc_2012_seg_{args.db}")

@@ -50,6 +50,12 @@ def test_regions_are_unions_of_superpixels(raw):
     assert len(raw_regions(raw / "a.mat", Settings(2, top_k=3))[0]) == 3
 
 
+def test_the_published_files_are_not_taken_for_prepared_ones(raw, dataset, tmp_path):
+    with pytest.raises(DataError, match="the published files lie there"):
+        prepare(dataset, raw, tmp_path / "raw/../raw", SMALL, train=True)
+    assert sorted(path.name for path in raw.iterdir()) == ["a.mat", "b.mat"]
+
+
 def test_by_hand():
     truth = Annotation(np.array([[0, 0, 1, 1], [4, 0, 7, 1]], np.float32), np.array([3, 1]),
                        [np.ones((2, 2), bool), np.ones((2, 4), bool)])

@@ -280,6 +280,15 @@ def test_what_the_user_mistypes_needs_no_torch():
         assert done.stdout.endswith("[]\n"), (arguments, done.stdout[-500:], done.stderr[-500:])
 
 
+@pytest.mark.parametrize("arguments", [["demo", "--scenes", "--iters", "0"],
+                                       ["demo", "--scenes", "--images", "-1"],
+                                       ["benchmark", "--repeat", "0"]])
+def test_counts_start_at_one(arguments, capsys):
+    with pytest.raises(SystemExit):
+        cli.main(arguments)
+    assert f"a whole number from 1, not '{arguments[-1]}'" in capsys.readouterr().err
+
+
 def test_every_command_is_a_module():
     for name, known in COMMANDS.items():
         module = importlib.import_module(f"mnc.commands.{name}")

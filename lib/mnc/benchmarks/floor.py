@@ -14,7 +14,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import caffe
-from caffe.extend import TorchLayer
 from caffe.layer_types.convolution import Convolution
 from caffe.layer_types.inner_product import InnerProduct
 
@@ -52,11 +51,12 @@ def products(net: caffe.Net, train: bool, dtype: torch.dtype) -> Iterator[tuple[
                 yield from _products_of(layer, shape, train, dtype)
 
 
-def _products_of(layer: TorchLayer, shape: tuple[int, ...], train: bool,
+def _products_of(layer: Convolution | InnerProduct, shape: tuple[int, ...], train: bool,
                  dtype: torch.dtype) -> Iterator[tuple[Product, Call]]:
-    weight, *bias = (blob.tensor.detach().to(dtype) for blob in layer.blobs)
-    calls = (_convolution if isinstance(layer, Convolution) else _inner_product)(
-        layer, shape, weight, bias)
+    weight, *rest = (blob.tensor.detach().to(dtype) for blob in layer.blobs)
+    bias = rest[0] if rest else None
+    calls = (_convolution(layer, shape, weight, bias) if isinstance(layer, Convolution)
+             else _inner_product(layer, shape, weight, bias))
     gflop = 2e-9 * calls.y.numel() * weight[0].numel()
     for what, call, wanted in (
             ("forward", calls.forward, True),
@@ -67,7 +67,7 @@ def _products_of(layer: TorchLayer, shape: tuple[int, ...], train: bool,
 
 
 def _convolution(layer: Convolution, shape: tuple[int, ...], weight: Tensor,
-                 bias: list[Tensor]) -> Calls:
+                 bias: Tensor | None) -> Calls:
     x = _last(torch.randn(shape, device=weight.device, dtype=weight.dtype))
     weight, window = _last(weight), layer.window
     places = (window.stride, window.pad, window.dilation)
@@ -76,15 +76,15 @@ def _convolution(layer: Convolution, shape: tuple[int, ...], weight: Tensor,
     def backward(*mask: bool) -> Call:
         return lambda: torch.ops.aten.convolution_backward(
             y, x, weight, None, *places, False, (0, 0), layer.group, (*mask, False))
-    return Calls(x, y, lambda: F.conv2d(x, weight, *(bias or [None]), *places, layer.group),
+    return Calls(x, y, lambda: F.conv2d(x, weight, bias, *places, layer.group),
                  backward(True, False), backward(False, True))
 
 
 def _inner_product(layer: InnerProduct, shape: tuple[int, ...], weight: Tensor,
-                   bias: list[Tensor]) -> Calls:
+                   bias: Tensor | None) -> Calls:
     x = torch.randn(shape[0], layer.inputs, device=weight.device, dtype=weight.dtype)
     y = torch.randn(shape[0], layer.outputs, device=weight.device, dtype=weight.dtype)
-    return Calls(x, y, lambda: F.linear(x, weight, *(bias or [None])),
+    return Calls(x, y, lambda: F.linear(x, weight, bias),
                  lambda: y @ weight, lambda: y.T @ x)
 
 

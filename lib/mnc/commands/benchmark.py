@@ -6,6 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
+from mnc.commands.registration import count
 from mnc.config import ConfigError, cfg, cfg_from_file
 
 
@@ -19,7 +20,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--size", default="600x1000", metavar="HxW", help="of the image")
     p.add_argument("--weights", metavar="FILE", help="default: drawn at random")
     p.add_argument("--image", metavar="FILE", help="default: noise")
-    p.add_argument("--repeat", type=int, help="runs to take the median of (CPU 3, GPU 10)")
+    p.add_argument("--repeat", type=count, help="runs to take the median of (CPU 3, GPU 10)")
     p.add_argument("--reference", action="store_true",
                    help="also the net as it is without net.optimize and native kernels")
     p.add_argument("--kernels", action="store_true",
@@ -52,7 +53,8 @@ def run(args: argparse.Namespace) -> int:
         (caffe.set_mode_cpu if args.device == "cpu" else caffe.set_mode_gpu)()
     if args.kernels:
         timings = measure_kernels(current_device())
-        text, found = kernel_report(timings), {"machine": machine(), "kernels": as_json(timings)}
+        text = kernel_report(timings)
+        found: dict[str, object] = {"machine": machine(), "kernels": as_json(timings)}
     else:
         text, found = _of_a_net(args, args.repeat or (10 if torch.cuda.is_available() else 3))
     print(text)

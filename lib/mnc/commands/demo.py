@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnc.commands.registration import count
 from mnc.config import cfg, cfg_from_file
 
 
@@ -50,9 +51,9 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    help="least score drawn (default %(default)s)")
     p.add_argument("--scenes", action="store_true",
                    help="draw scenes, train Mini on them a little, test it, draw the results")
-    p.add_argument("--iters", type=int, default=300,
+    p.add_argument("--iters", type=count, default=300,
                    help="with --scenes: training iterations (default %(default)s)")
-    p.add_argument("--images", type=int, default=100,
+    p.add_argument("--images", type=count, default=100,
                    help="with --scenes: images to test on (default %(default)s)")
 
 

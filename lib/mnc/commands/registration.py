@@ -56,6 +56,13 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
         _add_shared_arguments(parser)
 
 
+def count(text: str) -> int:
+    """The type of a flag that takes a whole number from 1."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"a whole number from 1, not {text!r}")
+    return int(text)
+
+
 def _add_shared_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--gpu", default=None, metavar="ID",
                    help="GPU to use, or `cpu` (default: GPU 0 if there is one)")

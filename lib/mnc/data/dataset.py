@@ -83,7 +83,9 @@ class Dataset(Protocol):
 
     name: str
     classes: tuple[str, ...]
-    names: Sequence[str]
+
+    @property
+    def names(self) -> Sequence[str]: ...
 
     def __len__(self) -> int: ...
 

@@ -139,8 +139,14 @@ def _best_cover(box: np.ndarray, mask: np.ndarray, gt_boxes: np.ndarray,
 
 def prepare(dataset: Dataset, raw: str | os.PathLike, out: str | os.PathLike, settings: Settings,
             *, train: bool, jobs: int = 1) -> list[str]:
-    """Write OUT/NAME.mat for each image of the data set that has none yet; what went wrong."""
+    """Write OUT/NAME.mat for each image of the data set that has none yet; what went wrong.
+
+    Raises DataError if `out` is the folder of the raw files, or holds files of other settings.
+    """
     out = Path(out)
+    if out.resolve() == Path(raw).resolve():
+        raise DataError(f"{out}: the published files lie there, under the names of those to be "
+                        "written; name another folder for the output")
     _same_settings(out, settings)
     todo = [i for i, name in enumerate(dataset.names) if not (out / f"{name}.mat").is_file()]
     if len(todo) < len(dataset):

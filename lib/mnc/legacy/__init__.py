@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 
 OLD_FORM = "mnc.legacy.forms"       # where the old arguments or results were others than ours
 
@@ -81,7 +81,7 @@ class LegacyFinder(MetaPathFinder, Loader):
         if module.__name__ in PACKAGES:
             return
         names = MODULES[module.__name__]
-        module.__all__ = list(names)
+        vars(module)["__all__"] = list(names)
 
         def lookup(name: str) -> object:
             if name not in names:
@@ -90,7 +90,7 @@ class LegacyFinder(MetaPathFinder, Loader):
             place, _, now = names[name].partition(":")
             return getattr(importlib.import_module(place), now or name)
 
-        module.__getattr__ = lookup
+        vars(module)["__getattr__"] = lookup
 
 
 def asked_by_the_user() -> bool:
@@ -98,7 +98,7 @@ def asked_by_the_user() -> bool:
 
     Python's own library is passed over: it imports what others tell it to.
     """
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     while frame:
         place = Path(frame.f_globals.get("__file__") or frame.f_code.co_filename)
         if frame.f_globals is not globals():

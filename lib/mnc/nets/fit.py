@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from caffe.extend import parse_yaml, read_net, read_solver
 from caffe.proto import caffe_pb2
@@ -22,12 +23,12 @@ class TrainingError(NetError):
 
 def train_net_path(solver: str | os.PathLike | caffe_pb2.SolverParameter) -> Path:
     """The train net a solver names: from the working directory, else beside the solver file."""
-    from_file = isinstance(solver, (str, os.PathLike))
-    param = read_solver(str(solver)) if from_file else solver
+    file = Path(solver) if isinstance(solver, (str, os.PathLike)) else None
+    param: Any = read_solver(str(solver)) if file else solver
     path = Path(param.train_net or param.net)
     if not path.name:
-        raise TrainingError(f"{solver if from_file else 'the solver'}: it names no train_net")
-    return Path(solver).parent / path if from_file and not path.exists() else path
+        raise TrainingError(f"{file or 'the solver'}: it names no train_net")
+    return file.parent / path if file and not path.exists() else path
 
 
 def check_net(path: str | Path, classes: Sequence[str]) -> None:
@@ -87,7 +88,7 @@ def how_to_make(path: str | Path, net: caffe_pb2.NetParameter, classes: int,
         names = {written: (name, task) for (name, task), written in NAMES.items()}
         name, task = names.get(net.name, (net.name, Path(path).resolve().parent.name))
         context = any(layer.name == "context_of_roi" for layer in net.layer)
-    if (name, task) not in SOLVERS:
+    if name is None or task is None or (name, task) not in SOLVERS:
         return None
     folder = f"output/models/{name}/{task}{'_context' * context}_{classes}_classes"
     return generate_command(name, task, classes, anchors, folder, context=context), folder
