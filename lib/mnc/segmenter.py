@@ -24,7 +24,7 @@ from mnc.data.dataset import DataError
 from mnc.data.folders import images_in
 from mnc.data.images import read_image
 from mnc.drawing.instances import draw_instances, paint
-from mnc.inference.cascade import Instances, load_net, segment_image
+from mnc.inference import Instances, load_net, segment_image
 from mnc.nets.settings import find_settings
 
 Image = np.ndarray | str | os.PathLike

@@ -8,11 +8,12 @@ import scipy.io
 
 import caffe
 from mnc.data import DataError, get_dataset
-from mnc.inference.cascade import test_dataset as run_test
-from mnc.inference.cfm import ProposalFolder, Proposals, cfm_detect, choose, nearest_scale
-from mnc.instances import InferenceError
-from mnc.masks.targets import MaskForm
-from mnc.sampling.cfm_targets import input_masks
+from mnc.inference import TestSettings
+from mnc.inference import test_dataset as run_test
+from mnc.inference.cfm import ProposalFolder, choose, nearest_scale
+from mnc.inference.cfm import cfm_detect as detect
+from mnc.instances import InferenceError, Regions
+from mnc.masks.targets import MaskForm, input_masks
 
 # Features: the image itself, at a quarter of its size. Scores: of the masked features.
 NET = """
@@ -54,7 +55,7 @@ def some(count=17, seed=1):
     rng = np.random.default_rng(seed)
     corner = rng.uniform(0, 60, (count, 2))
     boxes = np.hstack((corner, corner + rng.uniform(18, 60, (count, 2)))).astype(np.float32)
-    return Proposals(boxes, rng.uniform(size=(count, 21, 21)).astype(np.float32))
+    return Regions(boxes, rng.uniform(size=(count, 21, 21)).astype(np.float32))
 
 
 def test_a_box_goes_to_the_scale_where_it_is_nearest_to_224():
@@ -72,7 +73,7 @@ def test_masks_are_cut_for_the_net():
 
 def test_small_ones_go_and_the_first_stay():
     boxes = np.array([[0, 0, 15, 15], [0, 0, 14, 40], [3, 3, 40, 40], [0, 0, 30, 30]], np.float32)
-    kept = choose(Proposals(boxes, np.zeros((4, 2, 2))), 2)
+    kept = choose(Regions(boxes, np.zeros((4, 2, 2))), 2)
     assert kept.boxes.tolist() == boxes[[0, 2]].tolist() and len(choose(kept, 0)) == 2
 
 
@@ -82,12 +83,12 @@ def test_groups_and_chunks_do_not_change_the_result(net, cfm_cfg):
     proposals = some()
     cfm_cfg.TEST.SCALES = (360, 600, 900)
     cfm_cfg.TEST.MAX_SIZE = 1000
-    together = cfm_detect(net, image, proposals, cfm_cfg)
+    together = detect(net, image, proposals, TestSettings.of(cfm_cfg))
     level = nearest_scale(proposals.boxes, np.array(cfm_cfg.TEST.SCALES) / 120)
     assert len(set(level)) > 1
     for n, scale in enumerate(np.array(cfm_cfg.TEST.SCALES)[level]):
         cfm_cfg.TEST.SCALES = (int(scale),)
-        alone = cfm_detect(net, image, proposals.rows(np.array([n])), cfm_cfg)
+        alone = detect(net, image, proposals.rows(np.array([n])), TestSettings.of(cfm_cfg))
         np.testing.assert_allclose(together.scores[n], alone.scores[0], rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(together.masks[n], alone.masks[0], rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(together.boxes, proposals.boxes)
@@ -95,12 +96,12 @@ def test_groups_and_chunks_do_not_change_the_result(net, cfm_cfg):
 
 def test_mirrored_and_no_proposals(net, cfm_cfg):
     image = np.random.default_rng(2).integers(0, 255, (100, 120, 3), dtype=np.uint8)
-    once = cfm_detect(net, image, some(5), cfm_cfg)
+    once = detect(net, image, some(5), TestSettings.of(cfm_cfg))
     cfm_cfg.TEST.USE_FLIPPED = True
-    both = cfm_detect(net, image, some(5), cfm_cfg)
+    both = detect(net, image, some(5), TestSettings.of(cfm_cfg))
     assert len(both.boxes) == 10
     np.testing.assert_allclose(both.boxes[5:], once.boxes, atol=1e-4)
-    assert cfm_detect(net, image, some(0), cfm_cfg).masks.shape == (0, 1, 21, 21)
+    assert detect(net, image, some(0), TestSettings.of(cfm_cfg)).masks.shape == (0, 21, 21)
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_a_data_set(net, cfm_cfg, folder):
     found = run_test(net, data, cfm_cfg, "cfm", ProposalFolder(path, data))
     assert [len(per_image) for per_image in found] == [len(data)] * 6
     for boxes, masks in found[1]:
-        assert 0 < len(boxes) <= 9 and masks.shape == (len(boxes), 1, 21, 21)
+        assert 0 < len(boxes) <= 9 and masks.shape == (len(boxes), 21, 21)
 
 
 def test_broken_proposals_cost_one_image(net, cfm_cfg, folder, caplog):

@@ -18,10 +18,10 @@ from mnc.data.mcg import Settings, load_regions
 from mnc.data.mcg import prepare as prepare_regions
 from mnc.data.roidb import prepare
 from mnc.data.sbd import SBD, write_sample
+from mnc.instances import TrainingRegions
 from mnc.masks.targets import MaskForm
 from mnc.sampling.cfm_targets import (
     BoxStatistics,
-    Regions,
     RegionSampling,
     box_statistics,
     region_targets,
@@ -33,7 +33,7 @@ from small_data import write_mcg
 BINS = [OverlapBin(0.5, 0.5, 1), OverlapBin(0.25, 0.1, 0.5), OverlapBin(0.25, 0, 0.1)]
 PLAIN = BoxStatistics(np.zeros((3, 4)), np.ones((3, 4)))
 
-REGIONS = Regions(
+REGIONS = TrainingRegions(
     boxes=np.array([[0, 0, 9, 9], [1, 0, 10, 9], [5, 0, 14, 9], [50, 50, 59, 59.0]]),
     masks=np.array([np.ones((2, 2)), [[1, 0], [1, 0]], np.ones((2, 2)), np.ones((2, 2))], bool),
     mask_targets=np.ones((4, 2, 2), bool), det_overlap=np.array([1, 9 / 11, 1 / 3, 0]),
@@ -57,7 +57,7 @@ def test_by_hand():
 
 
 def test_draws_go_bin_by_bin_and_foreground_comes_first():
-    many = Regions(*(np.repeat(getattr(REGIONS, name), 10, axis=0) for name in (
+    many = TrainingRegions(*(np.repeat(getattr(REGIONS, name), 10, axis=0) for name in (
         "boxes", "masks", "mask_targets", "det_overlap", "seg_overlap", "labels", "assignment")))
     np.random.seed(3)
     near = np.random.choice(np.arange(20), 4, replace=False)

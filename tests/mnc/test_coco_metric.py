@@ -7,13 +7,14 @@ import json
 import numpy as np
 import pytest
 
+from mnc import results
 from mnc.data import Annotation, DataError, get_dataset
 from mnc.evaluation.average_precision import evaluate
 from mnc.evaluation.coco import coco_metric, entries_metric, load
+from mnc.evaluation.figures import figures_of
+from mnc.masks.rendering import pasted
 from mnc.results import coco as coco_results
-from mnc.results import detections as results
 from mnc.results import saved as saved_results
-from mnc.results.coco import pasted
 
 pytest.importorskip("pycocotools")
 
@@ -88,12 +89,12 @@ def test_it_says_what_pycocotools_says(data, tmp_path):
 def test_results_come_back_from_the_file(data, tmp_path):
     coco_results.write_results(tmp_path / "res.json", data, perfect(data), 0.4)
     saved = saved_results.load(tmp_path / "res.json", data)
-    assert saved.task == "seg"
+    assert saved.task.name == "seg"
     for row, read in zip(perfect(data), saved.detections):
         for (boxes, masks), (boxes2, masks2) in zip(row, read):
             np.testing.assert_allclose(boxes, boxes2)
             assert all(map(np.array_equal, masks, masks2))
-    figures = saved_results.figures_of(saved, data, 0.4, ("voc", "coco"))
+    figures = figures_of(saved, data, 0.4, ("voc", "coco"))
     assert figures["mAP^r_vol"] == figures["mAP^b@0.5"] == pytest.approx(1)
     assert figures["COCO mAP^r@[.5:.95]"] == pytest.approx(1)
 
@@ -116,8 +117,8 @@ def test_boxes_alone(data, tmp_path):
     boxes = [[(b, np.zeros((len(b), 1, 0, 0))) for b, _ in row] for row in perfect(data)]
     coco_results.write_results(tmp_path / "res.json", data, boxes, 0.4)
     saved = saved_results.load(tmp_path / "res.json", data)
-    figures = saved_results.figures_of(saved, data, 0.4, ("voc", "coco"))
-    assert saved.task == "det" and figures["mAP^b@0.5"] == pytest.approx(1)
+    figures = figures_of(saved, data, 0.4, ("voc", "coco"))
+    assert saved.task.name == "det" and figures["mAP^b@0.5"] == pytest.approx(1)
     assert figures["COCO mAP^b@[.5:.95]"] == pytest.approx(1)
     assert not any("^r" in name for name in figures)
 

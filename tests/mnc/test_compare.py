@@ -6,12 +6,11 @@ import json
 
 import pytest
 
-from mnc import cli
+from mnc import cli, results
 from mnc.commands import compare
 from mnc.commands.compare import Row, named, text_table
 from mnc.data import get_dataset
 from mnc.evaluation.published import EVERYTHING, published
-from mnc.results import detections as results
 
 
 @pytest.fixture

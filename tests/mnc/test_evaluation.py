@@ -15,9 +15,8 @@ from mnc.evaluation.average_precision import (
     box_curve,
     evaluate,
     mask_ap,
-    render,
-    tight_boxes,
 )
+from mnc.masks.rendering import render, tight_boxes
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "mnc_data.npz"
 NONE = (np.zeros((0, 5)), np.zeros((0, 1, 21, 21)))

@@ -12,6 +12,7 @@ from golden_mnc import GOLDEN, relative_error
 from mnc.boxes import proposals
 from mnc.boxes.nms import nms
 from mnc.config import overridden
+from mnc.instances import Raw
 from mnc.masks.voting import vote_masks
 
 FOLDER = GOLDEN / "mnc_e2e"
@@ -116,12 +117,12 @@ def test_a_test_pass():
 
 def test_the_voting_after_it():
     golden = arrays("test_voting")
-    found = vote_masks(golden["boxes"], golden["masks"], golden["scores"], INDEX["num_classes"],
-                       100, int(golden["im_width"]), int(golden["im_height"]))
+    found = vote_masks(Raw(golden["boxes"], golden["masks"], golden["scores"]),
+                       (int(golden["im_height"]), int(golden["im_width"])))
+    assert len(found) == INDEX["num_classes"]
     for c in range(1, INDEX["num_classes"]):
-        masks, boxes = found[c]
-        assert np.array_equal(boxes, golden[f"box_{c}"])
-        assert np.abs(masks - golden[f"mask_{c}"]).max() < 2e-5
+        assert np.array_equal(found[c].boxes, golden[f"box_{c}"])
+        assert np.abs(found[c].masks - golden[f"mask_{c}"][:, 0]).max() < 2e-5
 
 
 # --- the order of equal scores in the vectors -----------------------------------------------

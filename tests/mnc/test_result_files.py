@@ -19,6 +19,9 @@ class Pair:
     def __len__(self):
         return 2
 
+    def image_path(self, i):
+        return f"images/{self.names[i]}.jpg"
+
     def image(self, i):
         return np.zeros((12, 16, 3), np.uint8)
 
@@ -28,8 +31,8 @@ class Pair:
         return Annotation(np.zeros((0, 4), np.float32), np.zeros(0, int), [])
 
 
-NONE = np.zeros((0, 5)), np.zeros((0, 1, 4, 4))
-SOLID = np.ones((1, 1, 4, 4))
+NONE = np.zeros((0, 5)), np.zeros((0, 4, 4))
+SOLID = np.ones((1, 4, 4))
 FOUND = [[NONE, NONE],
          [(np.array([[1, 2, 8, 9, 0.75]]), SOLID), NONE],
          [(np.array([[5, 5, 12, 11, 0.9]]), SOLID), (np.array([[0, 0, 3, 3, 0.25]]), SOLID)]]
@@ -52,7 +55,7 @@ def test_voc_det_files_come_back(tmp_path):
     for row, read in zip(FOUND, read_voc_det(tmp_path, Pair())):
         for (boxes, _), (boxes2, masks) in zip(row, read):
             np.testing.assert_allclose(boxes, boxes2)
-            assert masks.shape == (len(boxes), 1, 0, 0)
+            assert masks.shape == (len(boxes), 0, 0)
     (tmp_path / "comp4_det_val_boat.txt").write_text("c 0.5 1 2 3 4\n")
     with pytest.raises(DataError, match="boat.txt:1: not NAME SCORE .* of an image of pair_val"):
         read_voc_det(tmp_path, Pair())

@@ -8,9 +8,10 @@ import math
 import numpy as np
 import pytest
 
+from mnc import results
 from mnc.data import Annotation, DataError, get_dataset
 from mnc.evaluation.average_precision import evaluate
-from mnc.results import detections as results
+from mnc.evaluation.figures import has_masks
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def data(tiny_scenes):
 def perfect(dataset):
     """The ground truth as detections; masks are solid."""
     return [[(np.hstack((a.boxes[a.labels == c], np.ones((np.sum(a.labels == c), 1)))),
-              np.ones((np.sum(a.labels == c), 1, 21, 21), np.float32))
+              np.ones((np.sum(a.labels == c), 21, 21), np.float32))
              for a in map(dataset.annotation,
                           range(len(dataset)))] for c in range(len(dataset.classes))]
 
@@ -70,7 +71,7 @@ class BoxesOnly:
 def test_data_without_masks_is_measured_on_boxes(data):
     assert set(results.measure(BoxesOnly(data), perfect(data), "seg", 0.4)) == {"mAP^b@0.5",
                                                                                 "AP^b@0.5"}
-    assert not results.has_masks(BoxesOnly(data)) and results.has_masks(data)
+    assert not has_masks(BoxesOnly(data)) and has_masks(data)
 
 
 def test_volume_is_the_mean_over_nine_thresholds(data):

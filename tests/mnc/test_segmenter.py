@@ -16,7 +16,7 @@ from mnc import Instance, Segmenter
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data import DataError
 from mnc.data.images import read_image
-from mnc.inference.cascade import segment_image
+from mnc.inference import segment_image
 from mnc.nets.settings import save_settings
 
 SETTINGS = {"TEST.RPN_POST_NMS_TOP_N": 12}

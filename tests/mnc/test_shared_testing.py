@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -17,15 +18,16 @@ from mnc import cli
 from mnc.commands import session
 from mnc.config import cfg
 from mnc.data import get_dataset
+from mnc.inference import TestSettings, load_net, segment_image
 from mnc.inference import cascade as inference
-from mnc.inference.cascade import load_net, of_the_set, segment_image
-from mnc.inference.cascade import test_dataset as run_test
-from mnc.inference.cascade import test_images as run_images
+from mnc.inference import test_dataset as run_test
 from mnc.inference.shared import load_found, save_found
 from mnc.inference.shared import test_together as run_together
+from mnc.inference.whole_sets import Finder, of_the_set
 from mnc.inference.workers import Team
 from mnc.instances import InferenceError
 from mnc.results import detections as results
+from mnc.tasks import TASKS
 
 CFG = str(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
 ALONE = Team(0, 1)
@@ -151,16 +153,16 @@ def test_an_error_of_another_worker_is_told_and_costs_its_own_images_only():
 
 @pytest.mark.parametrize("task", ["seg", "det"])
 def test_shares_make_the_same_result_where_classes_have_a_limit(tiny_model, weights, tiny_scenes,
-                                                                mini_cfg, monkeypatch, task):
-    monkeypatch.setattr("mnc.inference.cascade.MAX_PER_CLASS", 2)
+                                                                mini_cfg, task):
     mini_cfg.TEST.USE_MASK_MERGE = False
+    settings = replace(TestSettings.of(mini_cfg), most_of_class=2)
     net = load_net(tiny_model / "test.prototxt", weights)
     data = get_dataset(f"sbd:{tiny_scenes}:val")
-    whole = run_test(net, data, mini_cfg, task)
+    whole = run_test(net, data, settings, task)
     found = {}
     for share in ([2], [0, 1]):
-        found.update(run_images(net, data, share, mini_cfg, task))
-    joined = of_the_set([found[i] for i in range(3)], mini_cfg, task)
+        found.update(Finder(net, settings, TASKS[task]).images(data, share))
+    joined = of_the_set([found[i] for i in range(3)], settings, TASKS[task])
     assert sum(len(boxes) for row in whole for boxes, _ in row) > 0
     for row, other in zip(whole, joined):
         for one, two in zip(row, other):
@@ -170,7 +172,7 @@ def test_shares_make_the_same_result_where_classes_have_a_limit(tiny_model, weig
 
 def test_found_comes_back(tiny_scenes, tmp_path):
     data, rng = get_dataset(f"sbd:{tiny_scenes}:val"), np.random.default_rng(1)
-    found = {i: [(rng.random((n, 5)), rng.random((n, 1, 3, 3))) for n in (0, i, 2, 0, 1, 0)]
+    found = {i: [(rng.random((n, 5)), rng.random((n, 3, 3))) for n in (0, i, 2, 0, 1, 0)]
              for i in (2, 0)}
     save_found(tmp_path / "a.npz", data, found, {"task": "seg"})
     back = load_found(tmp_path / "a.npz")

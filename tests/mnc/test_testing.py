@@ -221,7 +221,7 @@ def test_results_without_an_origin_are_told_by_names(tester, imdb, tmp_path):
     from mnc.data import get_dataset
 
     data = get_dataset(imdb)
-    none = [[(np.zeros((0, 5)), np.zeros((0, 1, 21, 21)))] * 3 for _ in data.classes]
+    none = [[(np.zeros((0, 5)), np.zeros((0, 21, 21)))] * 3 for _ in data.classes]
     results.save_detections(tmp_path / "d.npz", data, none)
     assert results.about_detections(tmp_path / "d.npz") == {}
     assert cli.main(["evaluate", "--cpu", str(tmp_path / "d.npz"), "--imdb", imdb]) == 0

@@ -12,7 +12,7 @@ import pytest
 from golden_mnc import GOLDEN
 from mnc.drawing.instances import color_map, draw_instances, paint, write_image
 from mnc.drawing.report import write_report
-from mnc.inference.cascade import Instances
+from mnc.instances import Instances
 
 
 def instances(*boxes, side=21):

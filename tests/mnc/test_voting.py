@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 
 from golden_mnc import load
-from mnc.masks.voting import find_candidates, vote_masks, vote_masks_cpu
+from mnc.instances import Raw
+from mnc.masks.voting import Voting, find_candidates, vote_masks, vote_masks_cpu
 
 pytestmark = pytest.mark.usefixtures("served_by")
 
@@ -13,13 +14,14 @@ FORMS = pytest.mark.parametrize("vote", [vote_masks, vote_masks_cpu])
 @pytest.mark.parametrize("name", ["mask_voting_small", "mask_voting_medium", "mask_voting_limited"])
 def test_against_the_public_code(name, vote, form):
     golden = load(name)
-    numbers = [int(golden[k]) for k in ("num_classes", "max_per_image", "im_width", "im_height")]
-    found = vote(golden["boxes"], golden["masks"], golden["scores"], *numbers)
-    assert len(found) == numbers[0] and not len(found[0][0]) and not len(found[0][1])
-    for c in range(1, numbers[0]):
-        masks, boxes = found[c]
-        assert np.array_equal(boxes, golden[f"{form}_box_{c}"])
-        assert np.abs(masks - golden[f"{form}_mask_{c}"]).max() < 1e-5
+    classes, most, height, width = (int(golden[k]) for k in ("num_classes", "max_per_image",
+                                                             "im_height", "im_width"))
+    raw = Raw(golden["boxes"], golden["masks"], golden["scores"][:, :classes])
+    found = vote(raw, (height, width), Voting(most=most))
+    assert len(found) == classes and not len(found[0].boxes) and not len(found[0].masks)
+    for c in range(1, classes):
+        assert np.array_equal(found[c].boxes, golden[f"{form}_box_{c}"])
+        assert np.abs(found[c].masks - golden[f"{form}_mask_{c}"][:, 0]).max() < 1e-5
 
 
 def four_boxes():
@@ -30,7 +32,7 @@ def four_boxes():
 
 def test_candidates_by_hand():
     boxes, scores = four_boxes()
-    found = find_candidates(boxes, scores, 3, 100, nms_thresh=0.3, merge_thresh=0.5)
+    found = find_candidates(boxes, scores, Voting())
     assert found.classes.tolist() == [1, 1, 2, 2]
     assert found.scores.tolist() == np.float32([.9, .2, .8, .1]).tolist()
     assert found.members.tolist() == [0, 1, 3, 2, 2, 0, 1, 3]
@@ -40,7 +42,7 @@ def test_candidates_by_hand():
 
 def test_only_the_best_of_all_classes_stay():
     boxes, scores = four_boxes()
-    found = find_candidates(boxes, scores, 3, 2, nms_thresh=0.3, merge_thresh=0.5)
+    found = find_candidates(boxes, scores, Voting(most=2))
     assert found.classes.tolist() == [1, 2]
     assert found.scores.tolist() == np.float32([.9, .8]).tolist()
 
@@ -49,34 +51,34 @@ def test_only_the_best_of_all_classes_stay():
 def test_a_single_full_mask_keeps_its_box(vote):
     box = np.array([[3, 4, 23, 24]], np.float32)
     scores = np.array([[0, 0.7]], np.float32)
-    masks, boxes = vote(box, np.ones((1, 1, 21, 21), np.float32), scores, 2, 100, 40, 30)[1]
+    boxes, masks = vote(Raw(box, np.ones((1, 21, 21), np.float32), scores), (30, 40))[1]
     assert np.allclose(boxes, [[3, 4, 23, 24, 0.7]]) and np.allclose(masks, 1)
 
 
 @FORMS
 def test_masks_below_the_threshold_give_the_middle_of_the_image(vote):
-    found = vote(np.array([[3, 4, 23, 24]], np.float32), np.zeros((1, 1, 21, 21), np.float32),
-                 np.array([[0, 0.7]], np.float32), 2, 100, 40, 31)
-    assert np.allclose(found[1][1], [[20, 15, 20, 15, 0.7]])
+    found = vote(Raw(np.array([[3, 4, 23, 24]], np.float32), np.zeros((1, 21, 21), np.float32),
+                     np.array([[0, 0.7]], np.float32)), (31, 40))
+    assert np.allclose(found[1].boxes, [[20, 15, 20, 15, 0.7]])
 
 
 @FORMS
 def test_no_score_no_weight(vote):
     boxes, _ = four_boxes()
     masks, scores = np.ones((4, 21, 21), np.float32), np.zeros((4, 2), np.float32)
-    found = vote(boxes, masks, scores, 2, 100, 40, 30)
+    found = vote(Raw(boxes, masks, scores), (30, 40))
     assert np.isfinite(found[1][0]).all() and np.isfinite(found[1][1]).all()
 
 
 @FORMS
 def test_nothing_to_vote_on(vote):
-    found = vote(np.zeros((0, 4), np.float32), np.zeros((0, 1, 21, 21), np.float32),
-                 np.zeros((0, 3), np.float32), 3, 100, 40, 30)
-    assert [(m.shape, b.shape) for m, b in found] == [((0, 1, 21, 21), (0, 5))] * 3
+    found = vote(Raw(np.zeros((0, 4), np.float32), np.zeros((0, 21, 21), np.float32),
+                     np.zeros((0, 3), np.float32)), (30, 40))
+    assert [(b.shape, m.shape) for b, m in found] == [((0, 5), (0, 21, 21))] * 3
 
 
 def test_the_cpu_form_cuts_boxes_at_the_border():
-    found = vote_masks_cpu(np.array([[-5, -5, 4, 4], [35, 25, 60, 60]], np.float32),
-                           np.ones((2, 1, 21, 21), np.float32),
-                           np.array([[0, 0.7], [0, 0.6]], np.float32), 2, 100, 40, 30)
-    assert found[1][1][:, :4].tolist() == [[0, 0, 4, 4], [35, 25, 39, 29]]
+    found = vote_masks_cpu(Raw(np.array([[-5, -5, 4, 4], [35, 25, 60, 60]], np.float32),
+                               np.ones((2, 21, 21), np.float32),
+                               np.array([[0, 0.7], [0, 0.6]], np.float32)), (30, 40))
+    assert found[1].boxes[:, :4].tolist() == [[0, 0, 4, 4], [35, 25, 39, 29]]

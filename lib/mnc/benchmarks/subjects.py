@@ -18,7 +18,9 @@ from caffe.layer_types import convolution
 from mnc.config import cfg
 from mnc.data import Dataset, get_dataset
 from mnc.data.roidb import prepare
-from mnc.inference.cascade import optimize, run_net, segment_image
+from mnc.inference.cascade import segment_image
+from mnc.inference.networks import optimize, run_net
+from mnc.inference.settings import TestSettings
 from mnc.nets import generate
 from mnc.training.loop import SolverWrapper
 
@@ -55,11 +57,12 @@ def testing(plan: Plan, image: np.ndarray, folder: Path) -> Subject:
     fill_blank(net)
     optimize(net, cfg.TEST.PRECISION)
     cfg.TEST.SCALES = (side,)
-    works = {"net": lambda: run_net(net, image, cfg, side),
-             "image to masks": lambda: segment_image(net, image, cfg)}
+    settings = TestSettings.of(cfg)
+    works = {"net": lambda: run_net(net, image, settings),
+             "image to masks": lambda: segment_image(net, image, settings)}
     for plain in others:
         plain.share_with(net)
-    return Subject(net, works, straightforward(lambda: run_net(others[0], image, cfg, side))
+    return Subject(net, works, straightforward(lambda: run_net(others[0], image, settings))
                    if plan.reference else None)
 
 

@@ -18,12 +18,12 @@ import torch
 import yaml
 
 from caffe.extend import atomic_path, current_device
+from mnc import results
 from mnc.config import ConfigError, cfg
 from mnc.data import get_dataset
 from mnc.data.hashes import file_hash, value_hash
-from mnc.inference.cascade import load_net, test_dataset
+from mnc.inference import load_net, test_dataset
 from mnc.nets import NETS
-from mnc.results import detections as results
 from mnc.training.schemes import DECAY, SCHEMES, Places, seed, train_scheme
 
 ITERATIONS = {"Mini": 1800}        # of a run; other nets: 25000

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from caffe.extend import atomic_path
 from mnc.config import cfg
-from mnc.data import DataError, get_dataset
+from mnc.data import DataError, Dataset, get_dataset
+from mnc.evaluation.figures import METRICS, figures_of
 from mnc.evaluation.published import Published, published
 from mnc.results import saved as saved_results
 
@@ -46,13 +47,13 @@ def run_compare(args: argparse.Namespace) -> int:
     return 0
 
 
-def measure(entry: str, dataset, imdb: str, metrics: Sequence[str]) -> Row:
+def measure(entry: str, dataset: Dataset, imdb: str, metrics: Sequence[str]) -> Row:
     """The row of [NAME=]FILE: detections_*.npz, metrics_*.json or a COCO result .json."""
     name, path = named(entry)
     known = read_metrics(path)
     if known is None:
         saved = saved_results.load(path, dataset)
-        known = saved_results.figures_of(saved, dataset, cfg.BINARIZE_THRESH, metrics)
+        known = figures_of(saved, dataset, cfg.BINARIZE_THRESH, metrics)
     elif known.get("imdb") != imdb:
         raise DataError(f"{path}: these figures are of {known.get('imdb')}, not of {imdb}")
     figures = {key: 100 * value for key, value in known.items()
@@ -124,7 +125,7 @@ def add_compare_arguments(p: argparse.ArgumentParser) -> None:
                    help="detections_*.npz or metrics_*.json of mnc test; COCO result .json, or a "
                         "folder of VOC detection files, of any system")
     p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
-    p.add_argument("--metrics", nargs="+", choices=saved_results.METRICS, default=["voc"],
+    p.add_argument("--metrics", nargs="+", choices=METRICS, default=["voc"],
                    help="PASCAL's and SBD's figures, or COCO's (default: voc)")
     p.add_argument("--published", choices=("same", "all", "none"), default="same",
                    help="published rows on this data set (default), on every one, or none")

@@ -87,7 +87,7 @@ def _draw_images(args: argparse.Namespace) -> int:
     from mnc.commands.demo_images import checked_out, draw_files
     from mnc.data.classes import class_names
     from mnc.data.folders import image_files
-    from mnc.inference.cascade import load_net
+    from mnc.inference import load_net
 
     prototxt, weights = model_files(args)
     net = load_net(prototxt, weights, cfg.TEST.PRECISION)

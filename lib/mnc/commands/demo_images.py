@@ -14,7 +14,7 @@ from mnc.data import DataError
 from mnc.data.images import read_image
 from mnc.drawing.instances import draw_instances, write_image
 from mnc.drawing.report import counted, write_report
-from mnc.inference.cascade import Instances, segment_image
+from mnc.inference import Instances, segment_image
 
 log = logging.getLogger("mnc")
 

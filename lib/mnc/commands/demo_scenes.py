@@ -11,13 +11,14 @@ import numpy as np
 
 import caffe
 from caffe.extend import read_solver
+from mnc import results
 from mnc.commands.demo import MINI
 from mnc.config import cfg
 from mnc.data import Dataset, Subset, get_dataset
 from mnc.drawing.instances import draw_instances, write_image
 from mnc.drawing.report import counted, write_report
-from mnc.inference.cascade import Instances, load_net, test_dataset
-from mnc.results import detections as results
+from mnc.inference import Instances, load_net, test_dataset
+from mnc.instances import SetDetections
 from mnc.training.loop import train
 
 log = logging.getLogger("mnc")
@@ -67,7 +68,7 @@ def fine_tune(dataset: Dataset, output: Path, iters: int) -> Path:
     return train(solver, dataset, output, weights if weights.exists() else None, iters)[-1]
 
 
-def draw_detections(dataset: Dataset, detections: results.SetDetections, out: Path, number: int,
+def draw_detections(dataset: Dataset, detections: SetDetections, out: Path, number: int,
                     score: float = 0.5) -> list[tuple[str, np.ndarray]]:
     """OUT/NAME.png for the first images: as given on the left, with the instances on the right."""
     drawn = []

@@ -31,9 +31,9 @@ def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     import caffe
-    from mnc.commands.test import folder_name
     from mnc.data import get_dataset
     from mnc.nets.fit import TrainingError
+    from mnc.results.names import folder_name
     from mnc.training.loop import train
 
     if args.precision == "bf16":

@@ -27,9 +27,10 @@ from caffe.extend import atomic_path
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.data.dataset import Annotation, DataError, Dataset, check_annotation, listed
 from mnc.data.mat import Value, is_numbers, read_mat
+from mnc.instances import TrainingRegions
 from mnc.masks.overlaps import mask_overlaps
-from mnc.masks.targets import MaskForm, intersect_mask, resize
-from mnc.sampling.cfm_targets import Regions
+from mnc.masks.rendering import resize
+from mnc.masks.targets import MaskForm, intersect_mask
 
 log = logging.getLogger("mnc")
 
@@ -219,7 +220,7 @@ def _same_settings(out: Path, settings: Settings) -> None:
 
 # --- reading prepared files ----------------------------------------------------------------------
 
-def load_regions(path: str | os.PathLike) -> tuple[Regions, bool]:
+def load_regions(path: str | os.PathLike) -> tuple[TrainingRegions, bool]:
     """(regions to train on, whether they are of the mirrored image)"""
     content = load_mat(path, TRAINING_KEYS)
     columns = region_columns(path, content)
@@ -230,10 +231,11 @@ def load_regions(path: str | os.PathLike) -> tuple[Regions, bool]:
         raise DataError(f"{path}: {', '.join(wrong)} must be as many as the {count} boxes")
     if not content["Flip"].size:
         raise DataError(f"{path}: needs Flip one value, got {content['Flip'].shape}")
-    return Regions(content["boxes"].astype(float), content["masks"].astype(bool),
-                   content["mask_targets"].astype(bool), columns["det_overlap"],
-                   columns["seg_overlap"], columns["output_label"].astype(int),
-                   columns["gt_assignment"].astype(int)), bool(content["Flip"].ravel()[0])
+    return TrainingRegions(
+        content["boxes"].astype(float), content["masks"].astype(bool),
+        content["mask_targets"].astype(bool), columns["det_overlap"], columns["seg_overlap"],
+        columns["output_label"].astype(int),
+        columns["gt_assignment"].astype(int)), bool(content["Flip"].ravel()[0])
 
 
 def region_columns(path: str | os.PathLike,

@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mnc.inference.cascade import Instances
+from mnc.instances import Instances
 
 BOX_EDGE = 150               # value of box edges in a class map
 LONGEST = 4                  # short sides: no image is enlarged to a longer side

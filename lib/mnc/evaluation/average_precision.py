@@ -12,18 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 from tqdm import tqdm
 
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.data.dataset import Annotation, Dataset
+from mnc.instances import Detections, SetDetections
 from mnc.masks.overlaps import mask_overlaps
+from mnc.masks.rendering import render, solid
 
-# Detections of one class, an entry an image: boxes (n, 5) and masks, either maps over the boxes
-# (n, [1,] S, S) or n masks (h, w) bool that fill their whole-pixel boxes.
-Masks = np.ndarray | Sequence[np.ndarray]
-Found = Sequence[tuple[np.ndarray, Masks]]
 Figures = dict[str, float | dict[str, float]]
 
 
@@ -77,32 +74,6 @@ def precision_recall(right: np.ndarray, wrong: np.ndarray, positives: int) -> Cu
     return Curve(right / max(positives, tiny), right / np.maximum(right + wrong, tiny))
 
 
-def render(boxes: np.ndarray, masks: Masks,
-           binarize: float) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Whole-pixel boxes (n, 4) and n masks (h, w) bool of their sizes.
-
-    boxes (n, 4 or more). A map (S, S) is cut at `binarize`, resized bilinearly to its box and cut
-    again; a list of masks is taken as it is.
-    """
-    whole = np.round(boxes[:, :4]).astype(int)
-    if not isinstance(masks, np.ndarray):
-        return whole, list(masks)
-    sizes = np.maximum(whole[:, 2:] - whole[:, :2] + 1, 1)
-    cut = (masks.reshape(len(masks), *masks.shape[-2:]) >= binarize).astype(np.float32)
-    full = [cv2.resize(mask, (int(w), int(h))) for mask, (w, h) in zip(cut, sizes)]
-    return whole, [mask >= binarize for mask in full]
-
-
-def tight_boxes(boxes: np.ndarray, masks: Masks, binarize: float) -> np.ndarray:
-    """boxes (n, 5) drawn in to what their masks cover; as they are where that is nothing."""
-    tight = np.array(boxes, float).reshape(len(boxes), 5)
-    for row, box, mask in zip(tight, *render(boxes, masks, binarize)):
-        ys, xs = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-        if len(ys):
-            row[:4] = box[0] + xs[0], box[1] + ys[0], box[0] + xs[-1], box[1] + ys[-1]
-    return tight
-
-
 def best_matches(boxes: np.ndarray, masks: Sequence[np.ndarray], truth_boxes: np.ndarray,
                  truth_masks: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The largest mask overlap (n,) of each detection, and the first row of the truths with it."""
@@ -113,7 +84,7 @@ def best_matches(boxes: np.ndarray, masks: Sequence[np.ndarray], truth_boxes: np
     return overlaps.max(axis=1), overlaps.argmax(axis=1)
 
 
-def rank(truths: Sequence[Truth], detections: Found, binarize: float) -> Ranking:
+def rank(truths: Sequence[Truth], detections: Sequence[Detections], binarize: float) -> Ranking:
     """The ranking of one class; image i has truths[i] and detections[i]."""
     parts = [np.zeros((4, 0))]                      # score, image, overlap, match
     for i, (truth, (boxes, masks)) in enumerate(zip(truths, detections)):
@@ -140,8 +111,8 @@ def judge(ranking: Ranking, truths: Sequence[Truth],
     return right & ~ignored, ~right & ~ignored
 
 
-def mask_curves(truths: Sequence[Truth], detections: Found, thresholds: Sequence[float],
-                binarize: float = 0.4) -> list[Curve] | None:
+def mask_curves(truths: Sequence[Truth], detections: Sequence[Detections],
+                thresholds: Sequence[float], binarize: float = 0.4) -> list[Curve] | None:
     """The curve of one class at each threshold; None when there is no instance to be found."""
     wanted = sum(truth.wanted for truth in truths)
     if not wanted:
@@ -150,7 +121,7 @@ def mask_curves(truths: Sequence[Truth], detections: Found, thresholds: Sequence
     return [precision_recall(*judge(ranking, truths, t), wanted) for t in thresholds]
 
 
-def mask_ap(truths: Sequence[Truth], detections: Found, thresholds: Sequence[float],
+def mask_ap(truths: Sequence[Truth], detections: Sequence[Detections], thresholds: Sequence[float],
             binarize: float = 0.4) -> list[float]:
     """AP^r of one class at each threshold (11-point); nan when there is no instance of it."""
     curves = mask_curves(truths, detections, thresholds, binarize)
@@ -167,18 +138,12 @@ def of_class(found: Annotation, label: int) -> Truth:
                  one.ignored | ~one.has_mask)
 
 
-def solid(box: np.ndarray) -> np.ndarray:
-    """(h, w) bool: a mask that fills the box."""
-    x1, y1, x2, y2 = np.asarray(box).astype(int)
-    return np.ones((y2 - y1 + 1, x2 - x1 + 1), bool)
-
-
 # --- whole data sets -----------------------------------------------------------------------------
 
 ClassCurves = dict[str, list[Curve] | None]         # of each class, a curve a threshold
 
 
-def evaluate(dataset: Dataset, detections: Sequence[Found],
+def evaluate(dataset: Dataset, detections: SetDetections,
              thresholds: Sequence[float] = (0.5, 0.7), binarize: float = 0.4, *,
              eleven_point: bool = True, progress: bool = False) -> Figures:
     """mAP^r of detections[class][image] = (boxes (n, 5) x1 y1 x2 y2 score, masks).
@@ -190,7 +155,7 @@ def evaluate(dataset: Dataset, detections: Sequence[Found],
     return figures(curves, thresholds, "r", eleven_point=eleven_point)
 
 
-def mask_curves_by_class(dataset: Dataset, detections: Sequence[Found],
+def mask_curves_by_class(dataset: Dataset, detections: SetDetections,
                          thresholds: Sequence[float], binarize: float = 0.4, *,
                          progress: bool = False) -> ClassCurves:
     """Curves of mask overlap for each class but the background."""
@@ -234,7 +199,7 @@ def mean_known(column: Mapping[str, float]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-def check_detections(dataset: Dataset, detections: Sequence[Found]) -> None:
+def check_detections(dataset: Dataset, detections: SetDetections) -> None:
     """Raise ValueError unless each class has an entry an image, with boxes (n, 5) and n masks."""
     if len(detections) != len(dataset.classes):
         raise ValueError(f"detections of {len(detections)} classes for {len(dataset.classes)} of "

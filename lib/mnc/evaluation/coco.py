@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mnc.data.dataset import category_ids, image_ids
-from mnc.evaluation.average_precision import Figures, Found, mean_known
+from mnc.data.dataset import Dataset, category_ids, image_ids
+from mnc.evaluation.average_precision import Figures, mean_known
+from mnc.instances import SetDetections
 from mnc.masks import run_lengths
 from mnc.results.coco import result_entries, truth
 
@@ -18,7 +19,7 @@ KINDS = {"r": "segm", "b": "bbox"}           # of masks (regions), of boxes
 SIZES = {"all": "", "small": " small", "medium": " medium", "large": " large"}
 
 
-def coco_metric(dataset, detections: Sequence[Found], binarize: float = 0.4, *,
+def coco_metric(dataset: Dataset, detections: SetDetections, binarize: float = 0.4, *,
                 kinds: Sequence[str] = ("r", "b")) -> Figures:
     """COCO's figures of detections[class][image] = (boxes (n, 5), masks).
 
@@ -29,7 +30,7 @@ def coco_metric(dataset, detections: Sequence[Found], binarize: float = 0.4, *,
     return entries_metric(dataset, result_entries(dataset, detections, binarize), kinds=kinds)
 
 
-def entries_metric(dataset, entries: Sequence[dict], *,
+def entries_metric(dataset: Dataset, entries: Sequence[dict], *,
                    kinds: Sequence[str] = ("r", "b")) -> Figures:
     """The same of the entries of a COCO result file."""
     with contextlib.redirect_stdout(io.StringIO()):               # pycocotools prints its progress
@@ -47,7 +48,7 @@ def load(content: dict):
     return coco
 
 
-def _measured(dataset, entries: Sequence[dict], kind: str) -> Figures:
+def _measured(dataset: Dataset, entries: Sequence[dict], kind: str) -> Figures:
     from pycocotools.cocoeval import COCOeval
 
     known = load(_renumbered(dataset, truth(dataset, every_mask=kind == "r")))
@@ -72,7 +73,7 @@ def _measured(dataset, entries: Sequence[dict], kind: str) -> Figures:
     return result
 
 
-def _renumbered(dataset, content: dict) -> dict:
+def _renumbered(dataset: Dataset, content: dict) -> dict:
     """The content with images and categories counted from 1: pycocotools takes ids for floats."""
     images = {number: k for k, number in enumerate(image_ids(dataset), 1)}
     categories = {number: k for k, number in enumerate(category_ids(dataset), 1)}

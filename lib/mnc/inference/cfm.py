@@ -7,46 +7,32 @@ A proposal is looked at at the one of TEST.SCALES where its area is nearest to t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+import caffe
 from mnc.boxes.overlaps import areas
 from mnc.boxes.proposals import with_image_index
 from mnc.boxes.regression import filter_small_boxes
-from mnc.data.dataset import DataError
+from mnc.data.dataset import DataError, Dataset
 from mnc.data.images import image_blob, prepare_image
 from mnc.data.mcg import load_mat
-from mnc.instances import Raw, as_list, blob_of, joined, mirrored_boxes
-from mnc.masks.targets import MaskForm
-from mnc.sampling.cfm_targets import input_masks
+from mnc.inference.networks import Nets, as_list, blob_of, joined
+from mnc.inference.selection import best_of
+from mnc.inference.settings import TestSettings
+from mnc.instances import ImageDetections, Raw, Regions
+from mnc.masks.targets import input_masks
 
 CANONICAL_AREA = 224 ** 2
 MIN_SIDE = 16                # pixels of the image
 
 
-@dataclass(frozen=True)
-class Proposals:
-    """Regions of one image, best first."""
-
-    boxes: np.ndarray        # (R, 4)
-    masks: np.ndarray        # (R, S, S), over the box
-
-    def __len__(self) -> int:
-        return len(self.boxes)
-
-    def rows(self, index: np.ndarray | slice) -> Proposals:
-        return Proposals(self.boxes[index], self.masks[index])
-
-    def mirrored(self, width: int) -> Proposals:
-        return Proposals(mirrored_boxes(self.boxes, width), self.masks[..., ::-1])
-
-
 class ProposalFolder:
     """proposals(i) of a data set from DIR/NAME.mat, as tools/prepare_mcg_maskdb.py writes them."""
 
-    def __init__(self, folder: str | Path, dataset) -> None:
+    def __init__(self, folder: str | Path, dataset: Dataset) -> None:
+        """Raises DataError where the file of any image is missing."""
         self.files = [Path(folder) / f"{name}.mat" for name in dataset.names]
         missing = [path for path in self.files if not path.is_file()]
         if missing:
@@ -54,7 +40,7 @@ class ProposalFolder:
                             f"{len(missing) - 1} others; tools/prepare_mcg_maskdb.py makes them, "
                             "--proposals names their folder")
 
-    def __call__(self, i: int) -> Proposals:
+    def __call__(self, i: int) -> Regions:
         path = self.files[i]
         content = load_mat(path, ("boxes", "masks"))
         boxes = np.asarray(content["boxes"], np.float32)
@@ -64,23 +50,29 @@ class ProposalFolder:
         if masks.ndim != 3 or len(masks) != len(boxes):
             raise DataError(f"{path}: {len(boxes)} boxes need masks ({len(boxes)}, S, S), got "
                             f"{masks.shape}")
-        return Proposals(boxes, masks)
+        return Regions(boxes, masks)
 
 
-def cfm_detect(net, image: np.ndarray, proposals: Proposals, cfg) -> Raw:
-    """Class scores and masks of the proposals, by one net or several, mirrored too if asked for."""
-    chosen = choose(proposals, cfg.TEST.USE_TOP_K_MCG)
-    found = [_read_groups(one, image, chosen, cfg) for one in as_list(net)]
-    if cfg.TEST.USE_FLIPPED:
-        width = image.shape[1]
-        found += [_read_groups(one, image[:, ::-1], chosen.mirrored(width), cfg).mirrored(width)
+def find_regions(net: Nets, image: np.ndarray, settings: TestSettings,
+                 regions: Regions) -> ImageDetections:
+    """The regions of an image of a set, by class, from which the set's best are taken."""
+    return best_of(cfm_detect(net, image, regions, settings), settings.most)
+
+
+def cfm_detect(net: Nets, image: np.ndarray, regions: Regions, settings: TestSettings) -> Raw:
+    """Class scores and masks of the regions, by one net or several, mirrored too if asked for."""
+    chosen = choose(regions, settings.regions.top)
+    found = [_read_groups(one, image, chosen, settings) for one in as_list(net)]
+    if settings.mirrored:
+        width, turned = image.shape[1], image[:, ::-1]
+        found += [_read_groups(one, turned, chosen.mirrored(width), settings).mirrored(width)
                   for one in as_list(net)]
     return joined(found)
 
 
-def choose(proposals: Proposals, top: int) -> Proposals:
+def choose(regions: Regions, top: int) -> Regions:
     """The first `top` (0: all) of those with sides of MIN_SIDE and more."""
-    return proposals.rows(filter_small_boxes(proposals.boxes, MIN_SIDE)[:top or None])
+    return regions.rows(filter_small_boxes(regions.boxes, MIN_SIDE)[:top or None])
 
 
 def nearest_scale(boxes: np.ndarray, factors: np.ndarray) -> np.ndarray:
@@ -89,37 +81,39 @@ def nearest_scale(boxes: np.ndarray, factors: np.ndarray) -> np.ndarray:
     return np.abs(scaled - CANONICAL_AREA).argmin(axis=1)
 
 
-def _read_groups(net, image: np.ndarray, proposals: Proposals, cfg) -> Raw:
-    test, size = cfg.TEST, cfg.MASK_SIZE
-    prepared = [prepare_image(image, cfg.PIXEL_MEANS, side, test.MAX_SIZE) for side in test.SCALES]
+def _read_groups(net: caffe.Net, image: np.ndarray, regions: Regions,
+                 settings: TestSettings) -> Raw:
+    passes, size = settings.regions, settings.mask.size
+    prepared = [prepare_image(image, settings.pixel_means, side, settings.max_size)
+                for side in settings.scales]
     factors = np.array([factor for _, factor in prepared])
-    level = nearest_scale(proposals.boxes, factors)
-    masks = input_masks(proposals.masks, MaskForm(test.CFM_INPUT_MASK_SIZE, cfg.BINARIZE_THRESH))
-    rois = with_image_index((proposals.boxes * factors[level, None]).astype(np.float32))
+    level = nearest_scale(regions.boxes, factors)
+    masks = input_masks(regions.masks, passes.input_mask)
+    rois = with_image_index((regions.boxes * factors[level, None]).astype(np.float32))
     classes = blob_of(net, "seg_cls_prob").shape[1]
     scores = np.zeros((len(rois), classes), np.float32)
-    found = np.zeros((len(rois), 1, size, size), np.float32)
-    for number, first in enumerate(range(0, len(prepared), test.GROUP_SCALE)):
-        group = slice(first, first + test.GROUP_SCALE)
+    found = np.zeros((len(rois), size, size), np.float32)
+    for number, first in enumerate(range(0, len(prepared), passes.scales)):
+        group = slice(first, first + passes.scales)
         data = image_blob([scaled for scaled, _ in prepared[group]])
-        most = test.MAX_ROIS_GPU[min(number, len(test.MAX_ROIS_GPU) - 1)]
+        most = passes.most[min(number, len(passes.most) - 1)]
         inside = np.flatnonzero((level >= group.start) & (level < group.stop))
         rois[inside, 0] = level[inside] - first
         for rows in _chunks(inside, most):
             found[rows], scores[rows] = _forward(net, data, rois[rows], masks[rows], size)
-    return Raw(proposals.boxes.astype(np.float32), found, scores)
+    return Raw(regions.boxes.astype(np.float32), found, scores)
 
 
 def _chunks(rows: np.ndarray, most: int) -> Iterator[np.ndarray]:
     return (rows[start:start + most] for start in range(0, len(rows), most))
 
 
-def _forward(net, data: np.ndarray, rois: np.ndarray, masks: np.ndarray,
+def _forward(net: caffe.Net, data: np.ndarray, rois: np.ndarray, masks: np.ndarray,
              size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Masks (R, 1, S, S) and class scores (R, K)."""
+    """Masks (R, S, S) and class scores (R, K)."""
     inputs = {"data": data, "rois": rois, "masks": masks}
     for name, value in inputs.items():
         blob_of(net, name).reshape(*value.shape)
     net.forward(**inputs)
-    return (blob_of(net, "mask_prob").data.reshape(-1, 1, size, size),
+    return (blob_of(net, "mask_prob").data.reshape(-1, size, size),
             net.blobs["seg_cls_prob"].data)

@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from mnc.data import Subset
-from mnc.inference.cascade import Detections
+from mnc.data.dataset import Dataset, Subset
 from mnc.inference.workers import Team
-from mnc.instances import InferenceError
+from mnc.instances import ImageDetections, InferenceError, by_class
 from mnc.results import detections as results
 
-Found = dict[int, Detections]            # by the number of the image
+ByImage = dict[int, ImageDetections]     # by the number of the image
 
 
 def test_together(team: Team, images: Sequence[int],
-                  test: Callable[[Sequence[int]], Iterable[tuple[int, Detections]]],
-                  keep: Callable[[Found], None]) -> Found:
+                  test: Callable[[Sequence[int]], Iterable[tuple[int, ImageDetections]]],
+                  keep: Callable[[ByImage], None]) -> ByImage:
     """What `test` finds in these images, at worker 0; worker k of N tests images[k::N].
 
     Where an error or Ctrl-C ends a share the other workers finish theirs; then `keep` gets all
     that was found, and the error goes on.
     """
-    found: Found = {}
+    found: ByImage = {}
     problem: BaseException | None = None
     try:
         for i, detections in test(images[team.rank::team.count]):
@@ -42,15 +41,14 @@ def test_together(team: Team, images: Sequence[int],
     return everything
 
 
-def save_found(path: Path, dataset, found: Found, about: dict[str, object]) -> None:
+def save_found(path: Path, dataset: Dataset, found: ByImage, about: dict[str, object]) -> None:
     """A results file of some images; their numbers are `done` in what it says of itself."""
     done = sorted(found)
-    detections = [list(per_class) for per_class in zip(*(found[i] for i in done))]
+    detections = by_class([found[i] for i in done])
     results.save_detections(path, Subset(dataset, done), detections, {**about, "done": done})
 
 
-def load_found(path: Path) -> Found:
+def load_found(path: Path) -> ByImage:
     """What `save_found` wrote."""
     detections, _ = results.load_detections(path)
-    return {i: list(found) for i, found in zip(results.about_detections(path)["done"],
-                                               zip(*detections), strict=True)}
+    return dict(zip(results.about_detections(path)["done"], by_class(detections), strict=True))

@@ -17,14 +17,15 @@ from mnc import config
 from mnc.boxes import nms as suppression
 from mnc.boxes.regression import Normalization
 from mnc.boxes.regression import bbox_compute_targets as compute_targets
-from mnc.commands.test import folder_name
 from mnc.config import cfg
 from mnc.data.images import image_blob, prepare_image
 from mnc.data.imdb import DATASETS, get_dataset
 from mnc.data.roidb import Entry, MaskDB, prepare
 from mnc.drawing.instances import color_map, paint
 from mnc.evaluation.average_precision import average_precision
-from mnc.masks.voting import vote_masks, vote_masks_cpu
+from mnc.instances import ImageDetections, Raw
+from mnc.masks.voting import Voting, vote_masks, vote_masks_cpu
+from mnc.results.names import folder_name
 from mnc.sampling.proposal_targets import TargetForm, spread_over_classes
 from mnc.training.loop import SolverWrapper as Solver
 
@@ -88,14 +89,16 @@ def apply_nms_mask_single(box: np.ndarray, mask: np.ndarray, thresh: float) -> t
 def gpu_mask_voting(masks: np.ndarray, boxes: np.ndarray, scores: np.ndarray, num_classes: int,
                     max_per_image: int, im_width: int, im_height: int) -> tuple[list, list]:
     """(masks (n, 1, S, S), boxes (n, 5)), each a list over the classes without the background."""
-    return _voted(vote_masks, masks, boxes, scores, num_classes, max_per_image, im_width, im_height)
+    boxes, masks = _pair(vote_masks(Raw(boxes, masks, scores[:, :num_classes]),
+                                    (im_height, im_width), _voting(max_per_image)))
+    return masks, boxes
 
 
 def cpu_mask_voting(masks: np.ndarray, boxes: np.ndarray, scores: np.ndarray, num_classes: int,
                     max_per_image: int, im_width: int, im_height: int) -> tuple[list, list]:
     """(boxes, masks): the other order, as it was."""
-    return _voted(vote_masks_cpu, masks, boxes, scores, num_classes, max_per_image, im_width,
-                  im_height)[::-1]
+    return _pair(vote_masks_cpu(Raw(boxes, masks, scores[:, :num_classes]),
+                                (im_height, im_width), _voting(max_per_image)))
 
 
 def mv(all_boxes: np.ndarray, all_masks: np.ndarray, candidate_inds: np.ndarray,
@@ -113,11 +116,15 @@ def mv(all_boxes: np.ndarray, all_masks: np.ndarray, candidate_inds: np.ndarray,
     return masks[:, None], boxes
 
 
-def _voted(vote, masks, boxes, scores, num_classes, most, width, height) -> tuple[list, list]:
-    found = vote(boxes, masks, scores, num_classes, most, width, height,
-                 cfg.TEST.MASK_MERGE_NMS_THRESH, cfg.TEST.MASK_MERGE_IOU_THRESH,
-                 cfg.BINARIZE_THRESH, inclusive_nms=not cfg.USE_GPU_NMS)[1:]
-    return [masks for masks, _ in found], [boxes for _, boxes in found]
+def _voting(most: int) -> Voting:
+    """As cfg says now."""
+    return Voting(cfg.TEST.MASK_MERGE_NMS_THRESH, cfg.TEST.MASK_MERGE_IOU_THRESH,
+                  cfg.BINARIZE_THRESH, not cfg.USE_GPU_NMS, most)
+
+
+def _pair(found: ImageDetections) -> tuple[list, list]:
+    """(boxes, masks (n, 1, S, S)) of each class without the background."""
+    return [boxes for boxes, _ in found[1:]], [masks[:, None] for _, masks in found[1:]]
 
 
 def _convert_pred_to_image(img_width: int, img_height: int,

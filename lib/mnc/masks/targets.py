@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from mnc.masks.overlaps import common_window, mask_overlaps, window_of
+from mnc.masks.rendering import resize
 
 UNKNOWN = -1                    # the label of a mask that has no truth to compare with
 
@@ -25,12 +25,6 @@ class MaskTargets:
     targets: np.ndarray         # (R, 1, S, S) 0 or 1
     weight: np.ndarray          # (R, 1, S, S) 1 for foreground rows whose truth has a mask
     info: np.ndarray            # (R, 12), see mask_targets
-
-
-def resize(mask: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear, half-pixel centres: float32 (height, width)."""
-    mask = np.ascontiguousarray(mask, np.float32)
-    return cv2.resize(mask, (int(width), int(height)), interpolation=cv2.INTER_LINEAR)
 
 
 def intersect_mask(ex: np.ndarray, gt: np.ndarray, gt_mask: np.ndarray,
@@ -88,6 +82,12 @@ def mask_labels(masks: np.ndarray, gt_masks: np.ndarray, info: np.ndarray, form:
         overlaps = mask_overlaps(ex, predicted, gt, [gt_masks[g, :height, :width] > 0])[:, 0]
         labels[rows[overlaps >= min_overlap]] = info[rows[0], 3]
     return labels
+
+
+def input_masks(masks: np.ndarray, form: MaskForm) -> np.ndarray:
+    """(R, 1, s, s) 0 or 1, input of a CFM net: masks (R, S, S) resized and cut at the threshold."""
+    cut = [resize(mask, form.size, form.size) >= form.threshold for mask in masks]
+    return np.array(cut, np.float32).reshape(-1, 1, form.size, form.size)
 
 
 def _whole_pixels(boxes: np.ndarray) -> np.ndarray:

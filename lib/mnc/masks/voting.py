@@ -1,13 +1,9 @@
 """Mask voting: each kept box takes the score-weighted mean of the masks whose boxes overlap it.
 
 The two forms of the public code are kept: `vote_masks` sums continuous masks on the unrounded boxes
-(the published results), `vote_masks_cpu` sums binary masks on rounded boxes. Both take
-
-    boxes (N, 4), masks (N, 1, S, S) or (N, S, S), scores (N, K), K classes
-
-and give a list over the K classes, first the background's, which is empty, of
-
-    (masks (n, 1, S, S), boxes (n, 5) = x1 y1 x2 y2 score)
+(the published results), `vote_masks_cpu` sums binary masks on rounded boxes. Both take what a net
+says of an image, with boxes (N, 4), and give the detections of each class, the background's (none)
+first. image_size is (height, width).
 """
 
 from __future__ import annotations
@@ -20,9 +16,19 @@ import torch
 from caffe import ops
 from mnc.boxes.nms import nms
 from mnc.boxes.overlaps import bbox_overlaps
-from mnc.masks.targets import resize
+from mnc.instances import Detections, ImageDetections, Raw
+from mnc.masks.rendering import resize
 
-Vote = tuple[np.ndarray, np.ndarray]
+
+@dataclass(frozen=True)
+class Voting:
+    """How results are thinned out and voted."""
+
+    nms: float = 0.3            # IoU of boxes above which NMS drops one
+    merge: float = 0.5          # IoU from which a box votes
+    binarize: float = 0.4       # a mask covers the pixels where it reaches this
+    inclusive: bool = False     # NMS drops at `nms` itself, too
+    most: int = 100             # results of an image, over all classes
 
 
 @dataclass(frozen=True)
@@ -36,61 +42,58 @@ class Candidates:
     weights: np.ndarray         # (sum of members,) sum to 1 in each result
 
 
-def vote_masks(boxes: np.ndarray, masks: np.ndarray, scores: np.ndarray, num_classes: int,
-               max_per_image: int, width: int, height: int, nms_thresh: float = 0.3,
-               merge_thresh: float = 0.5, binarize_thresh: float = 0.4,
-               inclusive_nms: bool = False,
-               device: torch.device | str = "cpu") -> list[Vote]:
-    """Voting over continuous masks; a result's box is where the mean exceeds `binarize_thresh`.
+def vote_masks(raw: Raw, image_size: tuple[int, int], voting: Voting = Voting(), *,
+               device: torch.device | str = "cpu") -> ImageDetections:
+    """Voting over continuous masks; a result's box is where the mean exceeds voting.binarize.
 
     device: where the masks are drawn, summed and resampled.
     """
-    found = find_candidates(boxes, scores, num_classes, max_per_image, nms_thresh, merge_thresh,
-                            inclusive_nms)
-    masks = masks.reshape(len(masks), *masks.shape[-2:])                       # (N, S, S)
-    arrays = (_tensor(boxes), _tensor(masks), _tensor(found.members, np.int64),
+    found = find_candidates(raw.boxes, raw.scores, voting)
+    masks = raw.masks.reshape(len(raw.masks), *raw.masks.shape[-2:])           # (N, S, S)
+    arrays = (_tensor(raw.boxes), _tensor(masks), _tensor(found.members, np.int64),
               _tensor(found.ends, np.int64), _tensor(found.weights))
-    voted, where = ops.mask_voting(*(x.to(device) for x in arrays), int(height), int(width),
-                                   float(binarize_thresh))
-    return _by_class(found, voted.cpu().numpy(), where.cpu().numpy(), num_classes)
+    height, width = (int(side) for side in image_size)
+    voted, where = ops.mask_voting(*(x.to(device) for x in arrays), height, width,
+                                   float(voting.binarize))
+    return _by_class(found, where.cpu().numpy(), voted.cpu().numpy(), raw.scores.shape[1])
 
 
-def vote_masks_cpu(boxes: np.ndarray, masks: np.ndarray, scores: np.ndarray, num_classes: int,
-                   max_per_image: int, width: int, height: int, nms_thresh: float = 0.3,
-                   merge_thresh: float = 0.5, binarize_thresh: float = 0.4,
-                   inclusive_nms: bool = False) -> list[Vote]:
+def vote_masks_cpu(raw: Raw, image_size: tuple[int, int],
+                   voting: Voting = Voting()) -> ImageDetections:
     """Voting over masks binarised on rounded boxes; a box is where the mean reaches the limit."""
-    found = find_candidates(boxes, scores, num_classes, max_per_image, nms_thresh, merge_thresh,
-                            inclusive_nms)
-    masks = masks.reshape(len(masks), *masks.shape[-2:])
-    size, side = (int(height), int(width)), masks.shape[-1]
-    drawn = {row: _draw(boxes[row], masks[row], binarize_thresh, size)
+    found = find_candidates(raw.boxes, raw.scores, voting)
+    masks = raw.masks.reshape(len(raw.masks), *raw.masks.shape[-2:])
+    height, width = (int(side) for side in image_size)
+    side = masks.shape[-1]
+    drawn = {row: _draw(raw.boxes[row], masks[row], voting.binarize, (height, width))
              for row in np.unique(found.members)}
     voted = np.zeros((len(found.ends), side, side), np.float32)
     where = np.zeros((len(found.ends), 4), int)
     for i, (start, end) in enumerate(zip([0, *found.ends], found.ends)):
-        mean = np.zeros(size)
+        mean = np.zeros((height, width))
         for row, weight in zip(found.members[start:end], found.weights[start:end]):
             mask, place = drawn[row]
             mean[place] += mask * weight
-        where[i] = x1, y1, x2, y2 = _tight_box(mean >= binarize_thresh)
+        where[i] = x1, y1, x2, y2 = _tight_box(mean >= voting.binarize)
         voted[i] = resize(mean[y1:y2 + 1, x1:x2 + 1], side, side)
-    return _by_class(found, voted, where, num_classes)
+    return _by_class(found, where, voted, raw.scores.shape[1])
 
 
-def find_candidates(boxes: np.ndarray, scores: np.ndarray, num_classes: int, max_per_image: int,
-                    nms_thresh: float, merge_thresh: float,
-                    inclusive_nms: bool = False) -> Candidates:
-    """NMS class by class, then the best `max_per_image` results of all; all boxes near one vote."""
+def find_candidates(boxes: np.ndarray, scores: np.ndarray, voting: Voting) -> Candidates:
+    """NMS class by class, then the best voting.most results of all; all boxes near one vote.
+
+    boxes (N, 4), scores (N, K).
+    """
+    num_classes = scores.shape[1]
     kept = [np.zeros(0, int)]
     for c in range(1, num_classes):
         dets = np.hstack((boxes, scores[:, c, None]))
-        kept.append(nms(dets, nms_thresh, inclusive_nms, max_per_image))
+        kept.append(nms(dets, voting.nms, voting.inclusive, voting.most))
     rows, classes = np.concatenate(kept), np.repeat(np.arange(num_classes), [len(k) for k in kept])
-    best = np.sort(scores[rows, classes])[::-1][:max_per_image]
+    best = np.sort(scores[rows, classes])[::-1][:voting.most]
     chosen = scores[rows, classes] >= (best[-1] if len(best) else 0)
     rows, classes = rows[chosen], classes[chosen]
-    votes = bbox_overlaps(boxes[rows], boxes) >= merge_thresh                  # (M, N)
+    votes = bbox_overlaps(boxes[rows], boxes) >= voting.merge                  # (M, N)
     result, members = np.where(votes)
     weights = scores[members, classes[result]]
     totals = np.bincount(result, weights, minlength=len(rows)).astype(scores.dtype)[result]
@@ -98,11 +101,11 @@ def find_candidates(boxes: np.ndarray, scores: np.ndarray, num_classes: int, max
     return Candidates(classes, scores[rows, classes], members, votes.sum(1).cumsum(), weights)
 
 
-def _by_class(found: Candidates, masks: np.ndarray, boxes: np.ndarray,
-              num_classes: int) -> list[Vote]:
+def _by_class(found: Candidates, boxes: np.ndarray, masks: np.ndarray,
+              num_classes: int) -> ImageDetections:
     boxes = np.hstack((boxes, found.scores[:, None].astype(np.float64)))
     rows = [found.classes == c for c in range(num_classes)]
-    return [(masks[r][:, None], boxes[r]) for r in rows]
+    return [Detections(boxes[r], masks[r]) for r in rows]
 
 
 def _tensor(array: np.ndarray, dtype: type = np.float32) -> torch.Tensor:

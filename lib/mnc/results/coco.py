@@ -15,15 +15,15 @@ from typing import Any
 import numpy as np
 
 from caffe.extend import atomic_path, parse_json
-from mnc.data.coco import COCO
-from mnc.data.dataset import DataError, category_ids, image_ids
-from mnc.evaluation.average_precision import Found, Masks, render, solid
+from mnc.data.dataset import DataError, Dataset, category_ids, image_ids
+from mnc.instances import Detections, Masks, SetDetections
 from mnc.masks import run_lengths
+from mnc.masks.rendering import pasted, render, solid
 
 # --- writing -------------------------------------------------------------------------------------
 
-def result_entries(dataset, detections: Sequence[Found], binarize: float) -> list[dict]:
-    """COCO results of detections[class][image]; masks drawn by evaluation's `render`."""
+def result_entries(dataset: Dataset, detections: SetDetections, binarize: float) -> list[dict]:
+    """COCO results of detections[class][image]; masks drawn by mnc.masks.rendering."""
     images, categories = image_ids(dataset), category_ids(dataset)
     entries = []
     for c, per_image in list(enumerate(detections))[1:]:
@@ -37,23 +37,10 @@ def result_entries(dataset, detections: Sequence[Found], binarize: float) -> lis
 
 def _full_size(boxes: np.ndarray, masks: Masks, binarize: float,
                size: tuple[int, int]) -> list[dict]:
-    if not len(masks) or (isinstance(masks, np.ndarray) and not masks.size):      # boxes alone
+    if not any(np.size(mask) for mask in masks):                                  # boxes alone
         return [{}] * len(boxes)
     return [{"segmentation": run_lengths.encode(pasted(box, mask, size))}
             for box, mask in zip(*render(boxes, masks, binarize))]
-
-
-def pasted(box: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) bool: the mask (h, w) of a whole-pixel box in an image of this size, cut at its edge.
-
-    box (x1, y1, x2, y2), of which the first corner and the mask's shape count.
-    """
-    canvas = np.zeros(size, bool)
-    x, y = (int(v) for v in box[:2])
-    top, left = max(-y, 0), max(-x, 0)
-    window = canvas[y + top:y + mask.shape[0], x + left:x + mask.shape[1]]
-    window[...] = mask[top:top + window.shape[0], left:left + window.shape[1]]
-    return canvas
 
 
 def to_xywh(box: np.ndarray) -> list[float]:
@@ -62,18 +49,19 @@ def to_xywh(box: np.ndarray) -> list[float]:
     return [x1, y1, x2 - x1 + 1, y2 - y1 + 1]
 
 
-def image_size(dataset, i: int) -> tuple[int, int]:
+def image_size(dataset: Dataset, i: int) -> tuple[int, int]:
     """(H, W), from the annotation where it has it."""
     return tuple(dataset.annotation(i).size or dataset.image(i).shape[:2])
 
 
-def write_results(path: str | Path, dataset, detections: Sequence[Found], binarize: float) -> None:
+def write_results(path: str | Path, dataset: Dataset, detections: SetDetections,
+                  binarize: float) -> None:
     """COCO's result file of detections[class][image]."""
     with atomic_path(Path(path)) as temporary:
         temporary.write_text(json.dumps(result_entries(dataset, detections, binarize)))
 
 
-def truth(dataset, *, every_mask: bool = False) -> dict:
+def truth(dataset: Dataset, *, every_mask: bool = False) -> dict:
     """The data set as the content of COCO's instances_*.json; of COCO data what can be used of it.
 
     Areas and crowds are those it has; difficult instances become crowds. With every_mask an
@@ -84,7 +72,8 @@ def truth(dataset, *, every_mask: bool = False) -> dict:
     about = [{"id": number, "file_name": Path(dataset.image_path(i)).name,
               "height": height, "width": width}
              for i, (number, (height, width)) in enumerate(zip(images, sizes))]
-    annotations = list(dataset.entries() if isinstance(dataset, COCO) else _entries(dataset, sizes))
+    own = getattr(dataset, "entries", None)         # COCO data has annotations in this form
+    annotations = list(own() if own else _entries(dataset, sizes))
     places = {number: i for i, number in enumerate(images)}
     for entry in annotations:
         if every_mask and "segmentation" not in entry:
@@ -97,7 +86,7 @@ def truth(dataset, *, every_mask: bool = False) -> dict:
             "categories": named}
 
 
-def _entries(dataset, sizes: Sequence[tuple[int, int]]) -> Iterator[dict]:
+def _entries(dataset: Dataset, sizes: Sequence[tuple[int, int]]) -> Iterator[dict]:
     """Annotations of a data set that is not COCO's, in COCO's form."""
     images, categories, count = image_ids(dataset), category_ids(dataset), 0
     for i, (number, size) in enumerate(zip(images, sizes)):
@@ -134,7 +123,7 @@ FORMS: dict[str, Callable[[Any], bool]] = {
 }
 
 
-def read_entries(path: str | Path, dataset) -> list[dict]:
+def read_entries(path: str | Path, dataset: Dataset) -> list[dict]:
     """The entries of a result file, checked, in the data set's numbers, masks as RLE.
 
     A file may name an image by its number, its name or its file's name, a category by number or
@@ -201,7 +190,7 @@ def _mask(where: str, entry: Mapping, size: tuple[int, int]) -> run_lengths.Mask
     return mask
 
 
-def _image_numbers(dataset) -> dict[object, tuple[int, int]]:
+def _image_numbers(dataset: Dataset) -> dict[object, tuple[int, int]]:
     """(index, number) of an image by all that may name it."""
     numbers = image_ids(dataset)
     files = [Path(dataset.image_path(i)).name for i in range(len(dataset))]
@@ -209,12 +198,12 @@ def _image_numbers(dataset) -> dict[object, tuple[int, int]]:
             for i, key in enumerate(keys)}
 
 
-def _category_numbers(dataset) -> dict[object, int]:
+def _category_numbers(dataset: Dataset) -> dict[object, int]:
     numbers = category_ids(dataset)
     return dict(zip(dataset.classes[1:], numbers)) | {number: number for number in numbers}
 
 
-def to_detections(dataset, entries: Sequence[Mapping]) -> list[list[tuple[np.ndarray, list]]]:
+def to_detections(dataset: Dataset, entries: Sequence[Mapping]) -> SetDetections:
     """detections[class][image] = (boxes (n, 5), n masks (h, w) bool of their boxes).
 
     Where a detection has a mask its box is tight around it; detections without any mask have empty
@@ -235,5 +224,5 @@ def to_detections(dataset, entries: Sequence[Mapping]) -> list[list[tuple[np.nda
         boxes.append([*box, entry["score"]])
         if masks and len(masks) != len(boxes):
             raise DataError(f"some detections of image {entry['image_id']} have no segmentation")
-    return [[(np.array(boxes, float).reshape(-1, 5), masks) for boxes, masks in row]
+    return [[Detections(np.array(boxes, float).reshape(-1, 5), masks) for boxes, masks in row]
             for row in found]

@@ -8,27 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from mnc.boxes.regression import bbox_transform
-from mnc.masks.targets import MaskForm, resize
+from mnc.instances import TrainingRegions
+from mnc.masks.targets import MaskForm, input_masks
 from mnc.sampling.proposal_targets import OverlapBin, TargetForm, sample_bins, spread_over_classes
-
-
-@dataclass(frozen=True)
-class Regions:
-    """The N regions of one image, the G instances themselves first; pixels of the original."""
-    boxes: np.ndarray           # (N, 4)
-    masks: np.ndarray           # (N, S, S) bool, over the box
-    mask_targets: np.ndarray    # (N, S, S) bool: the part of the assigned instance in the box
-    det_overlap: np.ndarray     # (N,) of the box with that of the assigned instance
-    seg_overlap: np.ndarray     # (N,) of the mask with the instance it covers best
-    labels: np.ndarray          # (N,) class of the assigned instance, 0 if there is none
-    assignment: np.ndarray      # (N,) its row; -1: the box meets none
-
-    def mirrored(self, width: int) -> Regions:
-        """The same of the mirrored image."""
-        boxes = self.boxes.copy()
-        boxes[:, [0, 2]] = width - 1 - self.boxes[:, [2, 0]]
-        return Regions(boxes, self.masks[..., ::-1], self.mask_targets[..., ::-1],
-                       self.det_overlap, self.seg_overlap, self.labels, self.assignment)
 
 
 @dataclass(frozen=True)
@@ -61,7 +43,7 @@ class RegionTargets:
     mask_weight: np.ndarray             # (R, 1, S, S)
 
 
-def region_targets(regions: Regions, im_scale: float, sampling: RegionSampling,
+def region_targets(regions: TrainingRegions, im_scale: float, sampling: RegionSampling,
                    statistics: BoxStatistics, inside_weights: tuple[float, ...],
                    input_mask: MaskForm) -> RegionTargets:
     """Sample the regions of an image that the net sees at im_scale.
@@ -90,12 +72,6 @@ def region_targets(regions: Regions, im_scale: float, sampling: RegionSampling,
         rois, input_masks(regions.masks[keep], input_mask), labels[:, None],
         np.where(regions.seg_overlap[keep] >= sampling.fg_seg, labels, 0)[:, None],
         bbox_targets, mask_targets, inside, (inside > 0).astype(np.float32), weight)
-
-
-def input_masks(masks: np.ndarray, form: MaskForm) -> np.ndarray:
-    """(R, 1, s, s) 0 or 1: masks (R, S, S) resized and cut at the threshold."""
-    cut = [resize(mask, form.size, form.size) >= form.threshold for mask in masks]
-    return np.array(cut, np.float32).reshape(-1, 1, form.size, form.size)
 
 
 def box_deltas(boxes: np.ndarray, det_overlap: np.ndarray, labels: np.ndarray,

@@ -1,0 +1,111 @@
+"""What `mnc test` and `mnc evaluate` share: the figures of results, and the files asked for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mnc.config import ConfigError
+from mnc.data.dataset import Dataset
+from mnc.drawing import curves as curve_plots
+from mnc.drawing import instances as visualisation
+from mnc.evaluation import figures
+from mnc.instances import Instances
+from mnc.results import coco as coco_results
+from mnc.results import voc as voc_results
+from mnc.results.detections import Saved
+from mnc.results.names import output_paths
+from mnc.tasks import FORMS, Task
+
+
+@dataclass(frozen=True)
+class Report:
+    """What is to be said of results on a data set, and where it is written."""
+
+    output: Path
+    dataset: Dataset
+    imdb: str                       # its name on the command line
+    binarize: float                 # a mask covers the pixels where it reaches this
+    metrics: Sequence[str] = ("voc",)
+    area: bool = False              # AP is the area under the curve, not the mean at 11 points
+    forms: Sequence[str] = ()       # further files, of FORMS
+
+    @classmethod
+    def of(cls, args: argparse.Namespace, output: Path, dataset: Dataset,
+           binarize: float) -> Report:
+        """As the arguments of add_report_arguments say."""
+        return cls(output, dataset, args.imdb, binarize, args.metrics, args.area, args.write)
+
+    def make(self, saved: Saved, **about: object) -> None:
+        """Figures to the screen and to OUTPUT/metrics_TASK.json, and the files asked for."""
+        found = figures.figures_of(saved, self.dataset, self.binarize, self.metrics,
+                                   eleven_point=not self.area)
+        task = saved.task.name
+        figures.save_metrics(self.output / f"metrics_{task}.json", found, **about, imdb=self.imdb,
+                             images=len(self.dataset), task=task,
+                             ap="area" if self.area else "11 points", origin=dict(saved.about))
+        if saved.task.pictures:
+            write_pictures(self, saved)
+        for form in self.forms:
+            WRITERS[form](self, saved)
+        print(figures.table(found))
+        print(f"Results saved to {self.output}", flush=True)
+
+
+def check_forms(task: Task, forms: Sequence[str]) -> None:
+    """Raises ConfigError if a file is asked for that the task cannot give."""
+    for form in forms:
+        if form not in task.forms:
+            raise ConfigError(f"--write {form} needs masks; task {task.name} has none")
+
+
+def write_pictures(report: Report, saved: Saved, score: float = 0.5) -> None:
+    """OUTPUT/pictures/NAME.png: each image with its instances."""
+    dataset = report.dataset
+    for i, path in enumerate(output_paths(report.output / "pictures", dataset, ".png")):
+        found = Instances.from_detections([per_image[i] for per_image in saved.detections], score)
+        picture = visualisation.draw_instances(dataset.image(i), found, dataset.classes,
+                                               report.binarize)
+        visualisation.write_image(path, picture)
+
+
+def write_coco(report: Report, saved: Saved) -> None:
+    """OUTPUT/coco_TASK.json"""
+    path = report.output / f"coco_{saved.task.name}.json"
+    coco_results.write_results(path, report.dataset, saved.detections, report.binarize)
+
+
+def write_voc(report: Report, saved: Saved) -> None:
+    """OUTPUT/voc_det/*.txt"""
+    voc_results.write_voc_det(report.output / "voc_det", report.dataset, saved.detections)
+
+
+def write_instances(report: Report, saved: Saved) -> None:
+    """OUTPUT/SegInst"""
+    voc_results.write_instance_pictures(report.output / "SegInst", report.dataset,
+                                        saved.detections, report.binarize)
+
+
+def write_curves(report: Report, saved: Saved) -> None:
+    """OUTPUT/curves_r.png, curves_b.png"""
+    curves = figures.curves_of(report.dataset, saved.detections, saved.task, report.binarize)
+    for kind, thresholds in (("r", figures.VOLUME), ("b", (0.5,))):
+        if kind in curves:
+            curve_plots.draw_curves(report.output / f"curves_{kind}.png", curves[kind], thresholds,
+                                    (0.5, 0.7), eleven_point=not report.area)
+
+
+WRITERS: dict[str, Callable[[Report, Saved], None]] = dict(zip(
+    FORMS, (write_coco, write_voc, write_instances, write_curves), strict=True))
+
+
+def add_report_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--metrics", nargs="+", choices=figures.METRICS, default=["voc"],
+                   help="PASCAL's and SBD's figures, or COCO's (default: voc)")
+    p.add_argument("--area", action="store_true",
+                   help="AP is the area under the curve, not the mean at 11 points of recall")
+    p.add_argument("--write", nargs="+", choices=FORMS, default=[],
+                   help="further files: COCO's result json, VOC's det files, SegInst PNGs, "
+                        "precision-recall curves")

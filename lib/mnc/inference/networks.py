@@ -1,0 +1,91 @@
+"""Test nets: loading, optimising, running one on an image, joining what several say."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+import caffe
+from mnc.config import PRECISIONS
+from mnc.data.images import prepare_image
+from mnc.inference.settings import TestSettings
+from mnc.instances import InferenceError, Raw
+from mnc.masks.rendering import resize
+
+READ = ("rois", "mask_proposal", "mask_prob", "seg_cls_prob", "cls_prob", "bbox_pred")
+Nets = caffe.Net | Sequence[caffe.Net]
+
+
+def load_net(prototxt: str | Path, weights: str | Path, precision: str = "fp32") -> caffe.Net:
+    """The test net with its weights, named after the weight file, optimised.
+
+    Raises FileNotFoundError if there is no such weight file, and InferenceError for a precision
+    that is not one of PRECISIONS.
+    """
+    weights = Path(weights)
+    if not weights.exists():
+        raise FileNotFoundError(f"{weights}: no such weight file")
+    net = caffe.Net(str(prototxt), caffe.TEST)
+    net.copy_from(str(weights), required=True)
+    net.name = weights.name.removesuffix(".h5").removesuffix(".caffemodel")
+    optimize(net, precision)
+    return net
+
+
+def optimize(net: caffe.Net, precision: str = "fp32") -> None:
+    """Let a test net compute no more than the blobs that are read here, in one of PRECISIONS."""
+    if precision not in PRECISIONS:
+        raise InferenceError(f"precision {precision!r} (TEST.PRECISION, --precision): it is one of "
+                             f"{', '.join(PRECISIONS)}")
+    names = (f"{name}{suffix}" for name in READ for suffix in ("", "_ext"))
+    net.optimize([name for name in names if name in net.blobs],
+                 precision="bfloat16" if precision == "bf16" else None)
+
+
+def run_net(net: caffe.Net, image: np.ndarray, settings: TestSettings,
+            short_side: int | None = None) -> float:
+    """Forward of one BGR image (H, W, 3) at a scale (the first of settings.scales); the factor."""
+    scaled, scale = prepare_image(image, settings.pixel_means, short_side or settings.scales[0],
+                                  settings.max_size)
+    data = np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], np.float32)        # (1, 3, h, w)
+    im_info = np.array([[*data.shape[2:], scale]], np.float32)
+    for name, value in (("data", data), ("im_info", im_info)):
+        blob_of(net, name).reshape(*value.shape)
+    net.forward(data=data, im_info=im_info)
+    return scale
+
+
+def blob_of(net: caffe.Net, name: str):
+    """The blob; InferenceError where this net has none of that name."""
+    if name not in net.blobs:
+        raise InferenceError(f'net "{net.name}" has no blob "{name}", so it is not one for this '
+                             "task: cascades do seg and det, Faster R-CNN det, CFM nets cfm")
+    return net.blobs[name]
+
+
+def as_list(net: Nets) -> list[caffe.Net]:
+    """One net or several as a list."""
+    return list(net) if isinstance(net, (list, tuple)) else [net]
+
+
+def joined(parts: Sequence[Raw]) -> Raw:
+    """One after the other; masks of another side than the first's are resized to it.
+
+    Raises InferenceError where the numbers of classes differ.
+    """
+    classes = sorted({part.scores.shape[1] for part in parts})
+    if len(classes) > 1:
+        raise InferenceError(f"nets for {' and '.join(map(str, classes))} classes (background "
+                             "included) cannot be used together")
+    masks = [_of_side(part.masks, parts[0].masks.shape[-1]) for part in parts]
+    return Raw(np.concatenate([part.boxes for part in parts]), np.concatenate(masks),
+               np.concatenate([part.scores for part in parts]))
+
+
+def _of_side(masks: np.ndarray, side: int) -> np.ndarray:
+    if masks.shape[-1] == side:
+        return masks
+    resized = [resize(mask, side, side) for mask in masks]
+    return np.array(resized, np.float32).reshape(-1, side, side)
