@@ -1,12 +1,14 @@
 # make demo    set up, then train, test and draw on generated scenes (pictures in output/demo)
 # make test    set up, then run the tests (make test ARGS="-k nms")
 # make check   ruff and mypy over everything, in seconds (make test does it first)
+# make fuzz SECONDS=60    damaged and hostile files to every reader, in child processes; findings go to output/fuzz
 # make build   set up only: .venv with everything in it, the C++ kernels
 # make sanitize    the tests of the C++ kernels under sanitizers: of addresses, of undefined behaviour
 PYTHON ?= python3
 VENV   ?= .venv
 ARGS   ?=
 PIP_ARGS ?=
+SECONDS ?= 60
 # Threads that wait sleep instead of spinning: far better wherever another program runs, too.
 export OMP_WAIT_POLICY ?= passive
 
@@ -15,7 +17,7 @@ STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.kernels
 OPS   := caffe-mnc/python/caffe/ops
 
-.PHONY: demo test check build sanitize asan ubsan clean
+.PHONY: demo test check fuzz build sanitize asan ubsan clean
 .DELETE_ON_ERROR:
 
 build: $(BUILT)
@@ -28,6 +30,9 @@ test: check
 
 check: build
 	$(BIN)/ruff check --quiet .
+
+fuzz: build
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(ARGS)
 
 $(STAMP): setup.py pyproject.toml requirements/constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --disable-pip-version-check $(PIP_ARGS) -c requirements/constraints.txt torch==2.13.0

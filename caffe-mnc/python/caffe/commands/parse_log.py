@@ -14,7 +14,7 @@ from pathlib import Path
 from caffe.commands.registration import UsageError, tool
 
 ITERATION = re.compile(r"Iteration (\d+)")
-NUMBER = r"([-+]?(?:[\d.]+(?:[eE][-+]?\d+)?|nan|inf))"
+NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))"
 LEARNING_RATE = re.compile(rf"lr = {NUMBER}")
 LOSS = re.compile(rf"Iteration \d+.*, loss = {NUMBER}")
 OUTPUTS = {kind: re.compile(rf"{kind} net output #\d+: (.*?\S) = {NUMBER}")
