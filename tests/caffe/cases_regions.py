@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cases import Bottom, Case, case, rois, x
+from cases import Bottom, Case, case, fractions, rois, x
 
 ELSEWHERE: dict[str, str] = {}
 
@@ -51,6 +51,42 @@ def l2_per_location(a, b):
     return np.sqrt(((a - b) ** 2).sum(1) + 0.25).sum() / len(a)
 
 
+def objects(classes: int, count: int) -> Bottom:
+    """Rows class, x, y, width, height of YOLO's labels, then one of zeros"""
+    def draw(shape, random):
+        rows = random.uniform(0.1, 0.8, (shape[0], count + 1, 5))
+        rows[..., 0] = random.integers(0, classes, rows.shape[:2])
+        rows[:, -1] = 0
+        return rows.reshape(shape)
+    return Bottom((2, 5 * (count + 1)), draw, False)
+
+
+def proposals(scores, shifts, info):
+    """Of two anchors, about 16 x 16 at (0, 0), twice as large: 32 x 32 and, ratio 2, 22 x 44."""
+    anchors = [[-8, -8, 23, 23], [-3, -14, 18, 29]]
+    found = []
+    for h, w, a in np.ndindex(3, 5, 2):
+        box = np.array(anchors[a]) + 8 * np.array([w, h, w, h])
+        size = box[2:] - box[:2] + 1
+        dx, dh = shifts[0, 4 * a:4 * a + 4, h, w].reshape(2, 2)
+        centre, half = box[:2] + size / 2 + dx * size, np.exp(dh) * size / 2
+        box = np.clip([*(centre - half), *(centre + half)], 0, [39, 23, 39, 23])
+        large = (box[2:] - box[:2] + 1 >= 4).all()
+        found.append([*box, scores[0, 2 + a, h, w] * large])
+    kept = []
+    for row in sorted(found, key=lambda row: -row[4]):
+        if all(pixel_iou(row, other) <= 0.7 for other in kept) and len(kept) < 5:
+            kept.append(row)
+    rows = np.array(kept)
+    return np.column_stack((np.zeros(len(rows)), rows[:, :4])), rows[:, 4]
+
+
+def pixel_iou(a, b):
+    sides = [max(0, min(a[i + 2], b[i + 2]) - max(a[i], b[i]) + 1) for i in (0, 1)]
+    areas = [(box[2] - box[0] + 1) * (box[3] - box[1] + 1) for box in (a, b)]
+    return sides[0] * sides[1] / (sum(areas) - sides[0] * sides[1])
+
+
 PSROI = "psroi_pooling_param { spatial_scale: 0.5 output_dim: 2 group_size: 3 }"
 ALIGN = "pooled_h: 2 pooled_w: 3 spatial_scale: 0.5"
 SIZES = Bottom((2, 3, 24, 32), lambda shape, random: np.zeros(shape), False)
@@ -69,6 +105,30 @@ CASES: dict[str, list[Case]] = {
         case("", x(5, 3), oracle=lambda a: np.abs(a).sum() / len(a)),
         case("l1_loss_param { l2_per_location: true epsilon: 0.25 }", x(5, 3, 2), x(5, 3, 2),
              oracle=l2_per_location)],
+    # Their gradients are rules; test_yolo.py says them again.
+    "RegionLoss": [case("region_loss_param { num: 2 num_class: 3 biases: 1 biases: 2 biases: 3 "
+                        "biases: 1 }", x(2, 16, 4, 4), objects(3, 4), gradient=False)],
+    "Yolov3": [case("yolov3_param { num: 1 num_class: 3 biases: 9 biases: 4 biases: 30 biases: 40 "
+                    "mask: 1 anchors_scale: 16 }", x(2, 8, 4, 4), objects(3, 4), gradient=False)],
+    "YoloDetectionOutput": [
+        case("yolo_detection_output_param { num_box: 2 num_classes: 3 biases: 1 biases: 2 "
+             "biases: 3 biases: 1 }", x(2, 16, 4, 4), gradient=False, resizable=False,
+             sized_by_data=True)],
+    "Yolov3DetectionOutput": [
+        case("yolov3_detection_output_param { num_box: 1 num_classes: 3 biases: 9 biases: 4 "
+             "mask: 0 mask: 0 anchors_scale: 16 anchors_scale: 8 }", x(2, 8, 2, 2), x(2, 8, 4, 4),
+             gradient=False, resizable=False, sized_by_data=True),
+        case("yolov3_detection_output_param { num_box: 1 num_classes: 3 biases: 9 biases: 4 "
+             "mask: 0 anchors_scale: 16 mask_group_num: 1 gaussian_box: true }", x(2, 12, 2, 2),
+             gradient=False, resizable=False, sized_by_data=True)],
+    "EvalDetection": [
+        case("eval_detection_param { side: 4 num_class: 3 num_object: 2 biases: 1 biases: 2 "
+             "biases: 3 biases: 1 }", x(2, 16, 4, 4), objects(3, 4), gradient=False)],
+    **{name: [case("proposal_param { ratio: 1 ratio: 2 scale: 2 min_size: 4 feat_stride: 8 "
+                   "post_nms_topn: 5 }", fractions(1, 4, 3, 5), x(1, 8, 3, 5),
+                   Bottom((1, 3), lambda shape, random: np.array([[24, 40, 1]]), False), tops=2,
+                   gradient=False, resizable=False, sized_by_data=True, oracle=proposals)]
+       for name in ("Proposal", "ProposalLayer")},
     "PriorBoxClustered": [
         case("prior_box_param { width: 9 height: 4 width: 3 height: 8 variance: 0.5 }",
              x(1, 2, 2, 2), SIZES, gradient=False, resizable=False)],
