@@ -164,7 +164,7 @@ def test_boxes_alone(coco, drawn):
     ({"iscrowd": "maybe"}, "an iscrowd that is neither 0 nor 1"), ({"area": [3]}, "no number"),
     ({"segmentation": "[[1]]"}, "neither polygons nor RLE"), ({"image_id": "b"}, "of an image that"),
     ({"segmentation": [[5, 5, 6, 6]]}, "that does not explain them"),
-    ({"segmentation": [SQUARE[:-1] + [None]]}, "no numbers of pixels"),
+    ({"segmentation": [[*SQUARE[:-1], None]]}, "no numbers of pixels"),
     ({"segmentation": [], "bbox": [float("nan")] * 4}, "smaller than a pixel or outside")])
 def test_what_is_not_is_left_out_with_its_reason(coco, caplog, changes, why):
     with caplog.at_level(logging.WARNING, "mnc"):

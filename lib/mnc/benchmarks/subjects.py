@@ -16,7 +16,8 @@ import caffe
 from caffe import ops
 from caffe.layer_types import convolution
 from mnc.config import cfg
-from mnc.data import Dataset, get_dataset
+from mnc.data.dataset import Dataset
+from mnc.data.imdb import get_dataset
 from mnc.data.roidb import prepare
 from mnc.inference.cascade import segment_image
 from mnc.inference.networks import optimize, run_net

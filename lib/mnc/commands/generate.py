@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mnc.config import cfg
 from mnc.nets import NETS, TASKS, NetError, generate, generate_all
-from mnc.nets.generate import ANCHORS
+from mnc.nets.command import ANCHORS
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:

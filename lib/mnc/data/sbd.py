@@ -18,11 +18,11 @@ import cv2
 import numpy as np
 import scipy.io
 import scipy.sparse
-from scipy.ndimage import find_objects
 
 from mnc.data.classes import own_classes
 from mnc.data.dataset import Annotation, DataError
 from mnc.data.images import read_as_annotated
+from mnc.data.instance_maps import instances
 from mnc.data.lists import image_file, read_list
 from mnc.data.mat import is_numbers, read_mat
 
@@ -80,21 +80,6 @@ def read_instances(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
         raise DataError(f"{path}: Segmentation counts to {owner.max()}, but Categories has "
                         f"{len(labels)} entries; they count from 0, the background")
     return owner, labels
-
-
-def instances(owner: np.ndarray, labels: np.ndarray) -> Annotation:
-    """Annotation of the numbers 1..n in owner (H, W); one without a pixel has no box: left out."""
-    boxes, masks, kept = [], [], []
-    found = find_objects(owner.astype(np.int32), len(labels)) if len(labels) else []
-    for k, (place, label) in enumerate(zip(found, labels), start=1):
-        if place is None:
-            continue
-        rows, columns = place
-        boxes.append((columns.start, rows.start, columns.stop - 1, rows.stop - 1))
-        masks.append(owner[place] == k)
-        kept.append(label)
-    tight = np.array(boxes, np.float32).reshape(-1, 4)
-    return Annotation(tight, np.array(kept, int), masks, owner.shape)
 
 
 def write_sample(folder: str | os.PathLike, name: str, image: np.ndarray, owner: np.ndarray,

@@ -26,8 +26,8 @@ from caffe.extend import parse_xml
 from mnc.data.classes import own_classes
 from mnc.data.dataset import Annotation, DataError
 from mnc.data.images import read_as_annotated
+from mnc.data.instance_maps import instances
 from mnc.data.lists import image_file, read_list
-from mnc.data.sbd import instances
 
 log = logging.getLogger("mnc")
 

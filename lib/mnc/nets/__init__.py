@@ -6,7 +6,8 @@ Writing them needs no caffe; mnc.nets.fit, which reads them, does.
 """
 
 from mnc.nets.backbones import NETS
-from mnc.nets.generate import TASKS, NetError, generate, generate_all, generate_command
+from mnc.nets.command import NetError, generate_command
+from mnc.nets.generate import TASKS, generate, generate_all
 
 __all__ = ["NETS", "TASKS", "NetError", "generate", "generate_all", "generate_command"]
 

@@ -144,12 +144,7 @@ def classes(net: NetWriter, sizes: Sizes, s: str) -> None:
     heads.box_deltas(net, sizes, both, s)
     if net.train:
         box_loss(net, s, f"bbox_loss{s}")
-        accuracies(net, f"mask_proposal_label{s}", f"labels{s}", s)
-
-
-def accuracies(net: NetWriter, seg_label: str, box_label: str, s: str = "") -> None:
-    net.layer(f"accuracy_seg{s}", "Accuracy", f"seg_cls_score{s} {seg_label}", f"accuracy_seg{s}")
-    net.layer(f"accuracy_det{s}", "Accuracy", f"cls_score{s} {box_label}", f"accuracy_det{s}")
+        heads.accuracies(net, f"mask_proposal_label{s}", f"labels{s}", s)
 
 
 def stage_bridge(net: NetWriter, sizes: Sizes) -> None:

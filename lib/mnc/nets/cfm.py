@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from mnc.nets import heads
 from mnc.nets.backbones import Sizes
-from mnc.nets.cascade import accuracies
 from mnc.nets.features import backbone
 from mnc.nets.layers import (
     Convention,
@@ -35,7 +34,7 @@ def train_net(name: str, sizes: Sizes, anchors: int) -> str:
     heads.box_deltas(net, sizes, "join_box_mask")
     box_loss(net, "", "bbox_loss")
     classes(net, sizes, "seg_cls", "mask_labels")
-    accuracies(net, "mask_labels", "box_labels")
+    heads.accuracies(net, "mask_labels", "box_labels")
     return net.text()
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from functools import singledispatch
 
 from mnc.nets.backbones import Bottleneck, Conv, LocalNorm, Pool, Rescale, Row, Sizes, Stem
-from mnc.nets.layers import FROZEN, POOL_2X2, NetWriter, convolution, filled, multipliers, relu
+from mnc.nets.layers import (
+    FROZEN,
+    POOL_2X2,
+    NetWriter,
+    bottleneck,
+    convolution,
+    filled,
+    frozen_norm,
+    relu,
+)
 from mnc.nets.prototxt import Enum
 
 
@@ -72,52 +81,7 @@ def _(row: Bottleneck, net: NetWriter, sizes: Sizes, bottom: str) -> str:
     return bottleneck(net, sizes, row, bottom)
 
 
-def bottleneck(net: NetWriter, sizes: Sizes, row: Bottleneck, bottom: str, ending: str = "",
-               shared: str | None = None) -> str:
-    """A residual block with `ending` after every name.
-
-    shared: what follows the layer's own name in the names of the parameters, which all blocks with
-    the same have in common; None: no names.
-    """
-    def branch(part: str, source: str, channels: int, kernel: int = 1, stride: int = 1) -> str:
-        name, top = f"{row.name}_branch{part}", f"res{row.name}_branch{part}{ending}"
-        rate = multipliers(1, 1) if row.learn else FROZEN
-        net.layer(top, "Convolution", source, top,
-                  param=[{**_named(f"res{name}", shared, "w"), **rate}],
-                  convolution_param={"num_output": channels, "bias_term": False,
-                                     "pad": kernel // 2, "kernel_size": kernel, "stride": stride,
-                                     **filled(net, sizes.fillers.conv)})
-        frozen_norm(net, name, top, top, ending, shared)
-        return top
-
-    identity = branch("1", bottom, 4 * row.inner, stride=row.stride) if row.projects else bottom
-    inner = branch("2a", bottom, row.inner, stride=row.stride)
-    relu(net, f"res{row.name}_branch2a{ending}_relu", inner)
-    inner = branch("2b", inner, row.inner, kernel=3)
-    relu(net, f"res{row.name}_branch2b{ending}_relu", inner)
-    inner = branch("2c", inner, 4 * row.inner)
-    top = f"res{row.name}{ending}"
-    net.layer(top, "Eltwise", f"{identity} {inner}", top)
-    relu(net, f"{top}_relu", top)
-    return top
-
-
 def normalization(net: NetWriter, name: str, blob: str) -> None:
     """Each channel of an image to mean 0 and deviation 1, in test as well, then scale and shift."""
     net.layer(f"bn{name}", "BatchNorm", blob, blob, batch_norm_param={"use_global_stats": False})
     net.layer(f"scale{name}", "Scale", blob, blob, scale_param={"bias_term": True})
-
-
-def frozen_norm(net: NetWriter, name: str, bottom: str, top: str, ending: str = "",
-                shared: str | None = None) -> None:
-    """BatchNorm by ImageNet's statistics and its Scale, as constants: one image is no batch."""
-    net.layer(f"bn{name}{ending}", "BatchNorm", bottom, top, batch_norm_param={
-        "use_global_stats": True},
-        param=[{**_named(f"bn{name}", shared, blob), **FROZEN}
-               for blob in ("mean", "variance", "count")])
-    net.layer(f"scale{name}{ending}", "Scale", top, top, scale_param={"bias_term": True},
-              param=[{**_named(f"scale{name}", shared, blob), **FROZEN} for blob in "wb"])
-
-
-def _named(layer: str, shared: str | None, blob: str) -> dict[str, str]:
-    return {} if shared is None else {"name": f"{layer}{shared}_{blob}"}

@@ -12,7 +12,7 @@ from typing import Any
 from caffe.extend import parse_yaml, read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg
-from mnc.nets.generate import GENERATED, NAMES, NetError, generate_command
+from mnc.nets.command import GENERATED, NAMES, NetError, generate_command
 from mnc.nets.solvers import SOLVERS
 from mnc.nets.unread_keys import warn_of_unread_keys
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from mnc.nets import cascade, cfm, faster_rcnn
 from mnc.nets.backbones import NETS, Sizes
+from mnc.nets.command import ANCHORS, GENERATED, NAMES, NetError, generate_command
 from mnc.nets.solvers import SOLVERS, solver
 
-ANCHORS = 9                            # 3 scales x 3 ratios
 Writer = Callable[[str, Sizes, int], str]
 
 
@@ -34,13 +34,6 @@ TASKS: dict[str, Task] = {
     "cfm": Task(cfm.train_net, cfm.test_net),
     "faster_rcnn_end2end": Task(faster_rcnn.train_net, faster_rcnn.test_net),
 }
-# The name in the prototxts, where it is not that of the net.
-NAMES = {("VGG16", "faster_rcnn_end2end"): "VGG_ILSVRC_16_layers"}
-GENERATED = "# Generated: "            # before the command, in the first line of each file
-
-
-class NetError(ValueError):
-    """A net, a task or a size that cannot be generated."""
 
 
 def generate(net: str, task: str, folder: str | Path, *, classes: int | None = None,
@@ -77,13 +70,6 @@ def generate_all(models: str | Path, *, classes: int | None = None,
     return [path for net, task in SOLVERS
             for path in generate(net, task, Path(models) / net / task, classes=classes,
                                  anchors=anchors)]
-
-
-def generate_command(net: str, task: str, classes: int, anchors: int = ANCHORS,
-                     folder: str | Path | None = None, *, context: bool = False) -> str:
-    more = (" --context" if context else "") + (f" --out {folder}" if folder else "")
-    return (f"python models/generate.py --net {net} --task {task} --classes {classes} "
-            f"--anchors {anchors}{more}")
 
 
 def _check(net: str, task: str, classes: int | None, anchors: int) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from mnc.nets.backbones import Sizes, filler
-from mnc.nets.features import bottleneck
 from mnc.nets.layers import (
     POOL_ALL,
     NetWriter,
+    bottleneck,
     filled,
     flags,
     inner_product,
@@ -124,3 +124,8 @@ def class_scores(net: NetWriter, sizes: Sizes, name: str, bottom: str, s: str = 
 
 def box_deltas(net: NetWriter, sizes: Sizes, bottom: str, s: str = "") -> None:
     output(net, "bbox_pred", bottom, s, 4 * sizes.classes, std=0.001)
+
+
+def accuracies(net: NetWriter, seg_label: str, box_label: str, s: str = "") -> None:
+    net.layer(f"accuracy_seg{s}", "Accuracy", f"seg_cls_score{s} {seg_label}", f"accuracy_seg{s}")
+    net.layer(f"accuracy_det{s}", "Accuracy", f"cls_score{s} {box_label}", f"accuracy_det{s}")

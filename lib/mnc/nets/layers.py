@@ -1,10 +1,10 @@
-"""Single layers as prototxt, in the conventions of the public nets."""
+"""Single layers and residual blocks as prototxt, in the conventions of the public nets."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mnc.nets.backbones import filler
+from mnc.nets.backbones import Bottleneck, Sizes, filler
 from mnc.nets.prototxt import Enum, NetText
 
 VALID_LABELS = {"ignore_label": -1, "normalize": True}
@@ -115,3 +115,50 @@ def python(module: str, layer: str, param_str: str | None = None) -> dict[str, o
 
 def flags(zeros_and_ones: str) -> list[bool]:
     return [c == "1" for c in zeros_and_ones]
+
+
+# --- residual blocks ------------------------------------------------------------------------------
+
+def bottleneck(net: NetWriter, sizes: Sizes, row: Bottleneck, bottom: str, ending: str = "",
+               shared: str | None = None) -> str:
+    """A residual block with `ending` after every name.
+
+    shared: what follows the layer's own name in the names of the parameters, which all blocks with
+    the same have in common; None: no names.
+    """
+    def branch(part: str, source: str, channels: int, kernel: int = 1, stride: int = 1) -> str:
+        name, top = f"{row.name}_branch{part}", f"res{row.name}_branch{part}{ending}"
+        rate = multipliers(1, 1) if row.learn else FROZEN
+        net.layer(top, "Convolution", source, top,
+                  param=[{**_named(f"res{name}", shared, "w"), **rate}],
+                  convolution_param={"num_output": channels, "bias_term": False,
+                                     "pad": kernel // 2, "kernel_size": kernel, "stride": stride,
+                                     **filled(net, sizes.fillers.conv)})
+        frozen_norm(net, name, top, top, ending, shared)
+        return top
+
+    identity = branch("1", bottom, 4 * row.inner, stride=row.stride) if row.projects else bottom
+    inner = branch("2a", bottom, row.inner, stride=row.stride)
+    relu(net, f"res{row.name}_branch2a{ending}_relu", inner)
+    inner = branch("2b", inner, row.inner, kernel=3)
+    relu(net, f"res{row.name}_branch2b{ending}_relu", inner)
+    inner = branch("2c", inner, 4 * row.inner)
+    top = f"res{row.name}{ending}"
+    net.layer(top, "Eltwise", f"{identity} {inner}", top)
+    relu(net, f"{top}_relu", top)
+    return top
+
+
+def frozen_norm(net: NetWriter, name: str, bottom: str, top: str, ending: str = "",
+                shared: str | None = None) -> None:
+    """BatchNorm by ImageNet's statistics and its Scale, as constants: one image is no batch."""
+    net.layer(f"bn{name}{ending}", "BatchNorm", bottom, top, batch_norm_param={
+        "use_global_stats": True},
+        param=[{**_named(f"bn{name}", shared, blob), **FROZEN}
+               for blob in ("mean", "variance", "count")])
+    net.layer(f"scale{name}{ending}", "Scale", top, top, scale_param={"bias_term": True},
+              param=[{**_named(f"scale{name}", shared, blob), **FROZEN} for blob in "wb"])
+
+
+def _named(layer: str, shared: str | None, blob: str) -> dict[str, str]:
+    return {} if shared is None else {"name": f"{layer}{shared}_{blob}"}
