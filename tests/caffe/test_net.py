@@ -77,23 +77,67 @@ def test_backward_may_run_again_with_other_diffs_and_parameters_add_up():
     assert (net.params["ip"][0].diff == 0).all()
 
 
-def test_writing_to_a_blob_after_forward_cannot_falsify_gradients():
-    reference = run(chain(caffe.TRAIN))
-    net = chain(caffe.TRAIN)
-    view = net.blobs["y"].data          # held before forward: the engine must copy into it
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+@pytest.mark.parametrize("held_before", [True, False])
+def test_backward_reads_what_was_written_to_a_blob_after_forward(phase, held_before):
+    net = chain(phase)
+    view = net.blobs["y"].data if held_before else None
     net.forward()
-    view[...] = 99
-    net.blobs["z"].diff[...] = [[1, -2], [3, 4]]
+    view = net.blobs["y"].data if view is None else view
+    view[...] = np.linspace(-1, 2, 10).reshape(2, 5)
+    y, dz = view.copy(), np.array([[1, -2], [3, 4]], np.float32)
+    net.blobs["z"].diff[...] = dz
     net.backward()
-    np.testing.assert_array_equal(net.blobs["x"].diff, reference[0])
+    dy = dz @ net.params["ip2"][0].data * y * (1 - y)       # the Sigmoid lies in place on y
+    np.testing.assert_allclose(net.params["ip2"][0].diff, dz.T @ y, rtol=1e-5)
+    np.testing.assert_allclose(net.params["ip"][0].diff, dy.T @ net.blobs["x"].data, rtol=1e-5)
+    leaky = np.where(net.blobs["x"].data > 0, 1, 0.5)
+    np.testing.assert_allclose(net.blobs["x"].diff, leaky * (dy @ net.params["ip"][0].data),
+                               rtol=1e-5)
 
 
-def test_an_edited_intermediate_blob_cannot_be_replayed():
-    net = chain()
-    net.forward()
-    net.blobs["y"].data[...] = 99
-    with pytest.raises(caffe.CaffeError, match="changed after forward"):
-        net.backward()
+# type, options, Caffe's derivative from bottom x, top y and the gradient g of the top
+DERIVATIVES = [
+    ("ReLU", "", lambda x, y, g: g * (x > 0)),
+    ("Clip", "clip_param { min: -1 max: 1 }", lambda x, y, g: g * ((x >= -1) & (x <= 1))),
+    ("Sigmoid", "", lambda x, y, g: g * y * (1 - y)),
+    ("TanH", "", lambda x, y, g: g * (1 - y * y)),
+    ("ELU", "elu_param { alpha: 2 }", lambda x, y, g: g * np.where(x > 0, 1, y + 2)),
+    ("Exp", "exp_param { base: 2 scale: 3 }", lambda x, y, g: g * y * 3 * np.log(2)),
+    ("Power", "power_param { power: 3 scale: 2 shift: 9 }",
+     lambda x, y, g: g * 6 * y / (9 + 2 * x)),
+    ("Power", "power_param { power: 2 scale: 2 shift: 9 }", lambda x, y, g: g * 4 * (9 + 2 * x)),
+    ("Softmax", "", lambda x, y, g: y * (g - (g * y).sum(1, keepdims=True))),
+    ("Dropout", "phase: TEST", lambda x, y, g: g),
+]
+
+
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+@pytest.mark.parametrize("edited", ["x", "y", "xy", ""])
+@pytest.mark.parametrize("kind, options, derivative", DERIVATIVES)
+def test_derivatives_come_of_the_blobs_that_caffe_reads(kind, options, derivative, edited, phase):
+    net = Net.from_proto(read_net(f"""force_backward: true
+        layer {{ name: "in" type: "Input" top: "x" input_param {{ shape {{ dim: 2 dim: 3 }} }} }}
+        layer {{ name: "l" type: "{kind}" bottom: "x" top: "y" {options} }}"""), phase)
+    x, g = np.array([[-1, 2, 3], [0.5, -2, 0.1]]), np.array([[1, -2, 3], [4, 5, -6.]])
+    net.forward(x=x)
+    for name in edited:
+        net.blobs[name].data[...] = net.blobs[name].data[:, ::-1] + 0.25
+    values = [net.blobs[name].data.copy() for name in "xy"]
+    for _ in range(2):
+        net.backward(y=g)
+        np.testing.assert_allclose(net.blobs["x"].diff, derivative(*values, g), rtol=1e-5)
+
+
+def test_a_loss_keeps_the_differences_of_its_forward_as_caffe_does():
+    net = Net.from_proto(read_net("""force_backward: true
+        layer { name: "in" type: "Input" top: "x" top: "t" input_param { shape { dim: 2 dim: 3 } } }
+        layer { name: "l" type: "EuclideanLoss" bottom: "x" bottom: "t" top: "loss" }"""),
+                         caffe.TRAIN)
+    net.forward(x=np.ones((2, 3)), t=np.zeros((2, 3)))
+    net.blobs["x"].data[...] = 7
+    net.backward()
+    assert (net.blobs["x"].diff == 0.5).all()
 
 
 def test_forward_from_an_edited_blob_and_back():
@@ -150,9 +194,19 @@ def test_a_layer_that_cannot_be_built_is_named_with_its_file(tmp_path):
         caffe.get_solver(str(tmp_path / "solver.prototxt"))
 
 
-def test_backward_before_forward_says_so():
-    with pytest.raises(caffe.CaffeError, match="before the first forward"):
-        chain().backward()
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+def test_backward_before_forward_reads_blobs_as_they_are(phase):
+    net = chain(phase)
+    dz = np.array([[1, -2], [3, 4]], np.float32)
+    net.blobs["y"].data[...] = y = np.full((2, 5), 0.25, np.float32)
+    net.blobs["z"].diff[...] = dz
+    net.backward()
+    dy = dz @ net.params["ip2"][0].data * y * (1 - y)
+    leaky = np.where(net.blobs["x"].data > 0, 1, 0.5)
+    np.testing.assert_allclose(net.blobs["x"].diff, leaky * (dy @ net.params["ip"][0].data),
+                               rtol=1e-5)
+    for lazy, always in zip(run(chain(caffe.TEST)), run(net)):
+        assert lazy.shape == always.shape
 
 
 def test_both_constructors(tmp_path):

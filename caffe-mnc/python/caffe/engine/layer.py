@@ -2,168 +2,26 @@
 
 from __future__ import annotations
 
-import enum
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 
-from caffe.engine.arity import Arity, at_least, exactly
-from caffe.engine.arity import between as between  # for layers, beside the other two
+from caffe.engine.arity import Arity, at_least, between, exactly
 from caffe.engine.blob import Blob
-from caffe.engine.description import CoordinateMap, Drawing
+from caffe.engine.caffe_layer import (
+    LAYERS,
+    TEST,
+    TRAIN,
+    BlobList,
+    Layer,
+    Phase,
+    Tensors,
+    layer_class,
+)
 from caffe.engine.errors import LayerError
-from caffe.engine.fillers import fill
-from caffe.engine.registry import Registry
 
-LAYERS = Registry("layer type", LayerError)
-Tensors = tuple[torch.Tensor, ...]
-
-
-class Phase(enum.IntEnum):
-    """Equals Caffe's integers; prints as the prototxt spells it."""
-
-    TRAIN = 0
-    TEST = 1
-
-    def __str__(self) -> str:
-        return self.name
-
-    def __format__(self, spec: str) -> str:
-        return format(self.name, spec)
-
-
-TRAIN, TEST = Phase.TRAIN, Phase.TEST
-
-
-class Layer:
-    """Caffe's layer: what a Python layer in a prototxt subclasses (`caffe.Layer`).
-
-    `setup`, `reshape` and `forward` are called with lists of bottom and top blobs; `backward`
-    with the tops, one flag a bottom, and the bottoms. Attributes set before `setup`: `name`,
-    `type`, `param` (the LayerParameter), `param_str`, `phase`, `dtype`, `device`, `blobs`.
-    """
-
-    num_bottom: Arity = at_least(0)
-    num_top: Arity = at_least(0)
-    no_gradient: tuple[int, ...] = ()    # bottoms that can never have a gradient (labels)
-    default_loss_weight = 0.0            # of the first top
-    statistics = 0                       # so many parameters are statistics: nobody trains them
-    is_input = False                     # the user fills its tops
-    takes_arrays = False                 # Net.set_input_arrays may call its `set_arrays`
-    discards = False                     # has no tops because nothing is done with its bottoms
-    replayable = False                   # forward may run again to record it: no state, no source
-    shapes_by_running = False            # forward itself gives the tops their shapes
-    any_ones = False                     # files may have parameters with other axes of length 1
-
-    # what net.optimize() asks
-    pure = False                # `run` is all that forward does
-    aliases_bottom = False      # the tops are the bottom's memory
-    owns_output = False         # what `run` makes (or `fuse_with`'s function) may be overwritten
-    is_product = False          # `run` is a product with the parameters, in whatever precision
-    keeps_low_precision = False     # each value comes of one value of a bottom, rounded if at all
-
-    # what caffe.coord_map asks
-    keeps_coordinates = False           # a pixel of the top is the pixel of the bottom
-    sized_like: tuple[int, ...] = ()    # bottoms that give a size, not content
-
-    def __init__(self, param: Any, phase: Phase = TRAIN, dtype: torch.dtype = torch.float32,
-                 device: torch.device | str = "cpu") -> None:
-        self.param = param
-        self.name, self.type = param.name, param.type
-        self.param_str = self.param_str_ = param.python_param.param_str
-        self.phase = Phase(phase)
-        self.dtype, self.device = dtype, torch.device(device)
-        self.blobs = BlobList(dtype, self.device)
-        self.recording = False      # forward is to keep what backward needs
-        self.replaying = False      # forward runs once more to record it: statistics stay
-        self.bottom_needs_gradient: list[bool] = []
-        self.blob_needs_gradient: list[bool] = []
-
-    def setup(self, bottom: list[Blob], top: list[Blob]) -> None:
-        """Read options, make parameters. Once."""
-
-    def reshape(self, bottom: list[Blob], top: list[Blob]) -> None:
-        """Give the tops their shapes. Before every forward."""
-
-    def forward(self, bottom: list[Blob], top: list[Blob]) -> None:
-        raise LayerError(f"{self.title} has no forward()")
-
-    def backward(self, top: list[Blob], propagate_down: list[bool], bottom: list[Blob]) -> None:
-        if any(propagate_down):
-            raise LayerError(f"{self.title} has no backward(), but its bottoms need a gradient")
-
-    # --- what a layer may tell about itself; none of it needs to be ----------------------------
-
-    def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None) -> Tensors:
-        """The tops of a pure layer from the values of its bottoms, without blobs or recording."""
-        raise NotImplementedError
-
-    def fuse_with(self, following: Layer) -> Callable[..., Tensors] | None:
-        """The tops of `following` from this layer's bottoms, if the two are better done at once."""
-        return None
-
-    def overwriting(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """`run` for a bottom whose memory may be used for the top, if that can be had."""
-        return None
-
-    def as_affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """(factor, shift), each (C,), if the top is bottom * factor_c + shift_c, c on axis 1."""
-        return None
-
-    def fold_affine(self, params: list[torch.Tensor], factor: torch.Tensor,
-                    shift: torch.Tensor) -> list[torch.Tensor] | None:
-        """Parameters in place of `params` that make the top top * factor_c + shift_c."""
-        return None
-
-    @classmethod
-    def coordinate_map(cls, options: dict[str, Any]) -> CoordinateMap | None:
-        """Where coordinates of the bottom lie in the top, from the options as NetSpec has them."""
-        return (None, 1, 0) if cls.keeps_coordinates else None
-
-    @classmethod
-    def drawing(cls, param: Any) -> Drawing:
-        """How drawings of nets show a layer of this type with these parameters."""
-        return Drawing()
-
-    @property
-    def title(self) -> str:
-        """How errors name the layer: layer "conv1" (Convolution)."""
-        return f'layer "{self.name}" ({self.type})'
-
-    def check_arity(self, bottom: Sequence, top: Sequence) -> None:
-        for what, blobs, arity in (("bottom", bottom, self.num_bottom), ("top", top, self.num_top)):
-            if len(blobs) not in arity:
-                raise LayerError(f"{self.title} takes {arity} {what} blob(s), got {len(blobs)}")
-
-    def add_blob(self, shape: Sequence[int], filler: Any = None) -> None:
-        """Append a parameter of `shape`, filled as the FillerParameter says (0 without one)."""
-        blob = self.blobs.add_blob(*shape)
-        zeros = filler is None or (filler.type == "constant" and not filler.value)
-        if not zeros:       # a new blob reads as zeros, and takes no memory until it is read
-            try:
-                fill(blob.tensor, filler)
-            except ValueError as error:
-                raise LayerError(f"{self.title}: {error}") from error
-
-
-def layer_class(type_name: str) -> type[Layer]:
-    """The class of a layer type; `Layer` for types that are unknown or that options choose."""
-    entry = LAYERS.get(type_name) if type_name in LAYERS else Layer
-    return entry if isinstance(entry, type) and issubclass(entry, Layer) else Layer
-
-
-class BlobList(list):
-    """The parameters of a layer; `add_blob(*shape)` makes one more, filled with zeros."""
-
-    def __init__(self, dtype: torch.dtype = torch.float32,
-                 device: torch.device | str = "cpu") -> None:
-        super().__init__()
-        self._dtype, self._device = dtype, device
-
-    def add_blob(self, *shape: int) -> Blob:
-        self.append(Blob(shape, self._dtype, self._device))
-        return self[-1]
+__all__ = ["LAYERS", "TEST", "TRAIN", "Arity", "BlobList", "Layer", "LossLayer", "Phase",
+           "TorchLayer", "at_least", "between", "exactly", "layer_class", "own_memory"]
 
 
 class TorchLayer(Layer):
@@ -177,6 +35,7 @@ class TorchLayer(Layer):
     shapes_by_running = True
     pure = True
     per_bottom = False      # compute is applied to each bottom by itself, with the same parameters
+    reads_bottoms_again = True  # Caffe's backward does; where not, it uses what forward kept
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -215,16 +74,53 @@ class TorchLayer(Layer):
             blob.reshape(*shape)
 
     def forward(self, bottom: list[Blob], top: list[Blob]) -> None:
-        self._check_shapes(tuple(b.shape for b in bottom))
         record = self.recording and any([*self.bottom_needs_gradient, *self.blob_needs_gradient])
+        for blob, value in zip(top, self._run_on(bottom, record)):
+            blob.tensor = own_memory(value, bottom)
+
+    def _run_on(self, bottom: list[Blob], record: bool) -> Tensors:
+        self._check_shapes(tuple(b.shape for b in bottom))
         inputs = [_input(b, record, need) for b, need in zip(bottom, self._needs(bottom))]
         params = [b.tensor.detach().requires_grad_(record and need)
                   for b, need in zip(self.blobs, self._blob_needs())]
         with torch.set_grad_enabled(record):
             outputs = self._guarded(inputs, params)
-        for blob, value in zip(top, outputs):
-            blob.tensor = own_memory(value, bottom)
         self._tape = (inputs + params, outputs) if record else None
+        return outputs
+
+    def forget(self) -> None:
+        """Drop what forward recorded, if backward can do without: it will read its blobs."""
+        if self.reads_bottoms_again:
+            self._tape = None
+
+    def tangent(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor | None:
+        """A function of x with the derivative that Caffe's backward takes from bottom x and top y.
+
+        For layers whose derivative Caffe computes from the top, or from a bottom that they
+        overwrite. None: from what `compute` made of the bottoms.
+        """
+        return None
+
+    def follow(self, bottom: list[Blob], top: list[Blob], own_bottoms: bool, own_top: bool) -> None:
+        """Before backward: differentiate at what blobs hold now, where Caffe's backward reads them.
+
+        That differs from forward's if a user wrote to a blob, or if there was no forward.
+        own_bottoms, own_top: nobody has overwritten these blobs since forward.
+        """
+        if not any([*self.bottom_needs_gradient, *self.blob_needs_gradient]):
+            return
+        variables, outputs = self._tape or ([], ())
+        absent = self._tape is None
+        edited = absent or (own_bottoms and any(map(_edited, bottom, variables)))
+        if edited or (own_top and any(map(_edited, top, outputs))):
+            y = None
+            if len(bottom) == len(top) == 1:
+                x = _input(bottom[0], True, True)
+                y = self.tangent(x, top[0].tensor)
+            if y is not None:
+                self._tape = [x], (y,)
+            elif absent or (edited and self.reads_bottoms_again):
+                self._run_on(bottom, True)
 
     def backward(self, top: list[Blob], propagate_down: list[bool], bottom: list[Blob]) -> None:
         refused = [i for i in self.no_gradient if i < len(bottom) and propagate_down[i]]
@@ -290,6 +186,7 @@ class LossLayer(TorchLayer):
     num_top = at_least(1)
     no_gradient: tuple[int, ...] = (1,)
     default_loss_weight = 1.0
+    reads_bottoms_again = False         # but what it kept: differences, probabilities
 
 
 def _in_layout_of(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
@@ -310,6 +207,12 @@ def _input(blob: Blob, record: bool, need: bool) -> torch.Tensor:
     if record and blob.touched:
         value = value.clone()
     return value.detach().requires_grad_(record and need)
+
+
+def _edited(blob: Blob, recorded: torch.Tensor) -> bool:
+    """Whether somebody wrote to a blob whose content was `recorded`; nobody can without a view."""
+    return (blob.touched and blob.shape == tuple(recorded.shape)
+            and not torch.equal(blob.tensor, recorded.detach()))
 
 
 def own_memory(value: torch.Tensor, bottom: list[Blob]) -> torch.Tensor:

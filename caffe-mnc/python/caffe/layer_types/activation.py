@@ -23,6 +23,10 @@ class Neuron(TorchLayer):
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [shapes[0]]
 
+    def tangent(self, x, y):
+        """Of the bottom alone; in place the top lies there."""
+        return None if self.blobs else self.compute(x)
+
 
 @LAYERS.register("ReLU")
 class ReLU(Neuron):
@@ -80,6 +84,9 @@ class ELU(Neuron):
     def compute(self, x: Tensor) -> Tensor:
         return F.elu(x, self.param.elu_param.alpha)
 
+    def tangent(self, x, y):
+        return x * torch.where(x > 0, 1, y + self.param.elu_param.alpha).detach()
+
 
 @LAYERS.register("Sigmoid")
 class Sigmoid(Neuron):
@@ -90,6 +97,9 @@ class Sigmoid(Neuron):
     def compute(self, x: Tensor) -> Tensor:
         return torch.sigmoid(x)
 
+    def tangent(self, x, y):
+        return x * (y * (1 - y))
+
 
 @LAYERS.register("TanH")
 class TanH(Neuron):
@@ -99,6 +109,9 @@ class TanH(Neuron):
 
     def compute(self, x: Tensor) -> Tensor:
         return torch.tanh(x)
+
+    def tangent(self, x, y):
+        return x * (1 - y * y)
 
 
 @LAYERS.register("Swish")
@@ -160,6 +173,14 @@ class Power(Neuron):
         base = options.shift + options.scale * x
         return base if options.power == 1 else base.pow(options.power)
 
+    def tangent(self, x, y):
+        """From both, but for the square and the constants."""
+        options = self.param.power_param
+        if options.power in (0, 1, 2) or options.scale == 0:
+            return self.compute(x)
+        base = (options.shift + options.scale * x).detach()
+        return x * (options.power * options.scale * y / base)
+
 
 @LAYERS.register("Exp")
 class Exp(Neuron):
@@ -175,6 +196,9 @@ class Exp(Neuron):
         options = self.param.exp_param
         factor = math.exp(self.log_base * options.shift)
         return torch.exp(x * (self.log_base * options.scale)) * factor
+
+    def tangent(self, x, y):
+        return x * (y * (self.log_base * self.param.exp_param.scale))
 
 
 @LAYERS.register("Log")
@@ -224,6 +248,9 @@ class Softmax(Neuron):
 
     def compute(self, x: Tensor) -> Tensor:
         return F.softmax(x, self.param.softmax_param.axis)
+
+    def tangent(self, x, y):
+        return y * (x - (y * x).sum(self.param.softmax_param.axis, keepdim=True))
 
 
 def _log_of_base(layer: Neuron, base: float) -> float:

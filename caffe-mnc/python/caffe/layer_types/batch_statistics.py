@@ -59,6 +59,8 @@ class StatisticsBN(ChannelLayer):
     mode REFERENCE: the gradient in TEST is taken as if the moving statistics were the batch's.
     """
 
+    reads_bottoms_again = False         # but the normalised values
+
     def setup(self, bottom, top):
         self.check(bottom[0].shape)
         options, shape = self.param.bn_param, (1, bottom[0].shape[1], 1, 1)

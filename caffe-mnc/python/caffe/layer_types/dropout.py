@@ -18,6 +18,7 @@ class Dropout(Neuron):
     With scale_train: false the factor moves to TEST: y = x * m, and y = x * (1 - ratio).
     """
 
+    reads_bottoms_again = False
     keeps_low_precision = keeps_coordinates = True
 
     def setup(self, bottom, top):
@@ -26,6 +27,9 @@ class Dropout(Neuron):
             raise LayerError(f"{self.title}: dropout_ratio must be in [0, 1), "
                              f"got {options.dropout_ratio:g}")
         self.keep, self.scale_train = 1 - options.dropout_ratio, options.scale_train
+
+    def tangent(self, x, y):
+        return None         # the mask of forward stays
 
     def compute(self, x: Tensor) -> Tensor:
         if self.phase != TRAIN:

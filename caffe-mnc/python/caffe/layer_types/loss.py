@@ -198,6 +198,8 @@ class HingeLoss(LabelLoss):
 class MultinomialLogisticLoss(LabelLoss):
     """-sum of log max(p[label], 1e-20) / N, p probabilities; the gradient is -1 / max(p, 1e-20)"""
 
+    reads_bottoms_again = True
+
     def compute(self, p: Tensor, label: Tensor) -> Tensor:
         p, label = self.rows(p, label)
         return -floored(p.gather(1, label), LEAST_PROBABILITY).log().sum() / max(1, len(p))

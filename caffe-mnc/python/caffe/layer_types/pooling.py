@@ -32,6 +32,7 @@ class Pooling(TorchLayer):
 
     num_bottom = exactly(1)
     num_top = between(1, 2)
+    reads_bottoms_again = False         # but the places of maxima
 
     @classmethod
     def coordinate_map(cls, options):
@@ -60,7 +61,7 @@ class Pooling(TorchLayer):
             raise LayerError(f"{self.title}: pool STOCHASTIC takes no pad")
 
     @property
-    def keeps_low_precision(self) -> bool:
+    def keeps_low_precision(self) -> bool:      # type: ignore[override]
         """Maxima are values of the bottom; sums are not, nor are places beyond 256."""
         return self.method == PoolingParameter.MAX and not self.with_places
 
@@ -114,6 +115,7 @@ class SPP(TorchLayer):
 
     num_bottom = exactly(1)
     num_top = exactly(1)
+    reads_bottoms_again = False
 
     def setup(self, bottom, top):
         options = self.param.spp_param

@@ -51,6 +51,8 @@ class ROIPooling(RegionLayer):
     Differentiable in the features only.
     """
 
+    reads_bottoms_again = False         # but the places of maxima
+
     def setup(self, bottom, top):
         self.take(self.param.roi_pooling_param)
 
@@ -76,9 +78,9 @@ class ROIWarping(RegionLayer):
         if not (isinstance(following, Pooling) and following.halves) or any(
                 n % 2 for n in self.size):
             return None
-        half = tuple(n // 2 for n in self.size)
+        height, width = (n // 2 for n in self.size)
         return lambda features, rois: (ops.roi_warping_pooled(
-            features, rois.reshape(-1, 5), *half, self.spatial_scale, self.mode),)
+            features, rois.reshape(-1, 5), height, width, self.spatial_scale, self.mode),)
 
     def compute(self, features: Tensor, rois: Tensor) -> Tensor:
         return ops.roi_warping(features, rois.reshape(-1, 5), *self.size, self.spatial_scale,

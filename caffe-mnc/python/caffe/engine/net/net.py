@@ -206,15 +206,17 @@ class Net(Graph):
         for i in range(first, last - 1, -1):
             self.call("before_backward", i)
             if self.nodes[i].need_backward:
-                self._backward_layer(self.nodes[i])
+                self._backward_layer(i)
                 if self.debug_info:
                     debug_info.log_backward(self.nodes[i])
             self.call("after_backward", i)
 
     _forward, _backward = run, run_backward         # pycaffe's names
 
-    def _backward_layer(self, node: Node) -> None:
+    def _backward_layer(self, i: int) -> None:
+        node = self.nodes[i]
         with noted(node.layer):
+            self._recording.follow_edits(i)
             node.layer.backward(node.top, node.layer.bottom_needs_gradient, node.bottom)
 
     def forward_backward(self) -> float:

@@ -81,10 +81,9 @@ class Plan:
         """Join neighbours wherever `fusion` has a function for the two."""
         done: list[Step] = []
         for step in steps:
-            before = done[-1] if done else None
-            joined = fusion(before, step) if before and self._feeds_only(before, step, steps) \
-                else None
-            if joined is None:
+            before = done[-1] if done else step
+            joined = fusion(before, step) if self._feeds_only(before, step, steps) else None
+            if before is step or joined is None:
                 done.append(step)
             else:
                 done[-1] = Step(before.first, step.last, before.layer, before.reads, step.writes,
@@ -140,7 +139,7 @@ class Plan:
         else:
             tops = step.compute(*(values[i] for i in step.reads))
             if not step.layer.aliases_bottom:
-                tops = [own_memory(y, [self.blobs[i] for i in step.reads]) for y in tops]
+                tops = tuple(own_memory(y, [self.blobs[i] for i in step.reads]) for y in tops)
             values.update(zip(step.writes, tops))
         for i in set(step.reads).intersection(step.writes):     # in place
             for j in self._sharing[i].intersection(values):

@@ -1,0 +1,165 @@
+"""`Layer`, Caffe's own contract of layers. Import it from caffe.engine.layer."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from caffe.engine.arity import Arity, at_least
+from caffe.engine.blob import Blob
+from caffe.engine.description import CoordinateMap, Drawing
+from caffe.engine.errors import LayerError
+from caffe.engine.fillers import fill
+from caffe.engine.registry import Registry
+
+LAYERS = Registry("layer type", LayerError)
+Tensors = tuple[torch.Tensor, ...]
+
+
+class Phase(enum.IntEnum):
+    """Equals Caffe's integers; prints as the prototxt spells it."""
+
+    TRAIN = 0
+    TEST = 1
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __format__(self, spec: str) -> str:
+        return format(self.name, spec)
+
+
+TRAIN, TEST = Phase.TRAIN, Phase.TEST
+
+
+class Layer:
+    """Caffe's layer: what a Python layer in a prototxt subclasses (`caffe.Layer`).
+
+    `setup`, `reshape` and `forward` are called with lists of bottom and top blobs; `backward`
+    with the tops, one flag a bottom, and the bottoms. Attributes set before `setup`: `name`,
+    `type`, `param` (the LayerParameter), `param_str`, `phase`, `dtype`, `device`, `blobs`.
+    """
+
+    num_bottom: Arity = at_least(0)
+    num_top: Arity = at_least(0)
+    no_gradient: tuple[int, ...] = ()    # bottoms that can never have a gradient (labels)
+    default_loss_weight = 0.0            # of the first top
+    statistics = 0                       # so many parameters are statistics: nobody trains them
+    is_input = False                     # the user fills its tops
+    takes_arrays = False                 # Net.set_input_arrays may call its `set_arrays`
+    discards = False                     # has no tops because nothing is done with its bottoms
+    replayable = False                   # forward may run again to record it: no state, no source
+    shapes_by_running = False            # forward itself gives the tops their shapes
+    any_ones = False                     # files may have parameters with other axes of length 1
+
+    # what net.optimize() asks
+    pure = False                # `run` is all that forward does
+    aliases_bottom = False      # the tops are the bottom's memory
+    owns_output = False         # what `run` makes (or `fuse_with`'s function) may be overwritten
+    is_product = False          # `run` is a product with the parameters, in whatever precision
+    keeps_low_precision = False     # each value comes of one value of a bottom, rounded if at all
+
+    # what caffe.coord_map asks
+    keeps_coordinates = False           # a pixel of the top is the pixel of the bottom
+    sized_like: tuple[int, ...] = ()    # bottoms that give a size, not content
+
+    def __init__(self, param: Any, phase: Phase = TRAIN, dtype: torch.dtype = torch.float32,
+                 device: torch.device | str = "cpu") -> None:
+        self.param = param
+        self.name, self.type = param.name, param.type
+        self.param_str = self.param_str_ = param.python_param.param_str
+        self.phase = Phase(phase)
+        self.dtype, self.device = dtype, torch.device(device)
+        self.blobs = BlobList(dtype, self.device)
+        self.recording = False      # forward is to keep what backward needs
+        self.replaying = False      # forward runs once more to record it: statistics stay
+        self.bottom_needs_gradient: list[bool] = []
+        self.blob_needs_gradient: list[bool] = []
+
+    def setup(self, bottom: list[Blob], top: list[Blob]) -> None:
+        """Read options, make parameters. Once."""
+
+    def reshape(self, bottom: list[Blob], top: list[Blob]) -> None:
+        """Give the tops their shapes. Before every forward."""
+
+    def forward(self, bottom: list[Blob], top: list[Blob]) -> None:
+        raise LayerError(f"{self.title} has no forward()")
+
+    def backward(self, top: list[Blob], propagate_down: list[bool], bottom: list[Blob]) -> None:
+        if any(propagate_down):
+            raise LayerError(f"{self.title} has no backward(), but its bottoms need a gradient")
+
+    # --- what a layer may tell about itself; none of it needs to be ----------------------------
+
+    def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None) -> Tensors:
+        """The tops of a pure layer from the values of its bottoms, without blobs or recording."""
+        raise NotImplementedError
+
+    def fuse_with(self, following: Layer) -> Callable[..., Tensors] | None:
+        """The tops of `following` from this layer's bottoms, if the two are better done at once."""
+        return None
+
+    def overwriting(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
+        """`run` for a bottom whose memory may be used for the top, if that can be had."""
+        return None
+
+    def as_affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """(factor, shift), each (C,), if the top is bottom * factor_c + shift_c, c on axis 1."""
+        return None
+
+    def fold_affine(self, params: list[torch.Tensor], factor: torch.Tensor,
+                    shift: torch.Tensor) -> list[torch.Tensor] | None:
+        """Parameters in place of `params` that make the top top * factor_c + shift_c."""
+        return None
+
+    @classmethod
+    def coordinate_map(cls, options: dict[str, Any]) -> CoordinateMap | None:
+        """Where coordinates of the bottom lie in the top, from the options as NetSpec has them."""
+        return (None, 1, 0) if cls.keeps_coordinates else None
+
+    @classmethod
+    def drawing(cls, param: Any) -> Drawing:
+        """How drawings of nets show a layer of this type with these parameters."""
+        return Drawing()
+
+    @property
+    def title(self) -> str:
+        """How errors name the layer: layer "conv1" (Convolution)."""
+        return f'layer "{self.name}" ({self.type})'
+
+    def check_arity(self, bottom: Sequence, top: Sequence) -> None:
+        for what, blobs, arity in (("bottom", bottom, self.num_bottom), ("top", top, self.num_top)):
+            if len(blobs) not in arity:
+                raise LayerError(f"{self.title} takes {arity} {what} blob(s), got {len(blobs)}")
+
+    def add_blob(self, shape: Sequence[int], filler: Any = None) -> None:
+        """Append a parameter of `shape`, filled as the FillerParameter says (0 without one)."""
+        blob = self.blobs.add_blob(*shape)
+        zeros = filler is None or (filler.type == "constant" and not filler.value)
+        if not zeros:       # a new blob reads as zeros, and takes no memory until it is read
+            try:
+                fill(blob.tensor, filler)
+            except ValueError as error:
+                raise LayerError(f"{self.title}: {error}") from error
+
+
+def layer_class(type_name: str) -> type[Layer]:
+    """The class of a layer type; `Layer` for types that are unknown or that options choose."""
+    entry = LAYERS.get(type_name) if type_name in LAYERS else Layer
+    return entry if isinstance(entry, type) and issubclass(entry, Layer) else Layer
+
+
+class BlobList(list):
+    """The parameters of a layer; `add_blob(*shape)` makes one more, filled with zeros."""
+
+    def __init__(self, dtype: torch.dtype = torch.float32,
+                 device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self._dtype, self._device = dtype, device
+
+    def add_blob(self, *shape: int) -> Blob:
+        self.append(Blob(shape, self._dtype, self._device))
+        return self[-1]
