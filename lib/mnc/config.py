@@ -129,6 +129,8 @@ cfg.COMPAT = EasyDict(
     BRIDGE_DELTAS="reference",      # training moves boxes by shifts as predicted, in units of their
                                     # deviation; exact: in true size, as testing does
     MASK_GRADIENT="reference",      # to masks from stage 3, of foreground only; exact: of all RoIs
+    BEST_ANCHORS="reference",       # of a truth that meets no anchor inside the image: every anchor
+                                    # without overlap is positive; exact: none is
     BRIDGE_TEST_CLASS="all",        # class whose shifts move a box in testing; "foreground": never
                                     # the background's, as in training
 )

@@ -9,8 +9,8 @@ from caffe.extend import LayerError, between, exactly
 from mnc.boxes.anchors import shifted_anchors
 from mnc.config import cfg
 from mnc.sampling.anchor_targets import anchor_targets
-from pylayer import settings
 from pylayer.adapter import REQUIRED, image_info, no_gradient, read, read_options, write
+from pylayer.settings import NetSettings, TrainSettings
 
 
 class AnchorTargetLayer(caffe.Layer):
@@ -28,9 +28,10 @@ class AnchorTargetLayer(caffe.Layer):
     def setup(self, bottom: list, top: list) -> None:
         options = read_options(self, feat_stride=REQUIRED, allowed_border=0)
         self.stride, self.border = options.feat_stride, options.allowed_border
-        self.cell_anchors = settings.anchors()
-        self.sampling = settings.anchor_sampling()
-        self.mixes = cfg.TRAIN.MIX_INDEX and len(bottom) == 5
+        train = TrainSettings.of(cfg)
+        self.cell_anchors = NetSettings.of(cfg, self.phase).anchors
+        self.sampling = train.anchors
+        self.mixes = train.mixes and len(bottom) == 5
 
     def reshape(self, bottom: list, top: list) -> None:
         n, channels, h, w = bottom[0].shape

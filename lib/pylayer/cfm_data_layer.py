@@ -16,7 +16,6 @@ from mnc.data.images import image_blob
 from mnc.data.mcg import check_labels, load_mat, load_regions, region_columns
 from mnc.data.minibatch import scaled_image
 from mnc.data.roidb import Entry
-from mnc.masks.targets import MaskForm
 from mnc.sampling.cfm_targets import (
     BoxStatistics,
     RegionTargets,
@@ -24,7 +23,6 @@ from mnc.sampling.cfm_targets import (
     box_statistics,
     region_targets,
 )
-from pylayer import settings
 from pylayer.adapter import read_options, write
 from pylayer.image_order import ImageOrder, shuffled_pairs
 
@@ -53,15 +51,11 @@ class CFMDataLayer(ImageOrder):
         self.begin(options.num_classes, top, TOPS)
         self._folder = Path(options.regions or Path(cfg.DATA_DIR) / "MCG")
         self._cache = Path(cfg.DATA_DIR) / "cache"
-        self._sampling = settings.region_sampling()
-        self._input_mask = MaskForm(cfg.TRAIN.CFM_INPUT_MASK_SIZE, cfg.BINARIZE_THRESH)
-        self._inside_weights = tuple(cfg.TRAIN.BBOX_INSIDE_WEIGHTS)
-        self._normalizes = cfg.TRAIN.BBOX_NORMALIZE_TARGETS
-        self._for_all = settings.normalization()
-        self._min_overlap = cfg.TRAIN.BBOX_THRESH
-        k, size, side = 4 * options.num_classes, cfg.MASK_SIZE, self._input_mask.size
-        shapes = [(1, 3, max(self._scales), self._max_size), (1, 5), (1, 1, side, side), (1, 1),
-                  (1, 1), (1, k), (1, 1, size, size), (1, k), (1, k), (1, 1, size, size)]
+        k, size = 4 * options.num_classes, self._train.mask.size
+        side = self._train.input_mask.size
+        shapes = [(1, 3, max(self._train.scales), self._train.max_size), (1, 5),
+                  (1, 1, side, side), (1, 1), (1, 1), (1, k), (1, 1, size, size), (1, k), (1, k),
+                  (1, 1, size, size)]
         for blob, shape in zip(top, shapes):
             blob.reshape(*shape)
 
@@ -83,7 +77,8 @@ class CFMDataLayer(ImageOrder):
                              "layer (net.layers[0])")
         index, short_side = self.draw()
         entry = self._roidb[index]
-        image, scale = scaled_image(entry, self._pixel_means, short_side, self._max_size)
+        image, scale = scaled_image(entry, self._train.pixel_means, short_side,
+                                    self._train.max_size)
         targets = self._sample(entry, scale)
         write(top[0], image_blob([image]))
         for name, blob in zip(TOPS[1:], top[1:]):
@@ -93,7 +88,7 @@ class CFMDataLayer(ImageOrder):
         """All images count as wide when they are grouped (the public code takes the width for the
         height, too); the mirrored ones, the second half, keep the order of the first."""
         count = len(self._roidb)
-        if not self._group:
+        if not self._train.grouped:
             return np.random.permutation(np.arange(count))
         plain = count // 2 if self._roidb[-1]["flipped"] else count
         order = np.random.permutation(np.arange(plain))
@@ -103,30 +98,30 @@ class CFMDataLayer(ImageOrder):
         path = self._file(entry)
         regions, mirrored = load_regions(path)
         check_labels(path, regions.labels, self._num_classes)
-        if regions.masks.shape[1] != cfg.MASK_SIZE:
+        if regions.masks.shape[1] != self._train.mask.size:
             raise DataError(f"{path}: masks have side {regions.masks.shape[1]}, cfg.MASK_SIZE is "
-                            f"{cfg.MASK_SIZE}")
+                            f"{self._train.mask.size}")
         if mirrored != entry["flipped"]:
             regions = regions.mirrored(entry["width"])
-        return region_targets(regions, scale, self._sampling, self.statistics,
-                              self._inside_weights, self._input_mask)
+        return region_targets(regions, scale, self._train.regions, self.statistics,
+                              self._train.inside_weights, self._train.input_mask)
 
     def _file(self, entry: Entry) -> Path:
         return self._folder / f"{entry['name']}.mat"
 
     def _statistics(self) -> BoxStatistics:
         shape = (self._num_classes, 1)
-        if not self._normalizes:
+        if not self._train.normalizes:
             return BoxStatistics(np.tile(np.zeros(4), shape), np.tile(np.ones(4), shape))
-        if self._for_all is not None:
-            return BoxStatistics(np.tile(self._for_all.means, shape),
-                                 np.tile(self._for_all.stds, shape))
+        for_all = self._train.normalization
+        if for_all is not None:
+            return BoxStatistics(np.tile(for_all.means, shape), np.tile(for_all.stds, shape))
         plain = [entry for entry in self._roidb if not entry["flipped"]]
         mirrored = len(plain) < len(self._roidb)
         files = [self._file(entry) for entry in plain]
         stamps = [(str(file.resolve()), file.stat().st_mtime_ns, file.stat().st_size)
                   for file in files]
-        key = value_hash([stamps, self._num_classes, self._min_overlap, mirrored])[:16]
+        key = value_hash([stamps, self._num_classes, self._train.box_overlap, mirrored])[:16]
         return BoxStatistics(**kept(self._cache / f"cfm_boxes_{key}.npz", lambda: vars(
             self._measure(files, mirrored))))
 
@@ -140,6 +135,6 @@ class CFMDataLayer(ImageOrder):
             check_labels(file, columns["output_label"], self._num_classes)
             found.append(box_deltas(content["boxes"].astype(float), columns["det_overlap"],
                                     columns["output_label"],
-                                    columns["gt_assignment"].astype(int), self._min_overlap))
+                                    columns["gt_assignment"].astype(int), self._train.box_overlap))
         classes, deltas = (np.concatenate(column) for column in zip(*found))
         return box_statistics(classes, deltas, self._num_classes, mirrored)

@@ -11,6 +11,7 @@ from caffe.extend import LayerError
 from mnc.config import cfg
 from mnc.data.dataset import DataError
 from mnc.data.roidb import Entry
+from pylayer.settings import TrainSettings
 
 
 class ImageOrder(caffe.Layer):
@@ -23,12 +24,10 @@ class ImageOrder(caffe.Layer):
     def begin(self, num_classes: int | None, top: list, names: list[str]) -> None:
         """To be called in setup: what every data layer checks and reads of cfg."""
         self._num_classes, self._names = num_classes, names
-        self._pixel_means = cfg.PIXEL_MEANS
-        self._scales, self._max_size = cfg.TRAIN.SCALES, cfg.TRAIN.MAX_SIZE
-        self._group = cfg.TRAIN.ASPECT_GROUPING
+        self._train = TrainSettings.of(cfg)
         self._roidb: list[Entry] | None = None
-        if cfg.TRAIN.IMS_PER_BATCH != 1:
-            raise LayerError(f"{self.title}: TRAIN.IMS_PER_BATCH is {cfg.TRAIN.IMS_PER_BATCH}, but "
+        if self._train.images != 1:
+            raise LayerError(f"{self.title}: TRAIN.IMS_PER_BATCH is {self._train.images}, but "
                              f"{type(self).__name__} gives one image at a time; raise the solver's "
                              "iter_size")
         if len(top) != len(names):
@@ -53,8 +52,8 @@ class ImageOrder(caffe.Layer):
 
     def draw(self) -> tuple[int, int]:
         """(index of the next image, its short side)"""
-        index = self._next_index()
-        return index, self._scales[np.random.randint(0, high=len(self._scales), size=1)[0]]
+        index, scales = self._next_index(), self._train.scales
+        return index, scales[np.random.randint(0, high=len(scales), size=1)[0]]
 
     def reshape(self, bottom: list, top: list) -> None:
         """Tops take their shapes in forward, with the image."""

@@ -6,8 +6,8 @@ import caffe
 from caffe.extend import LayerError, between
 from mnc.config import cfg
 from mnc.masks.targets import mask_labels
-from pylayer import settings
 from pylayer.adapter import no_gradient, read, read_diff, write, write_diff
+from pylayer.settings import NetSettings, TrainSettings
 
 
 class MaskLayer(caffe.Layer):
@@ -25,9 +25,9 @@ class MaskLayer(caffe.Layer):
     def setup(self, bottom: list, top: list) -> None:
         if len(bottom) < 3 and len(top) > 1:
             raise LayerError(f"{self.title}: labels need the bottoms gt_masks and gt_masks_info")
-        self.form = settings.mask_form()
-        self.min_overlap = cfg.TRAIN.FG_SEG_THRESH
-        self.exact = cfg.COMPAT.MASK_GRADIENT == "exact"
+        net = NetSettings.of(cfg, self.phase)
+        self.form, self.exact = net.mask, net.exact_masks
+        self.min_overlap = TrainSettings.of(cfg).mask_overlap if len(top) > 1 else None
         self.labels = None
 
     def reshape(self, bottom: list, top: list) -> None:

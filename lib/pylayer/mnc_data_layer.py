@@ -33,7 +33,8 @@ class MNCDataLayer(ImageOrder):
         self._ahead: tuple[tuple[int, int], Future] | None = None       # (what is read, its arrays)
         names = ["data", "im_info", "gt_boxes"] + ["gt_masks", "mask_info"] * self._with_masks
         self.begin(read_options(self, num_classes=None).num_classes, top, names)
-        shapes = [(1, 3, max(self._scales), self._max_size), (1, 3), (1, 5), (1, 21, 21), (1, 2)]
+        shapes = [(1, 3, max(self._train.scales), self._train.max_size), (1, 3), (1, 5),
+                  (1, 21, 21), (1, 2)]
         for blob, shape in zip(top, shapes):
             blob.reshape(*shape)
 
@@ -66,20 +67,20 @@ class MNCDataLayer(ImageOrder):
 
     def _read(self, index: int, short_side: int) -> dict[str, np.ndarray]:
         masks = self._maskdb[index] if self._with_masks else None
-        return minibatch(self._roidb[index], masks, self._pixel_means, target_size=short_side,
-                         max_size=self._max_size)
+        return minibatch(self._roidb[index], masks, self._train.pixel_means, target_size=short_side,
+                         max_size=self._train.max_size)
 
     def _read_ahead(self) -> None:
         """Begin with the image that comes next, where that can be told without drawing."""
         index = self.upcoming()
-        if index is None or len(self._scales) > 1:
+        if index is None or len(self._train.scales) > 1:
             self._ahead = None
         else:
-            drawn = index, self._scales[0]
+            drawn = index, self._train.scales[0]
             self._ahead = drawn, self._reader.submit(self._read, *drawn)
 
     def permutation(self) -> np.ndarray:
-        if not self._group:
+        if not self._train.grouped:
             return np.random.permutation(np.arange(len(self._roidb)))
         wide = np.array([entry["width"] >= entry["height"] for entry in self._roidb])
         return paired_permutation(np.flatnonzero(wide), np.flatnonzero(~wide))

@@ -13,7 +13,6 @@ from mnc.boxes import on_device
 from mnc.boxes.anchors import shifted_anchors
 from mnc.boxes.proposals import ProposalLimits, proposal_gradient, propose
 from mnc.config import cfg
-from pylayer import settings
 from pylayer.adapter import (
     REQUIRED,
     as_array,
@@ -26,6 +25,7 @@ from pylayer.adapter import (
     write,
     write_diff,
 )
+from pylayer.settings import NetSettings
 
 
 class ProposalLayer(caffe.Layer):
@@ -47,9 +47,9 @@ class ProposalLayer(caffe.Layer):
                                gradient_scale=1)
         self.stride = options.feat_stride
         self.limit = 1 / options.clip_base if options.use_clip else None
-        self.cell_anchors = settings.anchors()
-        self.limits = settings.proposal_limits(self.phase)
-        self.exact = cfg.COMPAT.PROPOSAL_GRADIENT == "exact"
+        net = NetSettings.of(cfg, self.phase)
+        self.cell_anchors, self.limits = net.anchors, net.proposals
+        self.exact = net.exact_proposals
         for blob, shape in zip(top, ((1, 5), (1, 1))):
             blob.reshape(*shape)
 

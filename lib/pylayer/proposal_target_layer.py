@@ -6,8 +6,8 @@ import numpy as np
 
 import caffe
 from caffe.extend import LayerError, between
+from mnc.config import cfg
 from mnc.sampling.proposal_targets import GroundTruth, RoiTargets, proposal_targets
-from pylayer import settings
 from pylayer.adapter import (
     REQUIRED,
     image_info,
@@ -18,6 +18,7 @@ from pylayer.adapter import (
     write,
     write_diff,
 )
+from pylayer.settings import TrainSettings
 
 
 class ProposalTargetLayer(caffe.Layer):
@@ -43,8 +44,8 @@ class ProposalTargetLayer(caffe.Layer):
         if len(top) in (6, 9) or len(bottom) < needed:
             raise LayerError(f"{self.title} takes 3 bottoms for 5 tops, 5 for 8 (masks), 4 for 7 "
                              f"(mixing), 6 for 10; got {len(bottom)} for {len(top)}")
-        self.sampling = settings.roi_sampling()
-        self.form = settings.target_form(self.num_classes)
+        train = TrainSettings.of(cfg)
+        self.sampling, self.form = train.rois, train.target_form(self.num_classes)
         for blob, shape in zip(top, self._shapes()):
             blob.reshape(*shape)
 

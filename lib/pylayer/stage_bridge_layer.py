@@ -10,7 +10,6 @@ from mnc.boxes import on_device
 from mnc.config import cfg
 from mnc.sampling.proposal_targets import GroundTruth
 from mnc.sampling.stage_bridge import Bridge, bridge_gradient, bridge_targets, move_rois
-from pylayer import settings
 from pylayer.adapter import (
     image_info,
     no_gradient,
@@ -22,6 +21,7 @@ from pylayer.adapter import (
     write_diff,
 )
 from pylayer.proposal_target_layer import target_arrays
+from pylayer.settings import NetSettings, TrainSettings
 
 
 class StageBridgeLayer(caffe.Layer):
@@ -48,12 +48,14 @@ class StageBridgeLayer(caffe.Layer):
                              f"(testing), got {len(bottom)} for {len(top)}")
         self.num_classes = options.num_classes or bottom[2].shape[1]
         self.limit = 1 / options.clip_base if options.use_clip else None
-        self.foreground_only = self.trains or cfg.COMPAT.BRIDGE_TEST_CLASS == "foreground"
-        self.exact = cfg.COMPAT.BRIDGE_GRADIENT == "exact"
-        denormalizes = self.trains and cfg.COMPAT.BRIDGE_DELTAS == "exact"
-        self.denormalization = settings.normalization() if denormalizes else None
-        self.form = settings.target_form(self.num_classes)
-        self.fg_overlap = cfg.TRAIN.BBOX_THRESH
+        net = NetSettings.of(cfg, self.phase)
+        self.foreground_only = self.trains or net.foreground_only
+        self.exact, self.mask_size = net.exact_bridge, net.mask.size
+        self.denormalization = None
+        if self.trains:
+            train = TrainSettings.of(cfg)
+            self.denormalization = train.normalization if net.true_deltas else None
+            self.form, self.fg_overlap = train.target_form(self.num_classes), train.box_overlap
         self._reshape_tops(top)
 
     def reshape(self, bottom: list, top: list) -> None:
@@ -113,7 +115,7 @@ class StageBridgeLayer(caffe.Layer):
         return result.reshape(len(of_deltas), 4 * self.num_classes)
 
     def _reshape_tops(self, top: list) -> None:
-        k, s = 4 * self.num_classes, self.form.mask.size
+        k, s = 4 * self.num_classes, self.mask_size
         shapes = [(1, 5), (1,), (1, 1, s, s), (1, 1, s, s), (1, 12), (1, k), (1, k), (1, k)]
         for blob, shape in zip(top, shapes):
             blob.reshape(*shape)

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 
 from golden_mnc import load
+from mnc.config import overridden
 from mnc.sampling.anchor_targets import AnchorSampling, anchor_targets, unmap
+from pylayer.settings import TrainSettings
 
 # exactly on the first truth; IoU 90/110 with it; IoU 1/3 with the second; far away; outside
 ANCHORS = np.array([[0.0, 0, 9, 9], [1, 0, 10, 9], [25, 0, 34, 9], [60, 20, 69, 29],
@@ -35,6 +37,23 @@ def test_targets_and_weights_by_hand():
 def test_all_anchors_that_tie_for_a_truth_are_positive():
     tied = np.array([[25.0, 0, 34, 9], [15, 0, 24, 9], [60, 20, 69, 29]])
     assert labels(tied, TRUTH[1:]).tolist() == [1, 1, 0]
+
+
+def test_a_truth_that_meets_no_anchor_inside_the_image():
+    """In the public code all anchors without overlap are its best: positive, far as they are."""
+    far = np.array([[80.0, 30, 84, 34, 2]], np.float32)
+    truth = np.vstack((TRUTH[:1], far))
+    assert labels(truth=truth).tolist() == [1, 1, 1, 1, -1]
+    assert labels(truth=truth, best_overlaps=True).tolist() == [1, 1, 0, 0, -1]
+    assert labels(truth=far, best_overlaps=True).tolist() == [0, 0, 0, 0, -1]
+    none = np.zeros((0, 5), np.float32)
+    assert labels(truth=none, best_overlaps=True).tolist() == [0, 0, 0, 0, -1]
+
+
+def test_the_key_of_anchors_without_overlap(mini_cfg):
+    for value, exact in (("reference", False), ("exact", True)):
+        with overridden({"COMPAT.BEST_ANCHORS": value}) as cfg:
+            assert TrainSettings.of(cfg).anchors.best_overlaps is exact
 
 
 def test_surplus_is_drawn_positives_first():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +122,7 @@ def test_odd_counts(databases, count, grouping):
 
 def test_scales_are_drawn_after_the_shuffle(databases):
     layer, top = data_layer()
-    layer._scales = (48, 40, 32)
+    layer._train = replace(layer._train, scales=(48, 40, 32))
     layer.set_roidb(databases[0])
     layer.set_maskdb(databases[1])
     np.random.seed(7)

@@ -13,7 +13,7 @@ from mnc.sampling.proposal_targets import (
     proposal_targets,
     spread_over_classes,
 )
-from pylayer import settings
+from pylayer.settings import TrainSettings
 
 STDS = Normalization(np.zeros(4), np.array([0.1, 0.1, 0.2, 0.2]))
 FORM = TargetForm(num_classes=3, normalization=STDS, mask=MaskForm(size=2))
@@ -76,10 +76,9 @@ def test_spread_over_classes():
     assert np.array_equal(weights, golden["inside_weights"])
 
 
-@pytest.mark.parametrize("key, sampling", [("TRAIN.FG_FRACTION", settings.roi_sampling),
-                                           ("TRAIN.BG_THRESH_LO", settings.roi_sampling),
-                                           ("TRAIN.FRACTION_SAMPLE", settings.region_sampling)])
-def test_bins_need_all_their_ends(key, sampling):
-    with overridden({key: [0.1, 0.2, 0.3, 0.4]}):
+@pytest.mark.parametrize("key", ["TRAIN.FG_FRACTION", "TRAIN.BG_THRESH_LO",
+                                 "TRAIN.FRACTION_SAMPLE"])
+def test_bins_need_all_their_ends(key):
+    with overridden({key: [0.1, 0.2, 0.3, 0.4]}) as cfg:
         with pytest.raises(ConfigError, match=f"{key}.* must be equally long"):
-            sampling()
+            TrainSettings.of(cfg)

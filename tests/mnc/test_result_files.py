@@ -64,6 +64,43 @@ def test_voc_det_files_come_back(tmp_path):
         read_voc_det(tmp_path, Pair())
 
 
+class Awkward(Pair):
+    """Names that other programs allow."""
+
+    name = "coco:mine/val.json:mine/wild images"
+    names = ["street north 7", "b/c 0.5 1 2"]
+    classes = ("__background__", "cat", "wild_cat", "car/truck", "Cat")
+
+
+def test_voc_det_files_with_awkward_names_come_back(tmp_path):
+    """A data set with slashes, images with blanks, a class that ends as another, one with /."""
+    rng = np.random.default_rng(0)
+    found = [[NONE, NONE]] + [[(rng.integers(0, 9, (n, 5)) / 8, np.zeros((n, 0, 0))) for n in (1, c)]
+                              for c in range(4)]
+    paths = write_voc_det(tmp_path, Awkward(), found)
+    assert all(path.parent == tmp_path for path in paths)
+    assert [path.name.removeprefix("comp4_det_mine_wild images_") for path in paths] == [
+        "cat.txt", "wild_cat.txt", "car_truck.txt", "Cat_2.txt"]
+    for row, read in zip(found, read_voc_det(tmp_path, Awkward())):
+        for (boxes, _), (boxes2, _) in zip(row, read):
+            np.testing.assert_allclose(boxes, boxes2, atol=0.06)
+
+
+def test_voc_det_files_of_two_results_in_a_folder_are_told(tmp_path):
+    write_voc_det(tmp_path, Pair(), FOUND)
+    write_voc_det(tmp_path, Pair(), FOUND, prefix="comp3_det")
+    with pytest.raises(DataError, match="files of 2 results lie here"):
+        read_voc_det(tmp_path, Pair())
+
+
+def test_voc_det_files_of_other_systems_may_begin_otherwise(tmp_path):
+    for name in ("theirs_kite.txt", "others_boat.txt"):
+        (tmp_path / name).write_text("b   0.5\t1 2 3 4\n\n")
+    found = read_voc_det(tmp_path, Pair())
+    assert [[len(boxes) for boxes, _ in row] for row in found] == [[0, 0], [0, 1], [0, 1]]
+    assert found[1][1].boxes.tolist() == [[0, 1, 2, 3, 0.5]]
+
+
 def test_instance_pictures(tmp_path):
     write_instance_pictures(tmp_path, Pair(), FOUND, 0.4)
     with Image.open(tmp_path / "inst/a.png") as picture:

@@ -1,7 +1,8 @@
 import numpy as np
 
 from golden_mnc import load
-from mnc.masks.targets import MaskForm, intersect_mask, mask_labels, mask_targets, resize
+from mnc.masks.rendering import resize
+from mnc.masks.targets import MaskForm, TruthMasks, intersect_mask, mask_labels, mask_targets
 
 SMALL = MaskForm(size=2)
 
@@ -31,8 +32,8 @@ def test_targets_by_hand():
     masks = np.zeros((2, 6, 6), np.float32)
     masks[1, :4, :4] = 1                                         # 4 x 4 in a padded array
     found = mask_targets(rois, np.array([7, 0]), np.array([1]),
-                         np.array([[9, 9, 9, 9], [2, 0, 5, 3]]), masks,
-                         np.array([[1, 1], [4, 4]]), SMALL)
+                         TruthMasks(np.array([[9, 9, 9, 9], [2, 0, 5, 3]]), masks,
+                                    np.array([[1, 1], [4, 4]])), SMALL)
     assert found.targets[0, 0].tolist() == [[0, 1], [0, 1]] and not found.targets[1].any()
     assert found.weight[:, 0, 0, 0].tolist() == [1, 0]
     assert found.info.tolist() == [[1, 4, 4, 7, 0, 0, 3, 3, 2, 0, 5, 3], [-1] * 12]
@@ -52,8 +53,8 @@ def test_labels_by_hand():
 def test_a_truth_without_a_mask_teaches_no_mask():
     rois = np.array([[0, 0, 3, 3], [0, 0, 3, 3], [9, 9, 12, 12]])
     boxes, masks = np.array([[0, 0, 3, 3], [0, 0, 3, 3]]), np.ones((2, 4, 4), np.float32)
-    found = mask_targets(rois, np.array([7, 8, 0]), np.array([0, 1]), boxes, masks,
-                         np.array([[0, 0], [4, 4]]), SMALL)
+    found = mask_targets(rois, np.array([7, 8, 0]), np.array([0, 1]),
+                         TruthMasks(boxes, masks, np.array([[0, 0], [4, 4]])), SMALL)
     assert found.weight[:, 0, 0, 0].tolist() == [0, 1, 0] and not found.targets[0].any()
     assert found.info[:, :4].tolist() == [[0, 0, 0, 7], [1, 4, 4, 8], [-1, -1, -1, -1]]
     predicted = np.ones((3, 2, 2), np.float32)
@@ -62,15 +63,16 @@ def test_a_truth_without_a_mask_teaches_no_mask():
 
 def test_nothing_is_said_of_masks_in_an_image_without_any():
     rois = np.array([[0, 0, 3, 3], [9, 9, 12, 12]])
-    found = mask_targets(rois, np.array([7, 0]), np.array([0]), rois[:1],
-                         np.zeros((1, 1, 1), np.float32), np.zeros((1, 2)), SMALL)
+    found = mask_targets(rois, np.array([7, 0]), np.array([0]),
+                         TruthMasks(rois[:1], np.zeros((1, 1, 1), np.float32), np.zeros((1, 2))),
+                         SMALL)
     assert not found.weight.any() and found.info[1].tolist() == [-1, 0, 0] + [-1] * 9
     assert mask_labels(np.ones((2, 2, 2), np.float32), np.zeros((1, 1, 1)), found.info,
                        SMALL).tolist() == [-1, -1]
 
 
 def test_no_rois():
-    none = mask_targets(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int), np.zeros((0, 4)),
-                        np.zeros((0, 5, 5)), np.zeros((0, 2)), SMALL)
+    none = mask_targets(np.zeros((0, 4)), np.zeros(0), np.zeros(0, int),
+                        TruthMasks(np.zeros((0, 4)), np.zeros((0, 5, 5)), np.zeros((0, 2))), SMALL)
     assert none.targets.shape == (0, 1, 2, 2) and none.info.shape == (0, 12)
     assert mask_labels(np.zeros((0, 2, 2)), np.zeros((0, 5, 5)), none.info, SMALL).shape == (0,)

@@ -20,6 +20,14 @@ class MaskForm:
 
 
 @dataclass(frozen=True)
+class TruthMasks:
+    """The masks of the G instances of an image."""
+    boxes: np.ndarray           # (G, 4) pixels of the original image, rounded where they are used
+    masks: np.ndarray           # (G, h, w) padded
+    sizes: np.ndarray           # (G, 2) height and width of each, 0 for one without a mask
+
+
+@dataclass(frozen=True)
 class MaskTargets:
     """Targets of R RoIs of which the first F are foreground."""
     targets: np.ndarray         # (R, 1, S, S) 0 or 1
@@ -39,27 +47,26 @@ def intersect_mask(ex: np.ndarray, gt: np.ndarray, gt_mask: np.ndarray,
     return resize(canvas, form.size, form.size) >= form.threshold
 
 
-def mask_targets(rois: np.ndarray, labels: np.ndarray, gt_index: np.ndarray, gt_boxes: np.ndarray,
-                 gt_masks: np.ndarray, gt_sizes: np.ndarray, form: MaskForm) -> MaskTargets:
-    """Targets of `rois` (R, 4), the first len(gt_index) of them foreground.
+def mask_targets(rois: np.ndarray, labels: np.ndarray, gt_index: np.ndarray, truth: TruthMasks,
+                 form: MaskForm) -> MaskTargets:
+    """Targets of `rois` (R, 4) with `labels` (R,), the first F of them foreground.
 
-    rois and gt_boxes (G, 4) in pixels of the original image, rounded here; gt_masks (G, h, w)
-    padded, each mask's own height and width in gt_sizes (G, 2), 0 for a truth without a mask. A row
-    of info: index, height and width of the ground truth's mask, label, RoI (4), ground-truth box
-    (4); -1 for background. The background of an image in which no truth has a mask has height and
-    width 0: nobody has said that there is no mask there.
+    rois in pixels of the original image, rounded here; gt_index (F,) the row of truth of each. A
+    row of info: index, height and width of the ground truth's mask, label, RoI (4), ground-truth
+    box (4); -1 for background. The background of an image in which no truth has a mask has height
+    and width 0: nobody has said that there is no mask there.
     """
     size = (len(rois), 1, form.size, form.size)
     targets, weight = np.zeros(size, np.float32), np.zeros(size, np.float32)
     info = np.full((len(rois), 12), -1, np.float32)
-    if len(gt_sizes) and not np.any(gt_sizes):
+    if len(truth.sizes) and not np.any(truth.sizes):
         info[:, 1:3] = 0
-    ex, gt = _whole_pixels(rois), _whole_pixels(gt_boxes)
+    ex, gt = _whole_pixels(rois), _whole_pixels(truth.boxes)
     for row, g in enumerate(gt_index):
-        height, width = (int(n) for n in gt_sizes[g])
+        height, width = (int(n) for n in truth.sizes[g])
         info[row] = [g, height, width, labels[row], *ex[row], *gt[g]]
         if height:
-            targets[row, 0] = intersect_mask(ex[row], gt[g], gt_masks[g, :height, :width], form)
+            targets[row, 0] = intersect_mask(ex[row], gt[g], truth.masks[g, :height, :width], form)
             weight[row] = 1
     return MaskTargets(targets, weight, info)
 

@@ -20,6 +20,7 @@ class AnchorSampling:
     fg_fraction: float = 0.5
     inside_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0)
     positive_weight: float = -1.0       # of all positives together; negative: all samples alike
+    best_overlaps: bool = False         # a truth's best anchor is positive only if it meets it
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,19 @@ def _inside(anchors: np.ndarray, image_size: tuple[int, int], border: float) -> 
 
 
 def _labels(overlaps: np.ndarray, sampling: AnchorSampling) -> np.ndarray:
-    """1: all best anchors of some truth and those of a high overlap; 0: those of a low one."""
+    """1: all best anchors of some truth and those of a high overlap; 0: those of a low one.
+
+    Of a truth that meets no anchor inside the image every anchor is the best, with an overlap of 0:
+    in the public code they all become positive. With sampling.best_overlaps none does.
+    """
     labels = np.full(len(overlaps), -1, np.float32)
     best = overlaps.max(axis=1, initial=0)
     negative = best < sampling.negative_overlap
     if not sampling.clobber_positives:
         labels[negative] = 0
-    labels[np.where(overlaps == overlaps.max(axis=0, initial=0))[0]] = 1
+    best_of_truth = overlaps.max(axis=0, initial=0)                            # (G,)
+    counts = best_of_truth > 0 if sampling.best_overlaps else np.ones(len(best_of_truth), bool)
+    labels[np.where((overlaps == best_of_truth) & counts)[0]] = 1
     labels[best >= sampling.positive_overlap] = 1
     if sampling.clobber_positives:
         labels[negative] = 0

@@ -10,7 +10,7 @@ import numpy as np
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.boxes.proposals import with_image_index
 from mnc.boxes.regression import Normalization, bbox_compute_targets
-from mnc.masks.targets import MaskForm, MaskTargets, mask_targets
+from mnc.masks.targets import MaskForm, MaskTargets, TruthMasks, mask_targets
 
 
 @dataclass(frozen=True)
@@ -105,9 +105,8 @@ def roi_targets(candidates: np.ndarray, fg: np.ndarray, bg: np.ndarray, truth: G
     bbox_targets, inside_weights = spread_over_classes(labels, deltas, form)
     masks = None
     if truth.masks is not None:
-        masks = mask_targets(rois[:, 1:] / truth.im_scale, labels, matched,
-                             truth.boxes[:, :4] / truth.im_scale, truth.masks, truth.sizes,
-                             form.mask)
+        of_truth = TruthMasks(truth.boxes[:, :4] / truth.im_scale, truth.masks, truth.sizes)
+        masks = mask_targets(rois[:, 1:] / truth.im_scale, labels, matched, of_truth, form.mask)
     return RoiTargets(rois, labels, bbox_targets, inside_weights, masks, keep, num_fg)
 
 
