@@ -445,6 +445,7 @@ def test_transformations_that_cannot_be(folder, transform, wrong):
 @pytest.mark.parametrize("text, wrong", (
     ("# 0\nx.png\n3\n6\n7\n2\n1 0.9 0 0 1 1\n", "near its end"),
     ("x.png\n3\n", "near line 1"),
+    ("# 0\nx.png\n3\n6\n7\n-9\n", "near its end"),
     ("# 0\nscene.png\n3\n6\n7\n1\n0 0.9 0 0 1 1\n", "need a label above 0"),
     ("# 0\nscene.png\n3\n6\n7\n1\n1 0.9 0 0 1 1\n", "holds no background windows"),
 ))

@@ -87,6 +87,8 @@ def test_seed_reaches_generators_made_before_and_after():
 @pytest.mark.parametrize("text, shape, message", [
     ('type: "bilinear"', (2, 1, 3, 4), r"square kernels, got shape \(2, 1, 3, 4\)"),
     ('type: "uniform" min: 2 max: 1', (2,), "min 2 is above max 1"),
+    ('type: "uniform" min: -3e38 max: 3e38', (2,), "no finite range"),
+    ('type: "uniform" max: inf', (2,), "no finite range"),
     ('type: "gaussian" std: -1', (2,), "std -1 is negative"),
     ('type: "xavir"', (2,), 'unknown filler "xavir"; did you mean "xavier"'),
 ])

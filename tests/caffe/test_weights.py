@@ -244,10 +244,12 @@ def test_a_missing_file_is_named():
         net().copy_from("nowhere.caffemodel")
 
 
-def test_values_short_of_the_shape_are_named():
-    proto = caffe_pb2.BlobProto(data=[1, 2, 3])
-    proto.shape.dim.extend([2, 2])
-    with pytest.raises(WeightsError, match=r"3 values for the shape \(2, 2\)"):
+@pytest.mark.parametrize("data, shape", [
+    ([1, 2, 3], (2, 2)), ([1, 2], (-1, -2)), ([], (0, 2**62, 2**62)), ([], (2**32, 2**32))])
+def test_values_short_of_the_shape_are_named(data, shape):
+    proto = caffe_pb2.BlobProto(data=data)
+    proto.shape.dim.extend(shape)
+    with pytest.raises(WeightsError, match=re.escape(f"{len(data)} values for the shape {shape}")):
         weights.from_blob_proto(proto)
 
 

@@ -9,9 +9,9 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
                 current_device (where a net made now computes)
     errors      CaffeError, PrototxtError, LayerError, WeightsError; nearest ("did you mean")
     files       read_net, read_solver (prototxts), read_caffemodel, PROTOBUF_LIMIT (bytes a message
-                may have), atomic_path (write whole or not at all); files of strangers: read_text,
-                read_encoded, stored_name, parse_json, parse_yaml, parse_xml (any encoding, bounded
-                depth), inside (names that stay in their folder)
+                may have), atomic_path (write whole or not at all); files of strangers:
+                read_arrays (.npz), read_text, read_encoded, stored_name, parse_json, parse_yaml,
+                parse_xml (any encoding, bounded depth), inside (names that stay in their folder)
     process     need (a package that one feature needs), keep_freed_memory
 """
 
@@ -20,6 +20,7 @@ from caffe.engine.blob import Blob
 from caffe.engine.device import current_device
 from caffe.engine.errors import CaffeError, LayerError, PrototxtError, WeightsError
 from caffe.engine.fillers import fill
+from caffe.engine.formats.arrays import read_arrays
 from caffe.engine.formats.atomic_file import atomic_path
 from caffe.engine.formats.paths import inside
 from caffe.engine.formats.prototxt import read_net, read_solver
@@ -81,6 +82,7 @@ __all__ = [
     "parse_json",
     "parse_xml",
     "parse_yaml",
+    "read_arrays",
     "read_caffemodel",
     "read_encoded",
     "read_net",

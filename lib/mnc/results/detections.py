@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 
-from caffe.extend import atomic_path
+from caffe.extend import atomic_path, read_arrays
 from mnc.data.dataset import DataError, Dataset
 from mnc.instances import Detections, SetDetections
 from mnc.tasks import Task
@@ -55,6 +53,7 @@ def load_detections(path: Path) -> tuple[SetDetections, list[str]]:
     Raises DataError if the file is torn or another one.
     """
     with _opened(path) as file:
+        _check(file)
         boxes, masks, names = file["boxes"], file["masks"], file["names"].tolist()
         classes, place = len(file["classes"]), file["labels"] * len(names) + file["images"]
     order = np.argsort(place, kind="stable")
@@ -67,15 +66,34 @@ def load_detections(path: Path) -> tuple[SetDetections, list[str]]:
 def about_detections(path: Path) -> dict[str, object]:
     """What `save_detections` was told about them; empty where that was nothing."""
     with _opened(path) as file:
-        return json.loads(str(file["about"])) if "about" in file else {}
+        about = json.loads(str(file["about"])) if "about" in file else {}
+        if not isinstance(about, dict):
+            raise ValueError(f"about: {about!r}")
+        return about
+
+
+def _check(file: Mapping[str, np.ndarray]) -> None:
+    """ValueError unless the columns belong together."""
+    count = len(file["boxes"])
+    if file["boxes"].shape != (count, 5) or file["masks"].ndim != 3 \
+            or file["boxes"].dtype.kind + file["masks"].dtype.kind != "ff":
+        raise ValueError(f"boxes {file['boxes'].shape} and masks {file['masks'].shape}, where "
+                         "(n, 5) and (n, S, S) are expected")
+    for name, of in (("labels", "classes"), ("images", "names")):
+        numbers, known = file[name], file[of]
+        if numbers.shape != (count,) or numbers.dtype.kind not in "iu" or known.ndim != 1:
+            raise ValueError(f"{name} of shape {numbers.shape}, {of} of shape {known.shape}")
+        if count and not 0 <= numbers.min() <= numbers.max() < len(known):
+            raise ValueError(f"{name} {numbers.min()} to {numbers.max()}, of {len(known)} {of}")
+    if len(file["masks"]) != count:
+        raise ValueError(f"{len(file['masks'])} masks for {count} boxes")
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """The arrays of a results file; DataError if it is torn or another file."""
     try:
-        with open(path, "rb") as stream, np.load(stream) as file:
-            yield file
-    except (BadZipFile, EOFError, KeyError, ValueError, zlib.error) as error:
+        yield read_arrays(path)
+    except (KeyError, ValueError, TypeError) as error:
         raise DataError(f"{path}: not a results file of mnc test, or a torn one "
                         f"({error})") from error

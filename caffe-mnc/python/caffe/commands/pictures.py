@@ -10,6 +10,7 @@ import numpy as np
 
 import caffe
 from caffe.commands.registration import UsageError
+from caffe.engine.formats import arrays
 from caffe.engine.formats.prototxt import read_net
 
 MEAN_FILE = str(Path(caffe.__file__).parent / "imagenet/ilsvrc_2012_mean.npy")
@@ -53,8 +54,8 @@ def read_mean(path: str) -> np.ndarray | None:
 def read_array(path: str, what: str = "") -> np.ndarray:
     """The numbers of an .npy file."""
     try:
-        return np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
+        return arrays.read_array(path)
+    except ValueError as error:
         raise UsageError(f"{what}{path}: not an .npy file of numbers: {error}") from None
 
 

@@ -51,10 +51,11 @@ def read_window_file(path: str, root: str = "") -> WindowList:
             image = lines[at + 1][1].strip()
             channels, _, _, count = (int(lines[at + k][1].split()[0]) for k in range(2, 6))
             at += 6
-            found = [_window(image, line.split()) for _, line in lines[at:at + count]]
-            at += count
+            found = [_window(image, line.split()) for _, line in lines[at:at + max(count, 0)]]
             if len(found) != count:
+                at += len(found)
                 raise ValueError
+            at += count
         except (ValueError, IndexError):
             where = f"line {lines[at][0]}" if at < len(lines) else "its end"
             raise ValueError(f"{path}: near {where}: expected \"# index\", path, channels, height, "

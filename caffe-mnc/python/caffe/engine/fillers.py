@@ -25,6 +25,9 @@ def fill(tensor: torch.Tensor, param: Any) -> None:
     tensor.copy_(values)
 
 
+_LARGEST = torch.finfo(torch.float32).max
+
+
 @FILLERS.register("constant")
 def constant(shape: Shape, param: Any, random: torch.Generator) -> torch.Tensor:
     """value"""
@@ -36,6 +39,8 @@ def uniform(shape: Shape, param: Any, random: torch.Generator) -> torch.Tensor:
     """U(min, max)"""
     if param.min > param.max:
         raise ValueError(f"uniform filler: min {param.min:g} is above max {param.max:g}")
+    if not math.isfinite(param.max - param.min) or abs(param.max - param.min) > _LARGEST:
+        raise ValueError(f"uniform filler: from {param.min:g} to {param.max:g} is no finite range")
     return torch.empty(shape).uniform_(param.min, param.max, generator=random)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import math
-import zipfile
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe.engine.errors import LayerError
+from caffe.engine.formats.arrays import read_arrays
 from caffe.engine.layer import LAYERS, TorchLayer, between, exactly
 
 
@@ -116,11 +116,14 @@ class Recurrent(TorchLayer):
     def restore_state(self, state: bytes) -> None:
         """Go on from the hidden states that `snapshot_state` gave."""
         try:
-            with np.load(io.BytesIO(state), allow_pickle=False) as arrays:
-                self._last = tuple(torch.from_numpy(arrays[name]).to(self.device, self.dtype)
-                                   for name in arrays.files)
-        except (ValueError, OSError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+            last = tuple(torch.from_numpy(array).to(self.device, self.dtype)
+                         for array in read_arrays(io.BytesIO(state)).values())
+        except (ValueError, TypeError) as error:
             raise LayerError(f"{self.title}: the saved states are damaged: {error}") from error
+        if any(h.dim() != 2 or h.shape[1] != self.size for h in last):
+            raise LayerError(f"{self.title}: the saved states are damaged: "
+                             f"shapes {[tuple(h.shape) for h in last]}, not (N, {self.size})")
+        self._last = last
 
 
 @LAYERS.register("RNN")

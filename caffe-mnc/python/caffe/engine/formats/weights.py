@@ -7,6 +7,7 @@ file against the net before it changes anything.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from caffe.engine.formats.seal import read_sealed, seal
 from caffe.proto import caffe_pb2
 
 PROTOBUF_LIMIT = 2**31 - 1      # bytes; protobuf writes longer messages but cannot read them
+_MOST_VALUES = 2**40            # of a shape, its lengths of 0 left out of account
 
 _TAGS = {("data", torch.float32): 5, ("diff", torch.float32): 6,
          ("data", torch.float64): 8, ("diff", torch.float64): 9}
@@ -243,7 +245,8 @@ def from_blob_proto(proto: Any, label: str = "blob") -> Stored:
     shape = (proto.num, proto.channels, proto.height, proto.width) if legacy \
         else tuple(proto.shape.dim)
     values = getattr(proto, field)
-    if len(values) != int(np.prod(shape)):
+    if min(shape, default=0) < 0 or len(values) != math.prod(shape) \
+            or math.prod(max(length, 1) for length in shape) > _MOST_VALUES:
         raise WeightsError(f"{label}: {len(values)} values for the shape {shape}")
     return Stored(shape, lambda: np.array(values, dtype).reshape(shape), legacy)
 
