@@ -18,7 +18,7 @@ import pytest
 
 import caffe
 from mnc import cli
-from mnc.commands import demo, demo_images, demo_scenes
+from mnc.commands import demo, demo_scenes
 from mnc.commands.registration import COMMANDS
 from mnc.config import DEFAULTS, cfg, changes_in_file, overridden
 from mnc.data import get_dataset
@@ -246,12 +246,17 @@ def test_gpu_where_there_is_none(monkeypatch, capsys):
     assert cfg.GPU_ID == 0
 
 
-@pytest.mark.parametrize("given, names", [
-    (["a/x.jpg", "b/x.png", "b/y.png"], ["x", "x_2", "y"]),
-    (["x.jpg", "x.png", "x_2.jpg"], ["x", "x_2", "x_2_2"]),     # a number that was a name already
-    (["X.jpg", "x.jpg"], ["X", "x_2"])])                        # one file on some file systems
-def test_pictures_of_equal_names_do_not_overwrite_each_other(given, names):
-    assert list(demo_images.unique_names([Path(each) for each in given])) == names
+def test_pictures_of_equal_names_do_not_overwrite_each_other(tiny_model, weights, tmp_path):
+    given = ["a/x.jpg", "b/x.png", "b/x_2.jpg", "c/X.jpg"]
+    for n, name in enumerate(given):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / name), np.full((40, 50, 3), 60 * n, np.uint8))
+    assert cli.main(["demo", "--cpu", *(str(tmp_path / name) for name in given), "--out",
+                     str(tmp_path / "out"), "--def", str(tiny_model / "test.prototxt"), "--net",
+                     str(weights), "--score", "2"]) == 0
+    pictures = sorted((tmp_path / "out").glob("*.png"))
+    assert len({path.name.casefold() for path in pictures}) == 4
+    assert sorted(int(cv2.imread(str(path)).mean()) for path in pictures) == [0, 60, 120, 180]
 
 
 @pytest.mark.parametrize("out", ["photos", "photos/../photos", "link"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -14,7 +14,9 @@ from mnc.data import DataError
 from mnc.data.images import read_image
 from mnc.drawing.instances import draw_instances, write_image
 from mnc.drawing.report import counted, write_report
-from mnc.inference import Instances, segment_image
+from mnc.inference import segment_image
+from mnc.instances import Instances
+from mnc.results.names import output_names
 
 log = logging.getLogger("mnc")
 
@@ -33,7 +35,8 @@ def draw_files(net: caffe.Net, paths: Sequence[Path], out: Path, classes: Sequen
                score: float = 0.5) -> list[str]:
     """Write OUT/NAME.png for each image and OUT/index.html; returns what was left out, and why."""
     pictures, wrong = [], []
-    for path, name in tqdm(list(zip(paths, unique_names(paths))), unit="image", disable=None):
+    names = output_names(path.stem for path in paths)
+    for path, name in tqdm(list(zip(paths, names)), unit="image", disable=None):
         try:
             image = read_image(path)
         except DataError as error:
@@ -47,15 +50,3 @@ def draw_files(net: caffe.Net, paths: Sequence[Path], out: Path, classes: Sequen
     write_report(out / "index.html", "Instances", pictures,
                  notes=[f"Scores of {score:g} and more.", *wrong])
     return wrong
-
-
-def unique_names(paths: Sequence[Path]) -> Iterator[str]:
-    """The stems, numbered where one occurs again, in whatever case."""
-    taken: set[str] = set()
-    for path in paths:
-        name, number = path.stem, 1
-        while name.casefold() in taken:
-            number += 1
-            name = f"{path.stem}_{number}"
-        taken.add(name.casefold())
-        yield name

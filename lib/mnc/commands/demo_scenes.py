@@ -19,6 +19,7 @@ from mnc.drawing.instances import draw_instances, write_image
 from mnc.drawing.report import counted, write_report
 from mnc.inference import Instances, load_net, test_dataset
 from mnc.instances import SetDetections
+from mnc.results.names import output_paths
 from mnc.training.loop import train
 
 log = logging.getLogger("mnc")
@@ -72,13 +73,14 @@ def draw_detections(dataset: Dataset, detections: SetDetections, out: Path, numb
                     score: float = 0.5) -> list[tuple[str, np.ndarray]]:
     """OUT/NAME.png for the first images: as given on the left, with the instances on the right."""
     drawn = []
-    for i, name in list(enumerate(dataset.names))[:number]:
+    for i, path in list(enumerate(output_paths(out, dataset, ".png")))[:number]:
         found = Instances.from_detections([per_image[i] for per_image in detections], score)
         image = dataset.image(i)
         picture = draw_instances(image, found, dataset.classes, cfg.BINARIZE_THRESH)
         beside = cv2.resize(image, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-        drawn.append((f"{name}: {counted(found, dataset.classes)}", np.hstack((beside, picture))))
-        write_image(out / f"{name}.png", drawn[-1][1])
+        caption = f"{dataset.names[i]}: {counted(found, dataset.classes)}"
+        drawn.append((caption, np.hstack((beside, picture))))
+        write_image(path, drawn[-1][1])
     return drawn
 
 
