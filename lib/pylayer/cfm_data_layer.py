@@ -16,6 +16,7 @@ from mnc.data.images import image_blob
 from mnc.data.mcg import check_labels, load_mat, load_regions, region_columns
 from mnc.data.minibatch import scaled_image
 from mnc.data.roidb import Entry
+from mnc.results.names import named_files
 from mnc.sampling.cfm_targets import (
     BoxStatistics,
     RegionTargets,
@@ -107,7 +108,7 @@ class CFMDataLayer(ImageOrder):
                               self._train.inside_weights, self._train.input_mask)
 
     def _file(self, entry: Entry) -> Path:
-        return self._folder / f"{entry['name']}.mat"
+        return named_files(self._folder, [entry["name"]], ".mat")[0]
 
     def _statistics(self) -> BoxStatistics:
         shape = (self._num_classes, 1)

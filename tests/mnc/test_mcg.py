@@ -56,6 +56,28 @@ def test_the_published_files_are_not_taken_for_prepared_ones(raw, dataset, tmp_p
     assert sorted(path.name for path in raw.iterdir()) == ["a.mat", "b.mat"]
 
 
+def test_names_of_images_lead_nowhere_else(raw, dataset, tmp_path):
+    """Names that are paths, as those of COCO files may be."""
+    out, image = tmp_path / "out", dataset.image_path(0)
+    dataset.names = [str(tmp_path / "img/a"), "../raw/b"]
+    dataset.image_path = lambda i: image
+    dataset.annotation = SBD(tmp_path, "train").annotation
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.mat")}
+    write_mcg(raw / str(tmp_path / "img/a.mat").lstrip("/"), SUPERPIXELS, LISTS)
+    write_mcg(raw / "raw/b.mat", SUPERPIXELS, LISTS)
+    assert prepare(dataset, raw, out, SMALL, train=False) == []
+    assert len(list(out.rglob("*.mat"))) == 2
+    assert not (tmp_path / "img/a.mat").exists()
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_two_images_do_not_share_a_file(raw, dataset, tmp_path):
+    dataset.names = ["a", "a"]
+    dataset.image_path = lambda i: f"img/a.{'jpg' if i else 'png'}"
+    with pytest.raises(DataError, match=r"img/a.png and img/a.jpg would share the file .*a.mat"):
+        prepare(dataset, raw, tmp_path / "out", SMALL, train=False)
+
+
 def test_by_hand():
     truth = Annotation(np.array([[0, 0, 1, 1], [4, 0, 7, 1]], np.float32), np.array([3, 1]),
                        [np.ones((2, 2), bool), np.ones((2, 4), bool)])

@@ -31,6 +31,7 @@ from mnc.instances import TrainingRegions
 from mnc.masks.overlaps import mask_overlaps
 from mnc.masks.rendering import resize
 from mnc.masks.targets import MaskForm, intersect_mask
+from mnc.results.names import named_files
 
 log = logging.getLogger("mnc")
 
@@ -142,18 +143,22 @@ def prepare(dataset: Dataset, raw: str | os.PathLike, out: str | os.PathLike, se
             *, train: bool, jobs: int = 1) -> list[str]:
     """Write OUT/NAME.mat for each image of the data set that has none yet; what went wrong.
 
-    Raises DataError if `out` is the folder of the raw files, or holds files of other settings.
+    Raises DataError if `out` is the folder of the raw files, or holds files of other settings, and
+    where two images would share a file.
     """
     out = Path(out)
     if out.resolve() == Path(raw).resolve():
         raise DataError(f"{out}: the published files lie there, under the names of those to be "
                         "written; name another folder for the output")
     _same_settings(out, settings)
-    todo = [i for i, name in enumerate(dataset.names) if not (out / f"{name}.mat").is_file()]
+    places = list(zip(named_files(raw, dataset.names, ".mat"),
+                      named_files(out, dataset.names, ".mat")))
+    _check_names(dataset, [path for _, path in places])
+    todo = [i for i, (_, path) in enumerate(places) if not path.is_file()]
     if len(todo) < len(dataset):
         log.info("%s: %d of %d images are done already", out, len(dataset) - len(todo),
                  len(dataset))
-    work = partial(_prepare_one, dataset, Path(raw), out, settings, train)
+    work = partial(_prepare_one, dataset, places, settings, train)
     wrong = []
     with tqdm(total=len(todo), desc=f"preparing {dataset.name}", unit="image") as bar:
         for fault in _each(work, todo, jobs):
@@ -165,6 +170,15 @@ def prepare(dataset: Dataset, raw: str | os.PathLike, out: str | os.PathLike, se
     return wrong
 
 
+def _check_names(dataset: Dataset, places: list[Path]) -> None:
+    owner: dict[Path, str] = {}
+    for i, place in enumerate(places):
+        image = dataset.image_path(i)
+        if owner.setdefault(place, image) != image:
+            raise DataError(f"{dataset.name}: {owner[place]} and {image} would share the file "
+                            f"{place}: give the images names of their own")
+
+
 def _each(work, todo: list[int], jobs: int):
     if jobs == 1:
         yield from map(work, todo)
@@ -174,18 +188,17 @@ def _each(work, todo: list[int], jobs: int):
         yield from pool.map(work, todo, chunksize=4)
 
 
-def _prepare_one(dataset: Dataset, raw: Path, out: Path, settings: Settings, train: bool,
-                 i: int) -> str | None:
-    """What is wrong with image i, if its file could not be made."""
-    name = dataset.names[i]
+def _prepare_one(dataset: Dataset, places: list[tuple[Path, Path]], settings: Settings,
+                 train: bool, i: int) -> str | None:
+    """What is wrong with image i, if its file could not be made; places: (raw, prepared)."""
+    raw, path = places[i]
     try:
-        boxes, masks = raw_regions(raw / f"{name}.mat", settings)
+        boxes, masks = raw_regions(raw, settings)
         content = {"boxes": boxes, "masks": masks}
         if train:
             content = with_truth(boxes, masks, _truth(dataset, i), settings)
     except DataError as error:
         return str(error)
-    path = out / f"{name}.mat"
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         scipy.io.savemat(temporary, content, appendmat=False, do_compression=True)

@@ -23,6 +23,7 @@ from mnc.inference.selection import best_of
 from mnc.inference.settings import TestSettings
 from mnc.instances import ImageDetections, Raw, Regions
 from mnc.masks.targets import input_masks
+from mnc.results.names import named_files
 
 CANONICAL_AREA = 224 ** 2
 MIN_SIDE = 16                # pixels of the image
@@ -33,7 +34,7 @@ class ProposalFolder:
 
     def __init__(self, folder: str | Path, dataset: Dataset) -> None:
         """Raises DataError where the file of any image is missing."""
-        self.files = [Path(folder) / f"{name}.mat" for name in dataset.names]
+        self.files = named_files(folder, dataset.names, ".mat")
         missing = [path for path in self.files if not path.is_file()]
         if missing:
             raise DataError(f"{missing[0]}: no proposals of this image, nor of "

@@ -53,6 +53,14 @@ def output_paths(folder: str | Path, dataset: Dataset, ending: str) -> list[Path
     return paths
 
 
+def named_files(folder: str | Path, names: Sequence[object], ending: str) -> list[Path]:
+    """FOLDER/NAME + ending of each image: inside the folder, one file for all of one name.
+
+    For what is kept from one data set to the next, as MCG's regions are.
+    """
+    return [Path(folder, f"{_relative(str(name))}{ending}") for name in names]
+
+
 def flat_name(text: object) -> str:
     """One part of a file's name: without slashes, colons or what cannot be printed."""
     flat = UNPRINTED.sub("_", re.sub(r"[/\\:]+", "_", str(text))).strip()

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from mnc.data.hashes import file_hash, value_hash
+from mnc.results.names import named_files
 
 # Settings that change what a test finds.
 SETTINGS = ("TEST", "COMPAT.BRIDGE_TEST_CLASS", "BINARIZE_THRESH", "MASK_SIZE", "PIXEL_MEANS",
@@ -30,7 +31,7 @@ def origin(prototxts: Sequence[str | Path], weights: Sequence[str | Path], cfg, 
     found = {"task": task, "models": models, "settings": settings(cfg), **data_origin(dataset),
              "images_changed_sha256": value_hash(changed)}
     if proposals:
-        files = [Path(proposals, f"{name}.mat") for name in dataset.names]
+        files = named_files(proposals, dataset.names, ".mat")
         found |= {"proposals": str(proposals),
                   "proposals_sha256": value_hash(list(map(_state, files)))}
     return found
