@@ -30,8 +30,8 @@ def linear(plane, y, x):
     """Between the four pixels around, each held inside the map"""
     y, x = np.clip(y, 0, plane.shape[0] - 1), np.clip(x, 0, plane.shape[1] - 1)
     total = 0
-    for i in (int(y), min(int(y) + 1, plane.shape[0] - 1)):
-        for j in (int(x), min(int(x) + 1, plane.shape[1] - 1)):
+    for i in {int(y), min(int(y) + 1, plane.shape[0] - 1)}:
+        for j in {int(x), min(int(x) + 1, plane.shape[1] - 1)}:
             total += plane[i, j] * max(0, 1 - abs(y - i)) * max(0, 1 - abs(x - j))
     return total
 

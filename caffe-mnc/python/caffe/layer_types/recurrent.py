@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,42 @@ from caffe.engine.formats.arrays import read_arrays
 from caffe.engine.layer import LAYERS, TorchLayer, between, exactly
 
 
-class Recurrent(TorchLayer):
+class KeepsStates(TorchLayer):
+    """States (N, size) that go on from one forward to the next: `_last` behind it, `_first` before."""
+
+    pure = False
+    size: int
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._last: tuple[Tensor, ...] = ()
+        self._first: tuple[Tensor, ...] = ()
+
+    def forward(self, bottom, top):
+        if not self.replaying:
+            self._first = self._last
+        super().forward(bottom, top)
+
+    def snapshot_state(self) -> bytes:
+        """The hidden states, for a solver state."""
+        file = io.BytesIO()
+        np.savez(file, *(h.cpu().numpy() for h in self._last))
+        return file.getvalue()
+
+    def restore_state(self, state: bytes) -> None:
+        """Go on from the hidden states that `snapshot_state` gave."""
+        try:
+            last = tuple(torch.from_numpy(array).to(self.device, self.dtype)
+                         for array in read_arrays(io.BytesIO(state)).values())
+        except (ValueError, TypeError) as error:
+            raise LayerError(f"{self.title}: the saved states are damaged: {error}") from error
+        if any(h.dim() != 2 or h.shape[1] != self.size for h in last):
+            raise LayerError(f"{self.title}: the saved states are damaged: "
+                             f"shapes {[tuple(h.shape) for h in last]}, not (N, {self.size})")
+        self._last = last
+
+
+class Recurrent(KeepsStates):
     """What RNN and LSTM share: (state, x_t) -> (state, y_t) for t = 0 .. T - 1
 
     bottom: x (T, N, ...); cont (T, N): 0 where a sequence begins, else 1; [x_static (N, ...)];
@@ -58,8 +94,6 @@ class Recurrent(TorchLayer):
             shapes.append((self.gates * self.size, math.prod(bottom[2].shape[1:])))
         for shape in shapes + self.recurrent_shapes(self.size):
             self.add_blob(shape, options.bias_filler if len(shape) == 1 else options.weight_filler)
-        self._last: tuple[Tensor, ...] = ()     # states behind the last forward
-        self._first: tuple[Tensor, ...] = ()    # states before it
 
     def check(self, *shapes):
         x, cont = shapes[:2]
@@ -76,13 +110,6 @@ class Recurrent(TorchLayer):
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         state = (1, shapes[0][1], self.size)
         return [(*shapes[0][:2], self.size)] + [state] * (self.states if self.exposed else 0)
-
-    pure = False            # it keeps its state for the next forward
-
-    def forward(self, bottom, top):
-        if not self.replaying:
-            self._first = self._last
-        super().forward(bottom, top)
 
     def compute(self, x: Tensor, cont: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         bottoms = int(self.static) + (self.states if self.exposed else 0)
@@ -106,24 +133,6 @@ class Recurrent(TorchLayer):
         if self._first and len(self._first[0]) == x.shape[1]:
             return self._first
         return (x.new_zeros(x.shape[1], self.size),) * self.states
-
-    def snapshot_state(self) -> bytes:
-        """The hidden states, for a solver state."""
-        file = io.BytesIO()
-        np.savez(file, *(h.cpu().numpy() for h in self._last))
-        return file.getvalue()
-
-    def restore_state(self, state: bytes) -> None:
-        """Go on from the hidden states that `snapshot_state` gave."""
-        try:
-            last = tuple(torch.from_numpy(array).to(self.device, self.dtype)
-                         for array in read_arrays(io.BytesIO(state)).values())
-        except (ValueError, TypeError) as error:
-            raise LayerError(f"{self.title}: the saved states are damaged: {error}") from error
-        if any(h.dim() != 2 or h.shape[1] != self.size for h in last):
-            raise LayerError(f"{self.title}: the saved states are damaged: "
-                             f"shapes {[tuple(h.shape) for h in last]}, not (N, {self.size})")
-        self._last = last
 
 
 @LAYERS.register("RNN")

@@ -1,0 +1,100 @@
+"""DeformableConvolution: a convolution whose kernel's places are moved by a second bottom."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from caffe.engine.errors import LayerError
+from caffe.engine.layer import LAYERS, TorchLayer, exactly
+from caffe.layer_types.axes import expect_rank
+from caffe.layer_types.window import Window
+
+
+@LAYERS.register("DeformableConvolution")
+class DeformableConvolution(TorchLayer):
+    """Convolution of samples at moved places: W (num_output, C / group, *kernel), b (Deformable)
+
+    bottom: x (N, C, H, W), offsets (N, 2 K deformable_group, H', W'): rows, then columns of each of
+    the K places of the kernel, in pixels; each part of the channels has its own. Samples are linear
+    between four pixels, the last row and column going on for a pixel; 0 outside the map.
+    """
+
+    num_bottom = exactly(2)
+    num_top = exactly(1)
+
+    def setup(self, bottom, top):
+        options, channels = self.param.deformable_convolution_param, bottom[0].shape[1]
+        self.window = Window.from_param(self, options, 2)
+        self.outputs, self.group = options.num_output, options.group
+        self.parts = options.deformable_group
+        for what, count, parts in (("num_output", self.outputs, self.group),
+                                   ("channels", channels, self.group),
+                                   ("channels", channels, self.parts)):
+            if not count or not parts or count % parts:
+                raise LayerError(f"{self.title}: {what} ({count}) must be a multiple of group "
+                                 f"{self.group} and deformable_group {self.parts}")
+        self.add_blob((self.outputs, channels // self.group, *self.window.kernel),
+                      options.weight_filler)
+        if options.bias_term:
+            self.add_blob((self.outputs,), options.bias_filler)
+
+    def size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        w = self.window
+        return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, p, d, k, s in zip(
+            shape[2:], w.pad, w.dilation, w.kernel, w.stride))
+
+    def check(self, *shapes):
+        expect_rank(self, shapes[0], 4, "bottom 0")
+        wanted = (shapes[0][0], 2 * math.prod(self.window.kernel) * self.parts,
+                  *self.size(shapes[0]))
+        if shapes[0][1] != self.blobs[0].shape[1] * self.group or shapes[1] != wanted:
+            raise LayerError(f"{self.title}: a bottom of {self.blobs[0].shape[1] * self.group} "
+                             f"channels needs offsets of shape {wanted}, got "
+                             f"{' and '.join(map(str, shapes))}")
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return [(shapes[0][0], self.outputs, *self.size(shapes[0]))]
+
+    def compute(self, x: Tensor, offsets: Tensor, weight: Tensor, *bias: Tensor) -> Tensor:
+        images, channels = x.shape[:2]
+        size, count = self.size(tuple(x.shape)), math.prod(self.window.kernel)
+        moved = offsets.reshape(images, self.parts, count, 2, *size)
+        at = [moved[:, :, :, i] + place for i, place in enumerate(self._places(x, size))]
+        samples = self._sampled(x.reshape(images, self.parts, channels // self.parts,
+                                          *x.shape[2:]), *at)       # (N, C, K, H', W')
+        columns = samples.reshape(images, self.group, channels // self.group * count, -1) \
+            if x.numel() else x.new_zeros(0, self.group, channels // self.group * count,
+                                          math.prod(size))
+        flat = weight.reshape(self.group, self.outputs // self.group, -1)
+        y = (flat @ columns).reshape(images, self.outputs, *size)
+        return y + bias[0].reshape(1, -1, 1, 1) if bias else y
+
+    def _places(self, x: Tensor, size: tuple[int, ...]) -> list[Tensor]:
+        """Rows and columns that each place of the kernel reads without offsets, (K, H', W')"""
+        w, found = self.window, []
+        for axis, (k, s, p, d, n) in enumerate(zip(w.kernel, w.stride, w.pad, w.dilation, size)):
+            taps, steps = (torch.arange(m, dtype=x.dtype, device=x.device) for m in (k, n))
+            grid = taps[:, None] * d + steps * s - p                        # (k, n)
+            shape = (k, 1, n, 1) if axis == 0 else (1, k, 1, n)
+            found.append(grid.reshape(shape).expand(*w.kernel, *size).reshape(-1, *size))
+        return found
+
+    def _sampled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+        """x (N, P, C', H, W) at rows and columns (N, P, K, H', W') -> (N, C, K, H', W')"""
+        height, width = x.shape[3:]
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+        top, left = rows.detach().floor(), columns.detach().floor()
+        total = torch.zeros((), dtype=x.dtype, device=x.device)
+        for down in (0, 1):
+            for right in (0, 1):
+                row, column = (top + down).clamp(max=height - 1), \
+                    (left + right).clamp(max=width - 1)
+                share = (1 - (rows - top - down).abs()) * (1 - (columns - left - right).abs())
+                place = (row * width + column).long().flatten(2)[:, :, None]
+                values = x.flatten(3).gather(3, place.expand(-1, -1, x.shape[2], -1))
+                total = total + values.reshape(*x.shape[:3], *rows.shape[2:]) * share[:, :, None]
+        return (total * inside[:, :, None]).flatten(1, 2)
