@@ -410,7 +410,7 @@ def test_truncated_lmdb(tmp_path, folder):
 def test_damaged_images(tmp_path, content):
     (tmp_path / "x.png").write_bytes(content)
     (tmp_path / "list.txt").write_text("x.png 3\n")
-    with pytest.raises(LayerError, match=r'layer "d" \(ImageData\): .*x\.png: not an image'):
+    with pytest.raises(LayerError, match=r'layer "d" \(ImageData\): .*x\.png: not a decodable image'):
         net("ImageData", image_options(tmp_path))
 
 

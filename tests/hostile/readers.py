@@ -86,6 +86,41 @@ def sbd(path, folder):
     instances(*read_instances(path))
 
 
+@reader("fuzz/vocmap_*", "odd/*.png")
+def maps(path, folder):
+    from mnc.data.voc import _read_map
+
+    _read_map(path)
+
+
+@reader("fuzz/vocmap_*", "odd/*.png")
+def images(path, folder):
+    from mnc.data.images import read_image
+
+    read_image(path)
+
+
+@reader("fuzz/vocmap_*", "odd/*.png")
+def load_image(path, folder):
+    import caffe
+
+    caffe.io.load_image(path)
+
+
+@reader("fuzz/datum_*")
+def datums(path, folder):
+    from caffe.data.images import parse_datum
+
+    parse_datum(path.read_bytes(), str(path))
+
+
+@reader("fuzz/cfg_*", "odd/*.yml")
+def configurations(path, folder):
+    from mnc.config import cfg_from_file
+
+    cfg_from_file(path)
+
+
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     inputs, kinds = Path(sys.argv[1]), sys.argv[2:]

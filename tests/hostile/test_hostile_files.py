@@ -16,8 +16,10 @@ from pathlib import Path
 import pytest
 
 HERE = Path(__file__).parent
-KINDS = ("coco", "coco_results", "regions", "raw_regions", "sbd")
-OURS = ("mnc.data.dataset.DataError", "caffe.engine.errors.")
+KINDS = ("coco", "coco_results", "regions", "raw_regions", "sbd", "maps", "images", "load_image",
+         "datums", "configurations")
+OURS = ("mnc.data.dataset.DataError", "mnc.config.ConfigError", "caffe.engine.errors.",
+        "builtins.ValueError")
 SECONDS, MEGABYTES = 20, 1300       # a loaded machine; the process itself takes some 300 MB
 
 

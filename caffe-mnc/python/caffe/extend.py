@@ -9,9 +9,10 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
                 current_device (where a net made now computes)
     errors      CaffeError, PrototxtError, LayerError, WeightsError; nearest ("did you mean")
     files       read_net, read_solver (prototxts), read_caffemodel, PROTOBUF_LIMIT (bytes a message
-                may have), atomic_path (write whole or not at all); files of strangers:
-                read_arrays (.npz), read_text, read_encoded, stored_name, parse_json, parse_yaml,
-                parse_xml (any encoding, bounded depth), inside (names that stay in their folder)
+                may have), atomic_path (write whole or not at all)
+    of others   read_arrays (.npz), read_text, read_encoded, stored_name, parse_json, parse_yaml,
+                parse_xml (any encoding, bounded depth), inside (names that stay in their folder),
+                read_file, decode_image, decode_map (pixels, their number bounded)
     process     need (a package that one feature needs), keep_freed_memory
 """
 
@@ -22,6 +23,8 @@ from caffe.engine.errors import CaffeError, LayerError, PrototxtError, WeightsEr
 from caffe.engine.fillers import fill
 from caffe.engine.formats.arrays import read_arrays
 from caffe.engine.formats.atomic_file import atomic_path
+from caffe.engine.formats.image_file import decode as decode_image
+from caffe.engine.formats.image_file import decode_map, read_file
 from caffe.engine.formats.paths import inside
 from caffe.engine.formats.prototxt import read_net, read_solver
 from caffe.engine.formats.text import (
@@ -72,6 +75,8 @@ __all__ = [
     "atomic_path",
     "between",
     "current_device",
+    "decode_image",
+    "decode_map",
     "exactly",
     "fill",
     "generator",
@@ -85,6 +90,7 @@ __all__ = [
     "read_arrays",
     "read_caffemodel",
     "read_encoded",
+    "read_file",
     "read_net",
     "read_solver",
     "read_text",

@@ -5,6 +5,7 @@ Images are (H, W, K) float arrays, RGB in [0, 1]; net inputs are (K, H, W).
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from scipy.ndimage import zoom
 
 from caffe.engine.errors import CaffeError
+from caffe.engine.formats import image_file
 from caffe.engine.optional import need
 from caffe.proto import caffe_pb2
 
@@ -183,11 +185,19 @@ def _resized_mean(mean: np.ndarray, size: Sequence[int]) -> np.ndarray:
 
 # --- image files and sizes ---------------------------------------------------------------------
 
-def load_image(filename: str, color: bool = True) -> np.ndarray:
-    """An image file as (H, W, 3) RGB, or (H, W, 1) grey if not `color`: float32 in [0, 1]."""
-    skimage = need("skimage.io", package="scikit-image", feature="caffe.io.load_image")
-    image = skimage.util.img_as_float(skimage.io.imread(filename, as_gray=not color))
-    image = image.astype(np.float32)
+def load_image(filename: str | os.PathLike[str], color: bool = True) -> np.ndarray:
+    """An image file as (H, W, 3) RGB, or (H, W, 1) grey if not `color`: float32 in [0, 1].
+
+    Of animations and of files of several pages the first image; photographs upright, as their Exif
+    data says; alpha is left out, in grey images of colours blended with white. ValueError if it is
+    no image, damaged or too large.
+    """
+    skimage = need("skimage.color", package="scikit-image", feature="caffe.io.load_image")
+    pixels = image_file.decode_exactly(image_file.read_file(filename), os.fspath(filename))
+    if pixels.ndim == 3 and not color:
+        pixels = skimage.color.rgb2gray(
+            skimage.color.rgba2rgb(pixels) if pixels.shape[2] == 4 else pixels)
+    image = skimage.util.img_as_float(pixels).astype(np.float32)
     if image.ndim == 2:
         return np.tile(image[:, :, None], (1, 1, 3 if color else 1))
     return image[:, :, :3]

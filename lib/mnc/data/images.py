@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from caffe.extend import decode_image, read_file
 from mnc.data.dataset import DataError, Dataset
 
 
@@ -20,15 +21,15 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such image file")
     try:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    except cv2.error as error:                  # such as more pixels than OpenCV would read
-        raise DataError(f"{path}: not a readable image ({error.err})") from error
-    if image is None:
-        raise DataError(f"{path}: not a decodable image ({os.path.getsize(path)} bytes); replace "
-                        "the file or drop it from the list")
-    if size is not None and image.shape[:2] != tuple(size) == image.shape[1::-1]:
-        lying = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        return lying if lying.shape[:2] == tuple(size) else image
+        content = read_file(path)
+        image = decode_image(content, str(path))
+        if size is not None and image.shape[:2] != tuple(size) == image.shape[1::-1]:
+            lying = decode_image(content, str(path), upright=False)
+            return lying if lying.shape[:2] == tuple(size) else image
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise DataError(f"{error}; replace the file or drop it from the list") from error
     return image
 
 

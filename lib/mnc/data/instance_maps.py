@@ -11,7 +11,8 @@ from mnc.data.dataset import Annotation
 def instances(owner: np.ndarray, labels: np.ndarray) -> Annotation:
     """Annotation of the numbers 1..n in owner (H, W); one without a pixel has no box: left out."""
     boxes, masks, kept = [], [], []
-    found = find_objects(owner.astype(np.int32), len(labels)) if len(labels) else []
+    whole = owner if owner.dtype.kind in "iu" else owner.astype(np.int32)
+    found = find_objects(whole, len(labels)) if len(labels) else []
     for k, (place, label) in enumerate(zip(found, labels), start=1):
         if place is None:
             continue

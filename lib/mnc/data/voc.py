@@ -14,15 +14,13 @@ from __future__ import annotations
 import logging
 import math
 import os
-import struct
 from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 
-from caffe.extend import parse_xml
+from caffe.extend import decode_map, parse_xml, read_file
 from mnc.data.classes import own_classes
 from mnc.data.dataset import Annotation, DataError
 from mnc.data.images import read_as_annotated
@@ -32,6 +30,7 @@ from mnc.data.lists import image_file, read_list
 log = logging.getLogger("mnc")
 
 VOID = 255                  # border pixels, and what is too small to name
+BLOCK = 1 << 22             # pixels
 TRUE = ("1", "true", "yes")
 
 
@@ -193,35 +192,15 @@ def _text(path: Path, parent: ElementTree.Element, key: str) -> str:
 
 
 def _read_map(path: Path) -> np.ndarray:
-    """(H, W) int: grey values, or the indices into the file's palette."""
-    pixels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    """(H, W) numbers: grey values, or the indices into the file's palette."""
+    try:
+        pixels = decode_map(read_file(path), str(path))
+    except (OSError, ValueError) as error:
+        raise DataError(str(error)) from error
     if pixels is None:
-        raise DataError(f"{path}: not a decodable image")
-    if pixels.ndim == 2:
-        return pixels.astype(int)
-    palette = _palette(path)
-    if palette is None:
         raise DataError(f"{path}: has colours, but no palette to look them up in; write instance "
                         "numbers as a grey or palette PNG")
-    # cv2 turns indices into colours
-    colours, first = np.unique(_packed(palette), return_index=True)
-    return first[np.searchsorted(colours, _packed(pixels[..., 2::-1]))]
-
-
-def _packed(colours: np.ndarray) -> np.ndarray:
-    """(...,) one number for each R, G, B (..., 3)."""
-    return colours.astype(int) @ (1 << 16, 1 << 8, 1)
-
-
-def _palette(path: Path) -> np.ndarray | None:
-    """(n, 3) uint8 R, G, B of a PNG file; None if it has none."""
-    content, place = path.read_bytes(), 8                   # after the signature
-    while place + 8 <= len(content):
-        length, kind = struct.unpack_from(">I4s", content, place)
-        if kind == b"PLTE":
-            return np.frombuffer(content, np.uint8, length, place + 8).reshape(-1, 3)
-        place += length + 12                                # length, kind, data, checksum
-    return None
+    return pixels.astype(np.uint8) if pixels.dtype == bool else pixels
 
 
 def _most_frequent(owner: np.ndarray, classes: np.ndarray, path: Path) -> np.ndarray:
@@ -229,7 +208,12 @@ def _most_frequent(owner: np.ndarray, classes: np.ndarray, path: Path) -> np.nda
     if classes.shape != owner.shape:
         raise DataError(f"{path}: {classes.shape[1]} x {classes.shape[0]} pixels, the instances "
                         f"have {owner.shape[1]} x {owner.shape[0]}")
-    counts = np.zeros((owner.max() + 1, 256), int)
-    np.add.at(counts, (owner.ravel(), classes.ravel()), 1)
+    if max(owner.max(), classes.max()) > VOID:
+        raise DataError(f"{path}: counts to {max(owner.max(), classes.max())}, beyond {VOID}")
+    counts = np.zeros(256 * 256, int)
+    for place in range(0, owner.size, BLOCK):       # in parts: numbers take eight bytes a pixel
+        pair = 256 * owner.ravel()[place:place + BLOCK].astype(int)
+        counts += np.bincount(pair + classes.ravel()[place:place + BLOCK], minlength=len(counts))
+    counts = counts.reshape(256, 256)[:int(owner.max()) + 1]
     counts[:, [0, VOID]] = 0
     return counts[1:].argmax(axis=1)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.message import DecodeError
 
+from caffe.engine.formats import image_file
 from caffe.proto import caffe_pb2
 
 MOST_VALUES = 2**31 - 1     # in one array: Caffe's own limit
@@ -21,9 +22,7 @@ def read_image(path: str | os.PathLike[str], *, color: bool | None = True,
 
     color: True for 3 channels, False for 1, None for what the file has.
     """
-    with open(path, "rb") as file:
-        content = file.read()
-    return decode_image(content, os.fspath(path), color=color, size=size)
+    return decode_image(image_file.read_file(path), os.fspath(path), color=color, size=size)
 
 
 def decode_image(content: bytes, label: str, *, color: bool | None = True,
@@ -31,13 +30,7 @@ def decode_image(content: bytes, label: str, *, color: bool | None = True,
     """The image that an encoded file (PNG, JPEG ...) holds; errors begin with `label`."""
     import cv2
 
-    flag = {True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[color]
-    try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), flag) if content else None
-    except cv2.error as error:
-        raise ValueError(f"{label}: cannot decode the image: {error}") from error
-    if image is None:
-        raise ValueError(f"{label}: not an image that OpenCV can decode, or damaged")
+    image = image_file.decode(content, label, color=color)
     if image.dtype != np.uint8:
         raise ValueError(f"{label}: images must have 8 bits a channel, this one is {image.dtype}")
     if any(size) and size != image.shape[:2]:
