@@ -81,7 +81,8 @@ def raw_regions(path, folder):
 
 @reader("fuzz/sbdmat_*", "odd/*.mat")
 def sbd(path, folder):
-    from mnc.data.sbd import instances, read_instances
+    from mnc.data.instance_maps import instances
+    from mnc.data.sbd import read_instances
 
     instances(*read_instances(path))
 
