@@ -51,6 +51,7 @@ def coco(path, folder):
 @reader("fuzz/cocores_*")
 def coco_results(path, folder):
     from mnc.data.coco import COCO
+    from mnc.evaluation.figures import figures_of
     from mnc.results import saved
 
     truth = {"images": [{"id": k, "file_name": f"{name}.png", "height": 20, "width": 30}
@@ -62,7 +63,7 @@ def coco_results(path, folder):
     shutil.copyfile(path, folder / "results.json")
     dataset = COCO(folder / "truth.json", pictures(folder))
     found = saved.load(folder / "results.json", dataset)
-    saved.figures_of(found, dataset, 0.4, ("voc", "coco"))
+    figures_of(found, dataset, 0.4, ("voc", "coco"))
 
 
 @reader("fuzz/mcgmat_*", "odd/*.mat")
