@@ -67,7 +67,7 @@ def blob_of(net: caffe.Net, name: str):
 
 def as_list(net: Nets) -> list[caffe.Net]:
     """One net or several as a list."""
-    return list(net) if isinstance(net, (list, tuple)) else [net]
+    return [net] if isinstance(net, caffe.Net) else list(net)
 
 
 def joined(parts: Sequence[Raw]) -> Raw:

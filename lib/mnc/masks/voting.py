@@ -127,5 +127,6 @@ def _tight_box(covered: np.ndarray) -> tuple[int, int, int, int]:
     """(x1, y1, x2, y2) around what is True; the middle of the image if nothing is."""
     ys, xs = np.where(covered.any(1))[0], np.where(covered.any(0))[0]
     if not len(ys):
-        ys, xs = ([side // 2] for side in covered.shape)
+        y, x = (side // 2 for side in covered.shape)
+        return x, y, x, y
     return xs[0], ys[0], xs[-1], ys[-1]
