@@ -33,7 +33,7 @@ class Annotation:
     labels: np.ndarray
     masks: list[np.ndarray | None] | None
     size: tuple[int, int] | None = None
-    difficult: np.ndarray = None        # type: ignore[assignment]  (__post_init__ fills it)
+    difficult: np.ndarray = None        # type: ignore[assignment]
     crowd: np.ndarray = None            # type: ignore[assignment]
     areas: np.ndarray | None = None
 

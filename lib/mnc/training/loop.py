@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +54,7 @@ def train(solver, dataset, output_dir: str | Path, weights: str | Path | None = 
 class SolverWrapper:
     """A solver whose net reads our data bases and whose snapshots are ready for testing."""
 
-    def __init__(self, solver, roidb: list[Entry], maskdb: list[Entry], output_dir: str | Path,
+    def __init__(self, solver, roidb: list[Entry], maskdb: Sequence[Entry], output_dir: str | Path,
                  weights: str | Path | None = None):
         self.output_dir = Path(output_dir)
         self.output_dir.mkdir(parents=True, exist_ok=True)
@@ -66,7 +67,7 @@ class SolverWrapper:
         param.snapshot_prefix = str(self.output_dir / self.prefix)
         param.snapshot_format, param.snapshot = param.HDF5, 0
         self.solver.export = bbox_pred_for_testing
-        data = self.solver.net.layers[0]
+        data: Any = self.solver.net.layers[0]       # the net's own data layer
         data.set_roidb(roidb)
         data.set_maskdb(maskdb)
 
