@@ -37,7 +37,7 @@ class NetSettings:
     true_deltas: bool               # training moves boxes by shifts in true size
 
     @classmethod
-    def of(cls, cfg: Mapping[str, Any], phase: Phase) -> NetSettings:
+    def of(cls, cfg: Any, phase: Phase) -> NetSettings:
         """What mnc.config.cfg says now, for a phase."""
         section, compat = cfg[str(phase)], cfg.COMPAT
         limits = ProposalLimits(
@@ -76,7 +76,7 @@ class TrainSettings:
     input_mask: MaskForm            # of given regions, as they go into the net
 
     @classmethod
-    def of(cls, cfg: Mapping[str, Any]) -> TrainSettings:
+    def of(cls, cfg: Any) -> TrainSettings:
         """What mnc.config.cfg says now.
 
         Raises ConfigError where lists of overlap bins differ in length.
@@ -106,7 +106,7 @@ class TrainSettings:
         return TargetForm(num_classes, self.normalization, self.inside_weights, self.mask)
 
 
-def _anchor_sampling(cfg: Mapping[str, Any]) -> AnchorSampling:
+def _anchor_sampling(cfg: Any) -> AnchorSampling:
     train = cfg.TRAIN
     return AnchorSampling(
         positive_overlap=train.RPN_POSITIVE_OVERLAP, negative_overlap=train.RPN_NEGATIVE_OVERLAP,
