@@ -178,6 +178,13 @@ def test_rows_of_detections():
     np.testing.assert_allclose(out, [[0, 1, 0.5, *A], [0, 2, 0.6, *FAR], [0, 2, 0.4, *A]], atol=1e-6)
 
 
+def test_boxes_are_cut_to_the_image_only_with_clip():
+    for more, wanted in (("", -0.1), ("clip: true", 0)):
+        net = detection_net(more)
+        net.blobs["prior"].data[0, 0, 0] = -0.1
+        assert net.forward()["out"][0, 0, 0, 3] == pytest.approx(wanted)
+
+
 def test_of_equal_scores_the_lower_class_and_then_the_lower_prior_is_kept():
     """keep_top_k; SSD's own choice is that of an unstable sort."""
     net = detection_net("keep_top_k: 2")
