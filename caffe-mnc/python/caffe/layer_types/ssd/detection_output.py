@@ -22,7 +22,8 @@ class DetectionOutput(Layer):
     bottom: codes (N, 4P, or 4P num_classes unless share_location), probabilities
     (N, P num_classes), priors (1, 2, 4P). Of each class but the background: scores above
     confidence_threshold, the nms_param.top_k best of them, suppression; then keep_top_k an image.
-    Rows by image, label, falling score; boxes reach beyond the image unless `clip`. If no image has any: a row of the image and six -1 each.
+    Rows by image, label, falling score; boxes may reach beyond the image unless `clip`. If no image
+    has any: a row of the image and six -1 each.
     save_output_param writes files for VOC, COCO or ILSVRC.
     """
 
