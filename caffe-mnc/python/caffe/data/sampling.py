@@ -69,7 +69,7 @@ def _allowed(constraint: Any, windows: np.ndarray, boxes: np.ndarray) -> np.ndar
 def pixels_of(window: np.ndarray, image: np.ndarray) -> np.ndarray:
     """The part of an image (H, W, C) that a window shows; offset and size in whole pixels"""
     height, width = image.shape[:2]
-    x, y, right, bottom = window * np.float32([width, height, width, height])
+    x, y, right, bottom = window * np.array([width, height, width, height], np.float32)
     wide, high = max(1, int(right - x)), max(1, int(bottom - y))
     left, top = min(int(x), width - wide), min(int(y), height - high)
     return image[top:top + high, left:left + wide]
@@ -91,6 +91,6 @@ def expand(image: np.ndarray, options: Any, fill: np.ndarray,
     canvas = np.empty((*size, image.shape[2]), image.dtype)
     canvas[:] = np.rint(fill)
     canvas[top:top + height, left:left + width] = image
-    window = np.float32([-left / width, -top / height,
-                         (size[1] - left) / width, (size[0] - top) / height])
+    window = np.array([-left / width, -top / height,
+                       (size[1] - left) / width, (size[0] - top) / height], np.float32)
     return canvas, window

@@ -79,7 +79,7 @@ class StatisticsBN(ChannelLayer):
             spec.lr_mult = spec.decay_mult = 0
 
     @property
-    def pure(self) -> bool:
+    def pure(self) -> bool:     # type: ignore[override]
         return self.stored
 
     def as_affine(self):
