@@ -19,12 +19,8 @@ from mnc.nets.fit import TrainingError
 from mnc.nets.mask_init import make_mask_init
 from mnc.nets.settings import settings_path
 from mnc.training import loop
-from mnc.training.loop import (
-    SolverWrapper,
-    bbox_pred_for_testing,
-    load_for_training,
-    train,
-)
+from mnc.training.bbox_pred import bbox_pred_for_testing, load_for_training
+from mnc.training.loop import Care, SolverWrapper, train
 
 
 @pytest.fixture
@@ -38,8 +34,9 @@ def run(tiny_model, data, tmp_path, mini_cfg):
     def run(name, iters, **options):
         np.random.seed(3)
         caffe.set_random_seed(3)
-        return train(str(tiny_model / "solver.prototxt"), data, tmp_path / name, max_iters=iters,
-                     **options)
+        weights = options.pop("weights", None)
+        return train(str(tiny_model / "solver.prototxt"), data, tmp_path / name, weights, iters,
+                     care=Care(**options))
     return run
 
 
@@ -202,7 +199,7 @@ def test_a_picture_that_fails_costs_nothing(run, monkeypatch, tmp_path, capsys, 
     written = run("a", 2)[-1]
     said = capsys.readouterr().out
     assert f"Wrote snapshot to: {written}\ndone solving\nbuilding" in said
-    assert "no picture of the losses (RuntimeError: no fonts)" in caplog.text
+    assert "no picture of the losses: RuntimeError: no fonts" in caplog.text
 
 
 def test_solver_without_a_net(tmp_path, data):
@@ -231,3 +228,77 @@ def test_no_snapshots_but_the_last(run, mini_cfg):
     mini_cfg.TRAIN.SNAPSHOT_ITERS = 0
     (path,) = run("out", 2)
     assert path.name == "mini_mnc_5stage_iter_2.caffemodel.h5"
+
+
+# --- what lies beside the work costs none of it --------------------------------------------------
+
+def losses(folder):
+    with open(folder / "mini_mnc_5stage_losses.csv", newline="") as file:
+        return file.read().splitlines()
+
+
+def test_losses_go_on_as_if_nothing_had_happened(run, mini_cfg, tmp_path):
+    """Iteration 23 lies between two rows: the sums since the last one are in the state."""
+    mini_cfg.TRAIN.SNAPSHOT_ITERS = 23
+    run("whole", 40)
+    run("parts", 23)
+    run("parts", 40, resume="auto")
+    assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
+    assert len(losses(tmp_path / "whole")) == 3
+
+
+@pytest.mark.parametrize("cut", ["40,0.12", "40", "\0\xff", "4x,1,2\n", "iteration,"])
+def test_a_cut_loss_file_costs_its_row_and_nothing_else(cut, run, tmp_path, tiny_model):
+    run("out", 20)
+    path = tmp_path / "out/mini_mnc_5stage_losses.csv"
+    whole = path.read_text()
+    path.write_text(whole + cut, encoding="latin-1")
+    assert [p.name for p in run("out", 21, resume="auto")] == \
+        ["mini_mnc_5stage_iter_21.caffemodel.h5"]
+    assert path.read_text() == whole
+
+
+def test_pictures_settings_and_losses_that_cannot_be_written_are_warnings(
+        run, mini_cfg, tmp_path, monkeypatch, caplog, capsys):
+    def full(*args):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("mnc.training.loop.draw_losses", full)
+    monkeypatch.setattr("mnc.training.loop.save_settings", full)
+    monkeypatch.setattr("mnc.training.watching.LossFile._write", full)
+    assert len(run("out", 20)) == 1
+    for said in ("no picture of the losses", "no settings beside it", "a row is lost"):
+        assert said in caplog.text
+    assert capsys.readouterr().out.splitlines()[-1] == "done solving"
+
+
+def test_keep_removes_all_files_of_a_snapshot(run, mini_cfg, tmp_path):
+    mini_cfg.TRAIN.SNAPSHOT_ITERS = 1
+    run("out", 3, keep=1)
+    assert sorted(p.name for p in (tmp_path / "out").glob("*_iter_*")) == [
+        f"mini_mnc_5stage_iter_3.{kind}" for kind in ("caffemodel.h5", "solverstate.h5", "yml")]
+
+
+def test_sigterm_and_sighup(tiny_model, data, tmp_path, mini_cfg):
+    from mnc.data.roidb import prepare
+
+    wrapper = SolverWrapper(str(tiny_model / "solver.prototxt"), *prepare(data), tmp_path)
+    signals = {1: signal.SIGHUP, 3: signal.SIGTERM}
+    wrapper.solver.add_callback(
+        lambda: wrapper.solver.iter in signals
+        and os.kill(os.getpid(), signals[wrapper.solver.iter]), lambda: None)
+    assert [path.name for path in wrapper.train_model(50)] == [
+        f"mini_mnc_5stage_iter_{n}.caffemodel.h5" for n in (2, 4)]
+    assert wrapper.solver.stopped_by == signal.SIGTERM
+
+
+def test_a_nan_loss_stops_the_training(tiny_model, data, tmp_path, mini_cfg):
+    from mnc.data.roidb import prepare
+
+    wrapper = SolverWrapper(str(tiny_model / "solver.prototxt"), *prepare(data), tmp_path)
+    wrapper.solver.add_callback(lambda: wrapper.solver.iter == 2 and wrapper.solver.net.params[
+        "seg_cls_score_ext"][1].data.fill(np.nan), lambda: None)
+    mini_cfg.TRAIN.SNAPSHOT_ITERS = 1
+    with pytest.raises(caffe.extend.CaffeError,
+                       match=r'parameter 1 of layer "seg_cls_score".*iter_2.caffemodel.h5'):
+        wrapper.train_model(3)

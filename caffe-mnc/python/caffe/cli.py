@@ -19,12 +19,17 @@ FLAGS = (
     Flag("phase", str, "", "time: TRAIN or TEST (default TRAIN)"),
     Flag("level", int, 0, "level of the net, for include and exclude rules"),
     Flag("stage", str, "", "stages of the net, for include and exclude rules, separated by commas"),
-    Flag("snapshot", str, "", "train: solver state to go on from"),
+    Flag("snapshot", str, "", "train: solver state to go on from, a folder of them, or auto: the "
+                              "newest good one of this solver, if there is any"),
     Flag("weights", str, "", "train: weights to start from, test: weights; several files separated "
                              "by commas"),
     Flag("iterations", int, 50, "test, time: number of passes"),
     Flag("sigint_effect", str, "stop", "train: what SIGINT (Ctrl-C) does: snapshot, stop or none"),
     Flag("sighup_effect", str, "snapshot", "train: what SIGHUP does: snapshot, stop or none"),
+    Flag("keep", int, 0, "train: leave the newest so many snapshots on disk (default: all)"),
+    Flag("lock", bool, True, "train: refuse to write snapshots that another training writes"),
+    Flag("on_nan", str, "stop", "train: where the loss is not finite: stop, skip the update, or "
+                                "ignore it"),
 )
 
 

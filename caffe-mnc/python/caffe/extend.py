@@ -6,17 +6,20 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
     layers      Layer, TorchLayer, LossLayer; exactly, at_least, between (numbers of bottoms and
                 tops); LAYERS.register("Type"); Phase, TRAIN, TEST; Blob, BlobList
     inside one  fill (a FillerParameter's values), generator (the engine's random numbers),
-                current_device (where a net made now computes), Mode (a reference's arithmetic, or
-                the exact one)
+                current_device (where a net made now computes)
     errors      CaffeError, PrototxtError, LayerError, WeightsError; nearest ("did you mean")
     files       read_net, read_solver (prototxts), read_caffemodel, PROTOBUF_LIMIT (bytes a message
                 may have), atomic_path (write whole or not at all)
     of others   read_arrays (.npz), read_text, read_encoded, stored_name, parse_json, parse_yaml,
                 parse_xml (any encoding, bounded depth), inside (names that stay in their folder),
                 read_file, decode_image, decode_map (pixels, their number bounded)
+    training    train_to (a solver, with snapshots when due and before an error), signals, locked
+                (one training a snapshot prefix), Job (work in a thread that is waited for with
+                time-outs)
     process     need (a package that one feature needs), keep_freed_memory
 """
 
+from caffe.data.prefetch import Job
 from caffe.engine.allocator import keep_freed_memory
 from caffe.engine.blob import Blob
 from caffe.engine.device import current_device
@@ -54,7 +57,9 @@ from caffe.engine.layer import (
 from caffe.engine.optional import need
 from caffe.engine.random import generator
 from caffe.engine.registry import Registry, nearest
-from caffe.ops import Mode
+from caffe.engine.solving.lock import locked
+from caffe.engine.solving.saving import train_to
+from caffe.engine.solving.stopping import signals
 
 __all__ = [
     "LAYERS",
@@ -65,10 +70,10 @@ __all__ = [
     "Blob",
     "BlobList",
     "CaffeError",
+    "Job",
     "Layer",
     "LayerError",
     "LossLayer",
-    "Mode",
     "Phase",
     "PrototxtError",
     "Registry",
@@ -85,6 +90,7 @@ __all__ = [
     "generator",
     "inside",
     "keep_freed_memory",
+    "locked",
     "nearest",
     "need",
     "parse_json",
@@ -97,5 +103,7 @@ __all__ = [
     "read_net",
     "read_solver",
     "read_text",
+    "signals",
     "stored_name",
+    "train_to",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,16 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--iters", type=int, default=40000,
                    help="iterations in all (default %(default)s)")
     p.add_argument("--weights", metavar="FILE", help="initial weights (.caffemodel or .h5)")
-    p.add_argument("--resume", metavar="FILE", help="go on from this .solverstate.h5")
+    p.add_argument("--resume", metavar="FILE|DIR|auto",
+                   help="go on from this .solverstate.h5, or the newest good one of a folder; "
+                        "auto: of --out, if there is any")
+    p.add_argument("--keep", type=int, default=0, metavar="N",
+                   help="leave the newest N snapshots on disk (default: all)")
+    p.add_argument("--no-lock", dest="lock", action="store_false",
+                   help="write snapshots even if another training writes the same")
+    p.add_argument("--on-nan", choices=("stop", "skip", "ignore"), default="stop",
+                   help="where the loss is not finite: stop, leave the update out, or go on "
+                        "(default %(default)s)")
     p.add_argument("--imdb", default="voc_2012_seg_train", help="data set (default %(default)s)")
     p.add_argument("--rand", action="store_true", help="seed from the clock, not from cfg.RNG_SEED")
     p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB")
@@ -34,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from mnc.data import get_dataset
     from mnc.nets.fit import TrainingError
     from mnc.results.names import folder_name
-    from mnc.training.loop import train
+    from mnc.training.loop import Care, prepared
 
     if args.precision == "bf16":
         raise ConfigError("--precision bf16 is for tests; training takes fp32 or tf32")
@@ -50,8 +60,11 @@ def run(args: argparse.Namespace) -> int:
                             f"(--net {' or '.join(NETS)})")
     solver = args.solver or _generated(args.net, args.task, dataset, output)
     print(f"Output will be saved to `{output}`", flush=True)
-    train(solver, dataset, output, args.weights, args.iters, resume=args.resume)
-    return 0
+    care = Care(args.resume, max(args.keep, 0), args.lock, args.on_nan)
+    wrapper = prepared(solver, dataset, output, args.weights, care=care)
+    wrapper.train_model(args.iters)
+    ended_by = wrapper.solver.stopped_by
+    return 128 + ended_by if ended_by == signal.SIGTERM else 0
 
 
 def _origin_of(weights: str) -> str:

@@ -14,10 +14,26 @@ import numpy as np
 
 def read_losses(path: str | Path) -> dict[str, np.ndarray]:
     """Columns of a PREFIX_losses.csv by name, `iteration` among them; each (rows,)."""
-    with open(path, newline="") as file:
-        names, *rows = list(csv.reader(file))
-    values = np.array(rows, float).reshape(-1, len(names))
+    names, rows = read_rows(path)
+    values = np.array([[float(v or "nan") for v in row] for row in rows]).reshape(-1, len(names))
     return dict(zip(names, values.T))
+
+
+def read_rows(path: str | Path) -> tuple[list[str], list[list[str]]]:
+    """(names, rows) of a PREFIX_losses.csv without rows that were cut while they were written."""
+    with open(path, newline="", errors="replace") as file:
+        lines = [line for line in file if line.endswith("\n")]
+    names, *rows = [*csv.reader(lines)] or [["iteration"]]
+    return names, [row for row in rows if len(row) == len(names) and row[0]
+                   and all(map(_is_number, row))]
+
+
+def _is_number(text: str) -> bool:
+    """Also of an output that an earlier run did not have: nothing."""
+    try:
+        return not text or float(text) is not None
+    except ValueError:
+        return False
 
 
 def draw_losses(path: str | Path, out: str | Path) -> Path:

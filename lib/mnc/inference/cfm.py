@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -116,7 +115,6 @@ def _forward(net: caffe.Net, data: np.ndarray, rois: np.ndarray, masks: np.ndarr
     inputs = {"data": data, "rois": rois, "masks": masks}
     for name, value in inputs.items():
         blob_of(net, name).reshape(*value.shape)
-    arrays: dict[str, Any] = dict(inputs)
-    net.forward(**arrays)
+    net.forward(**inputs)
     return (blob_of(net, "mask_prob").data.reshape(-1, size, size),
             net.blobs["seg_cls_prob"].data)

@@ -55,8 +55,7 @@ def main(argv: Sequence[str]) -> int:
     if len(words) != 3:
         raise UsageError(f"takes ROOT/ LIST DB, got {len(words)} names\n\n"
                          + help_text(FLAGS, USAGE))
-    root, list_file, database = words
-    convert(root, list_file, database, flags)
+    convert(*words, flags)
     return 0
 
 

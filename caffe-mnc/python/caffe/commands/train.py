@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +15,12 @@ from caffe.commands import devices
 from caffe.commands.flags import names
 from caffe.commands.registration import ACTIONS, UsageError
 from caffe.engine import device, log
+from caffe.engine.solving import pairs
+from caffe.engine.solving.finite import CHOICES
+from caffe.engine.solving.lock import locked
 from caffe.engine.solving.solver import Solver, solver_parameter
+from caffe.engine.solving.stopping import EFFECTS, signals
 from caffe.engine.solving.update_rules import get_solver
-
-EFFECTS = {"stop": "stop_requested", "snapshot": "snapshot_requested", "none": None}
 
 
 @ACTIONS.register("train")
@@ -30,25 +30,41 @@ def run(flags: SimpleNamespace) -> int:
     param = configured(flags)
     choose_device(flags, param)
     solver = get_solver(param)
-    if flags.snapshot:
-        log.info("Resuming from %s", flags.snapshot)
-        solver.restore(flags.snapshot)
-    log.info("Starting Optimization")
-    with signals(solver, SIGINT=flags.sigint_effect, SIGHUP=flags.sighup_effect):
-        solver.solve()
+    solver.keep, solver.on_nan = flags.keep, flags.on_nan
+    with locked(param.snapshot_prefix) if flags.lock else nullcontext():
+        if flags.snapshot:
+            resume(solver, flags.snapshot)
+        log.info("Starting Optimization")
+        with signals(solver, SIGINT=flags.sigint_effect, SIGTERM="stop",
+                     SIGHUP=flags.sighup_effect):
+            solver.solve()
     log.info(log.DONE)
-    return 0
+    return 128 + signal.SIGTERM if solver.stopped_by == signal.SIGTERM else 0
+
+
+def resume(solver: Solver, where: str) -> None:
+    """Go on from a state file, or from the newest good one of a folder or of "auto"."""
+    log.info("Resuming from %s", where)
+    found = solver.resume(where)
+    if found is None:
+        log.info("No snapshot %s_iter_N yet: training begins", solver.param.snapshot_prefix)
+    elif found != where:
+        log.info("Resuming from %s", found)
 
 
 def check(flags: SimpleNamespace) -> None:
     """What the flags alone can have wrong."""
     if not flags.solver:
         raise UsageError("train needs --solver FILE")
-    if flags.snapshot and flags.weights:
+    if flags.snapshot not in ("", pairs.AUTO) and flags.weights:
         raise UsageError("give --snapshot to resume training or --weights to finetune, not both")
     for name in ("sigint_effect", "sighup_effect"):
         if getattr(flags, name) not in EFFECTS:
             raise UsageError(f"--{name} takes {', '.join(EFFECTS)}; got {getattr(flags, name)!r}")
+    if flags.on_nan not in CHOICES:
+        raise UsageError(f"--on_nan takes {', '.join(CHOICES)}; got {flags.on_nan!r}")
+    if flags.keep < 0:
+        raise UsageError(f"--keep takes a number of snapshots, got {flags.keep}")
 
 
 def configured(flags: SimpleNamespace) -> Any:
@@ -106,32 +122,3 @@ def choose_device(flags: SimpleNamespace, param: Any) -> None:
 
 _ONE_GPU = ("--gpu {}: training on several GPUs is not there yet; name one, as in --gpu 0 "
             "(iter_size in the solver file gives the effective batch of several)")
-
-
-@contextmanager
-def signals(solver: Solver, **effects: str) -> Iterator[None]:
-    """While the block runs, each signal does to `solver` what its effect says.
-
-    The solver looks after every iteration. Outside the main thread Python allows no handlers:
-    then signals stay as they are.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {}
-    for name, effect in effects.items():
-        if hasattr(signal, name):                                   # Windows has no SIGHUP
-            number = getattr(signal, name)
-            before[number] = signal.signal(number, _handler(solver, EFFECTS[effect]))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _handler(solver: Solver, attribute: str | None):
-    def handle(number: int, frame: Any) -> None:
-        if attribute:
-            setattr(solver, attribute, True)
-    return handle

@@ -9,8 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
+
+KEPT = 64       # batches whose names are remembered: more than are made ahead
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Batches:
 
     def __init__(self, batch_size: int, seed: int) -> None:
         self.batch_size, self.seed = batch_size, seed
+        self._labels: dict[int, list[str]] = {}         # of the last batches, by number
 
     def items(self, epoch: int, first: int) -> Iterator:
         """The items of pass `epoch` from number `first` on."""
@@ -50,6 +54,19 @@ class Batches:
     def assemble(self, items: list, random: np.random.Generator) -> tuple[np.ndarray, ...]:
         """The arrays of a batch."""
         raise NotImplementedError
+
+    def label(self, item: Any) -> str:
+        """How errors name an item; "" where it has no name."""
+        return ""
+
+    def labels_of(self, number: int) -> list[str]:
+        """The names of the items of batch `number`, one of the last."""
+        return self._labels.get(number, [])
+
+    def reading(self) -> str:
+        """The source, with the items of the batch that was begun last."""
+        labels = self._labels[max(self._labels)] if self._labels else []
+        return f"{self}" + (f" ({', '.join(labels[:8])})" if labels else "")
 
     def run(self, place: Place) -> Iterator[tuple[tuple[np.ndarray, ...], Place]]:
         """(arrays, place behind them) of the batch at `place` and of all after it."""
@@ -66,9 +83,14 @@ class Batches:
                         raise ValueError(f"{self}: holds no items") from None
                     epoch, item = epoch + 1, 0
                     source = self.items(epoch, 0)
+            self._note(number, group)
             arrays = self.assemble(group, self.random_of_batch(number))
             number += 1
             yield arrays, Place(number, epoch, item)
+
+    def _note(self, number: int, items: list) -> None:
+        self._labels[number] = [label for label in map(self.label, items) if label]
+        self._labels.pop(number - KEPT, None)
 
     def random_of_batch(self, number: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, 0, number))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import random
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,19 +40,35 @@ def set_random_seed(seed: int) -> None:
 def get_state() -> dict[str, np.ndarray]:
     """The state of every generator in use, as arrays of bytes.
 
-    numpy's global one is among them, for Python layers draw from it.
+    The global ones of numpy, of torch ("torch/DEVICE") and of Python's `random` are among them,
+    for Python layers draw from those.
     """
     states = {device: each.get_state().numpy().copy() for device, each in _generators.items()}
-    return {**states, "numpy": _numpy_state()}
+    states["torch/cpu"] = torch.get_rng_state().numpy().copy()
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        states |= {f"torch/cuda:{i}": each.numpy().copy()
+                   for i, each in enumerate(torch.cuda.get_rng_state_all())}
+    version, numbers, cached = random.getstate()
+    return {**states, "numpy": _numpy_state(),
+            "python": _json_bytes([version, list(numbers), cached])}
 
 
 def set_state(states: dict[str, np.ndarray]) -> None:
     """Put back what `get_state` returned; devices that are absent here are left out."""
     for name, state in states.items():
         if name == "numpy":
-            _set_numpy_state(state)
-        elif _exists(name):
-            generator(name).set_state(torch.from_numpy(np.array(state, dtype=np.uint8)))
+            np.random.set_state(tuple(_from_json(state)))
+        elif name == "python":
+            version, numbers, cached = _from_json(state)
+            random.setstate((version, tuple(numbers), cached))
+        elif _exists(name.removeprefix("torch/")):
+            values = torch.from_numpy(np.array(state, dtype=np.uint8))
+            if name == "torch/cpu":
+                torch.set_rng_state(values)
+            elif name.startswith("torch/"):
+                torch.cuda.set_rng_state(values, name.removeprefix("torch/"))
+            else:
+                generator(name).set_state(values)
 
 
 def _exists(device: str) -> bool:
@@ -61,9 +79,12 @@ def _exists(device: str) -> bool:
 def _numpy_state() -> np.ndarray:
     """(algorithm, keys, position, has_gauss, cached_gaussian) as bytes of JSON"""
     algorithm, keys, *rest = np.random.get_state()
-    text = json.dumps([algorithm, np.asarray(keys).tolist(), *rest])
-    return np.frombuffer(text.encode(), dtype=np.uint8)
+    return _json_bytes([algorithm, keys.tolist(), *rest])
 
 
-def _set_numpy_state(state: np.ndarray) -> None:
-    np.random.set_state(tuple(json.load(io.BytesIO(np.asarray(state, np.uint8).tobytes()))))
+def _json_bytes(values: list[Any]) -> np.ndarray:
+    return np.frombuffer(json.dumps(values).encode(), dtype=np.uint8)
+
+
+def _from_json(state: np.ndarray) -> list[Any]:
+    return json.load(io.BytesIO(np.asarray(state, np.uint8).tobytes()))

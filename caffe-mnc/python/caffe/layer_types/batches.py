@@ -69,7 +69,9 @@ class BatchLayer(Layer):
     def forward(self, bottom, top):
         if self._prefetch is None:
             depth = max(1, self.param.data_param.prefetch)
-            self._prefetch = Prefetch(self.batches.run(self._place), depth, self.name)
+            title, batches = self.title, self.batches       # the thread must not hold the layer
+            self._prefetch = Prefetch(batches.run(self._place), depth,
+                                      lambda: f"{title}: {batches.reading()}")
         with naming(self):
             arrays, self._place = self._prefetch.next()
         for blob, values in zip(top, arrays):
@@ -77,6 +79,10 @@ class BatchLayer(Layer):
 
     def backward(self, top, propagate_down, bottom):
         pass
+
+    def batch_items(self) -> list[str]:
+        """The names of what the tops hold, where the source has names."""
+        return self.batches.labels_of(self._place.batch - 1)
 
     def close(self) -> None:
         """End the thread; the next forward starts it again where this layer stands."""

@@ -54,7 +54,8 @@ class Accuracy(TorchLayer):
             else label != self.ignore
         known = valid & (label >= 0) & (label < classes)
         label = torch.where(known, label, 0)
-        at_least_as_good = (scores >= scores.gather(1, label)).sum(1, keepdim=True)
+        worse = scores < scores.gather(1, label)        # NaN is not worse, and nothing is than NaN
+        at_least_as_good = (~worse).sum(1, keepdim=True)
         correct = (known & (at_least_as_good <= self.top_k)).to(x.dtype)
         accuracy = _share(correct.sum(), valid.sum())
         if not self.by_class:

@@ -36,6 +36,9 @@ class WindowBatches(Batches):
         self.content = lru_cache(None)(_content) if self.options.cache_images else _content
         self._check()
 
+    def __str__(self) -> str:
+        return self.options.source
+
     def _check(self) -> None:
         if any(w.label < 1 for w in self.foreground):
             raise ValueError(f"{self.options.source}: windows with an overlap of "

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from caffe.engine import log, random
+from caffe.engine import log, random, waiting
 from caffe.engine.errors import CaffeError, PrototxtError
 from caffe.engine.formats.prototxt import read_solver
 from caffe.engine.net.net import Net
-from caffe.engine.solving import lr_policies, pairs, state
+from caffe.engine.solving import finite, lr_policies, pairs, saving, state
 from caffe.engine.solving.evaluation import AP_VERSIONS, EVALUATIONS
 from caffe.engine.solving.nets import make_test_nets, make_train_net
 from caffe.engine.solving.progress import (
@@ -44,8 +44,17 @@ class Solver:
         self.iter = 0
         self.current_step = 0
         self.stop_requested = False
-        self._stop_followed = False     # an earlier step() has done so
+        self._stop_followed = False                     # an earlier step() has done so
+        self.stopped_by: int | None = None              # the signal that asked for it
         self.snapshot_requested = False
+        self.take_snapshot: Callable[[], str | os.PathLike[str]] = self.snapshot
+        self.keep = 0                                   # snapshots to leave on disk; 0: all
+        self.last_snapshot: str | None = None           # the weights it wrote last
+        self.saved_at: int | None = None                # the iteration of that
+        self.unsaved = False                            # a snapshot failed since
+        self.on_nan = "ignore"                          # or "stop", "skip": finite.py
+        self.skipped = 0                                # iterations without an update, by "skip"
+        self.companions: dict[str, Any] = {}            # kept in states, as layers are
         self.export: Callable[[Net], AbstractContextManager[Iterable[str]]] = as_trained
         self._smoothed = SmoothedLoss(self.param.average_loss)
         self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
@@ -72,45 +81,66 @@ class Solver:
     def step(self, iterations: int) -> None:
         """Make that many updates, with tests, log lines and snapshots when they are due.
 
-        Fewer if `stop_requested` becomes True: it ends this call, not those after it.
+        Fewer if `stop_requested` becomes True: it ends this call, not those after it. Raises
+        NotFinite if the loss is not finite and `on_nan` is "stop".
         """
         if self._stop_followed:
             self.stop_requested = self._stop_followed = False
         self._smoothed = SmoothedLoss(self.param.average_loss)
         clock = Clock(self.iter)
         end = self.iter + iterations
-        while self.iter < end:
-            self.net.clear_param_diffs()
-            if self._test_is_due() and (self.iter or self.param.test_initialization):
-                self.test_all()
+        try:
+            while self.iter < end:
+                self._iterate(clock)
                 if self.stop_requested:
                     break
-            for on_start, _ in self._callbacks:
-                on_start()
-            self.net.debug_info = self.param.debug_info and self._is_due(self.param.display)
-            loss = sum(self.net.forward_backward() for _ in range(self.param.iter_size))
-            self._smoothed.add(loss / self.param.iter_size)
-            if self._is_due(self.param.display):
-                self._display(clock)
-            for _, on_gradients_ready in self._callbacks:
-                on_gradients_ready()
-            self.apply_update()
-            self._after_update()
-            if self.stop_requested:
-                break
+        except waiting.Interrupted as error:
+            log.warning("Iteration %d: %s", self.iter, error)
+            self.stop_requested = True
         self._stop_followed = self.stop_requested
 
+    def _iterate(self, clock: Clock) -> None:
+        """Test if that is due, forward and backward, update, snapshot if that is due."""
+        self.net.clear_param_diffs()
+        if self._test_is_due() and (self.iter or self.param.test_initialization):
+            self.test_all()
+            if self.stop_requested:
+                return
+        for on_start, _ in self._callbacks:
+            on_start()
+        self.net.debug_info = self.param.debug_info and self._is_due(self.param.display)
+        loss = sum(self.net.forward_backward() for _ in range(self.param.iter_size))
+        loss /= self.param.iter_size
+        if finite.to_be_skipped(self, loss):
+            self.iter += 1
+            return
+        self._smoothed.add(loss)
+        if self._is_due(self.param.display):
+            self._display(clock)
+        for _, on_gradients_ready in self._callbacks:
+            on_gradients_ready()
+        self.apply_update()
+        if self._is_due(self.param.snapshot) or self.snapshot_requested:
+            self.snapshot_requested = False
+            saving.when_due(self)
+
     def solve(self, resume: str | None = None) -> None:
-        """Train to max_iter, from the state file `resume` if given."""
+        """Train to max_iter, from the state file `resume` if given.
+
+        Raises what ends training early, after a snapshot; OSError if the last cannot be written.
+        """
         log.info(log.SOLVING, self.net.name)
         log.info(log.POLICY, self.param.lr_policy)
-        self.stop_requested = False
+        self.stop_requested = waiting.stop_requested.is_set()
         if resume:
             log.info(log.RESTORING, resume)
             self.restore(resume)
-        self.step(self.param.max_iter - self.iter)
-        if self.param.snapshot_after_train and not self._is_due(self.param.snapshot):
-            self.snapshot()
+        if self.param.snapshot_after_train or self.param.snapshot:
+            saving.check_place(self.param.snapshot_prefix)
+        self.step_to(self.param.max_iter)
+        if self.param.snapshot_after_train and (self.unsaved
+                                                or not self._is_due(self.param.snapshot)):
+            saving.at_the_end(self)
         if self.stop_requested:
             log.info(log.STOPPED)
             return
@@ -120,6 +150,17 @@ class Solver:
         if self._test_is_due():
             self.test_all()
         log.info(log.DONE)
+
+    def step_to(self, end: int) -> None:
+        """`step` until `iter` is `end`; an error that ends it early costs nothing of what is done:
+        a snapshot is taken first."""
+        start = self.iter
+        try:
+            self.step(end - self.iter)
+        except Exception as error:
+            if self.iter > start:
+                saving.before_an_error(self, error)
+            raise
 
     def apply_update(self) -> None:
         """clip -> normalize -> regularize -> update rule -> subtract; then `iter` goes up."""
@@ -179,11 +220,6 @@ class Solver:
     def _test_is_due(self) -> bool:
         return bool(self.test_nets) and self._is_due(self.param.test_interval)
 
-    def _after_update(self) -> None:
-        if self._is_due(self.param.snapshot) or self.snapshot_requested:
-            self.snapshot_requested = False
-            self.snapshot()
-
     def _display(self, clock: Clock) -> None:
         loss = self._smoothed.mean
         done, seconds = clock.lap(self.iter)
@@ -225,7 +261,8 @@ class Solver:
         context manager. It may change parameters for that time and gives the names of their
         layers; the state then holds these as they are in training.
         """
-        return state.snapshot(self)
+        self.last_snapshot, self.saved_at = state.snapshot(self), self.iter
+        return self.last_snapshot
 
     def restore(self, path: str | os.PathLike[str]) -> None:
         """Go on from a solver state; WeightsError, with nothing changed, if it does not fit."""

@@ -71,7 +71,8 @@ def _extra(solver: Solver, altered: Iterable[str], model: str) -> dict[str, np.n
             kept = _kept_of(layer)
             if kept is not None:
                 extra[f"{beginning}{layer.name}"] = _bytes(kept)
-    return extra
+    return extra | {f"kept/{name}": _bytes(each.snapshot_state())
+                    for name, each in solver.companions.items()}
 
 
 def _parameters(net: Net) -> list[list[Any]]:
@@ -220,6 +221,9 @@ def restore(solver: Solver, pair: Pair) -> None:
             kept = extra.get(f"{beginning}{layer.name}")
             if kept is not None and hasattr(layer, "restore_state"):
                 _give_back(layer, kept.tobytes(), pair.path)
+    for name, each in solver.companions.items():
+        if f"kept/{name}" in extra:
+            each.restore_state(extra[f"kept/{name}"].tobytes())
 
 
 def _give_back(layer: Any, kept: bytes, path: str) -> None:
