@@ -129,6 +129,36 @@ def test_derivatives_come_of_the_blobs_that_caffe_reads(kind, options, derivativ
         np.testing.assert_allclose(net.blobs["x"].diff, derivative(*values, g), rtol=1e-5)
 
 
+@pytest.mark.parametrize("phase", [caffe.TRAIN, caffe.TEST])
+@pytest.mark.parametrize("held_before", [True, False])
+def test_backward_reads_weights_as_they_are(phase, held_before):
+    net = chain(phase)
+    weights = net.params["ip2"][0].data if held_before else None
+    net.forward()
+    weights = net.params["ip2"][0].data if weights is None else weights
+    weights[...] = np.linspace(-1, 1, 10).reshape(2, 5)
+    y, dz = net.blobs["y"].data, np.array([[1, -2], [3, 4]], np.float32)
+    net.blobs["z"].diff[...] = dz
+    net.backward()
+    dy = dz @ weights * y * (1 - y)
+    np.testing.assert_allclose(net.params["ip"][0].diff, dy.T @ net.blobs["x"].data, rtol=1e-5)
+
+
+def test_a_net_of_a_users_class_may_have_methods_of_any_name(tmp_path):
+    class Own(caffe.Net):
+        def run(self, x):
+            return self.forward(x=x)["z"]
+
+        build = call = nodes_of = fill = run_backward = run
+
+    path = tmp_path / "net.prototxt"
+    path.write_text(CHAIN)
+    net = Own(str(path), caffe.TEST)
+    assert net.run(np.ones((2, 3))).shape == (2, 2)
+    net.backward()
+    assert net.forward_backward() == 0
+
+
 def test_a_loss_keeps_the_differences_of_its_forward_as_caffe_does():
     net = Net.from_proto(read_net("""force_backward: true
         layer { name: "in" type: "Input" top: "x" top: "t" input_param { shape { dim: 2 dim: 3 } } }

@@ -111,7 +111,8 @@ class TorchLayer(Layer):
             return
         variables, outputs = self._tape or ([], ())
         absent = self._tape is None
-        edited = absent or (own_bottoms and any(map(_edited, bottom, variables)))
+        edited = absent or (own_bottoms and any(map(_edited, bottom, variables))) \
+            or any(map(_edited, self.blobs, variables[len(bottom):]))
         if edited or (own_top and any(map(_edited, top, outputs))):
             y = None
             if len(bottom) == len(top) == 1:
@@ -211,8 +212,10 @@ def _input(blob: Blob, record: bool, need: bool) -> torch.Tensor:
 
 def _edited(blob: Blob, recorded: torch.Tensor) -> bool:
     """Whether somebody wrote to a blob whose content was `recorded`; nobody can without a view."""
-    return (blob.touched and blob.shape == tuple(recorded.shape)
-            and not torch.equal(blob.tensor, recorded.detach()))
+    if not blob.touched or blob.shape != tuple(recorded.shape):
+        return False
+    now = blob.tensor
+    return now.data_ptr() != recorded.data_ptr() and not torch.equal(now, recorded.detach())
 
 
 def own_memory(value: torch.Tensor, bottom: list[Blob]) -> torch.Tensor:

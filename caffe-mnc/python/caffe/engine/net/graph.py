@@ -39,8 +39,8 @@ class Graph:
 
     # --- building ---------------------------------------------------------------------------
 
-    def build(self, param: Any, phase: int, level: int, stages: Iterable[str] | None,
-              dtype: str) -> None:
+    def _build(self, param: Any, phase: int, level: int, stages: Iterable[str] | None,
+               dtype: str) -> None:
         """Make all layers; raises LayerError."""
         if dtype not in DTYPES:
             raise CaffeError(f"dtype {dtype!r}: a net can be {' or '.join(DTYPES)}")

@@ -51,7 +51,7 @@ class Net(Graph):
 
     def _prepare(self, param: Any, phase: int, level: int, stages: Iterable[str] | None,
                  dtype: str) -> None:
-        self.build(param, phase, level, stages, dtype)
+        self._build(param, phase, level, stages, dtype)
         self._callbacks: dict[str, list[Callable[[int], None]]] = defaultdict(list)
         self._recording = Recording(self.nodes, always=self.phase == TRAIN)
         self._optimized: Optimized | None = None
@@ -73,8 +73,8 @@ class Net(Graph):
         """
         if inputs:
             arrays.fill(self, inputs, self.inputs, "input")
-        self.run(0 if start is None else self._position(start),
-                 None if end is None else self._position(end))
+        self._forward(0 if start is None else self._position(start),
+                      len(self.nodes) - 1 if end is None else self._position(end))
         names = self.outputs if end is None else \
             [n for n in (*self.top_names[end], end) if n in self.blobs]
         return OrderedDict((n, self._blob(n).data) for n in dict.fromkeys([*names, *(blobs or [])]))
@@ -88,8 +88,8 @@ class Net(Graph):
         if outputs:
             names = self.top_names[start] if start is not None else self.outputs
             arrays.fill(self, outputs, names, "output", "diff")
-        self.run_backward(None if start is None else self._position(start),
-                          0 if end is None else self._position(end))
+        self._backward(len(self.nodes) - 1 if start is None else self._position(start),
+                       0 if end is None else self._position(end))
         names = self.bottom_names[end] if end is not None else self.inputs
         return OrderedDict((n, self._blob(n).diff) for n in dict.fromkeys([*names, *(diffs or [])]))
 
@@ -153,7 +153,7 @@ class Net(Graph):
         """Call `function(layer number)` after each layer's turn in backward."""
         self._callbacks["after_backward"].append(function)
 
-    def call(self, event: str, layer: int) -> None:
+    def _call(self, event: str, layer: int) -> None:
         """Call what was given to `before_forward`, ... (the event) with the number of a layer."""
         for function in self._callbacks.get(event, ()):
             function(layer)
@@ -164,10 +164,21 @@ class Net(Graph):
         Raises IndexError if the net has no such layers, CaffeError if it was optimised for a run
         of the whole.
         """
-        last = len(self.nodes) - 1 if last is None else last
+        return self._forward(first, len(self.nodes) - 1 if last is None else last)
+
+    def run_backward(self, first: int | None = None, last: int = 0) -> None:
+        """Run layers number first (the end) down to last backward, those that are to have one.
+
+        Raises IndexError if the net has no such layers, CaffeError if it was optimised.
+        """
+        self._backward(len(self.nodes) - 1 if first is None else first, last)
+
+    # pycaffe's names do the work: a class of a user's may have a `run` of its own
+
+    def _forward(self, first: int, last: int) -> float:
         self._check_range(first, last)
         if self._optimized is not None:
-            self._optimized.run(self, first, last)
+            self._optimized.run(self, first, last, self._call)
         else:
             self._run_each(first, last)
         terms = [weight * blob.tensor.sum() for node in self.nodes[first:last + 1]
@@ -177,11 +188,11 @@ class Net(Graph):
     def _run_each(self, first: int, last: int) -> None:
         before = self._recording.start_forward(first, last)
         for i in range(first, last + 1):
-            self.call("before_forward", i)
+            self._call("before_forward", i)
             self._forward_layer(i, before)
             if self.debug_info:
                 debug_info.log_forward(self.nodes[i])
-            self.call("after_forward", i)
+            self._call("after_forward", i)
 
     def _forward_layer(self, i: int, before: Callable[[int], None]) -> None:
         node = self.nodes[i]
@@ -192,26 +203,19 @@ class Net(Graph):
             node.layer.forward(node.bottom, node.top)
         _weigh(node)
 
-    def run_backward(self, first: int | None = None, last: int = 0) -> None:
-        """Run layers number first (the end) down to last backward, those that are to have one.
-
-        Raises IndexError if the net has no such layers, CaffeError if it was optimised.
-        """
-        first = len(self.nodes) - 1 if first is None else first
+    def _backward(self, first: int, last: int) -> None:
         self._check_range(last, first)
         if self._optimized is not None:
             raise CaffeError("a net that was optimised keeps nothing for backward(); build it "
                              "again without net.optimize()")
         self._recording.ensure(self._forward_layer)
         for i in range(first, last - 1, -1):
-            self.call("before_backward", i)
+            self._call("before_backward", i)
             if self.nodes[i].need_backward:
                 self._backward_layer(i)
                 if self.debug_info:
                     debug_info.log_backward(self.nodes[i])
-            self.call("after_backward", i)
-
-    _forward, _backward = run, run_backward         # pycaffe's names
+            self._call("after_backward", i)
 
     def _backward_layer(self, i: int) -> None:
         node = self.nodes[i]
@@ -221,8 +225,8 @@ class Net(Graph):
 
     def forward_backward(self) -> float:
         """One forward and one backward pass; returns the weighted loss."""
-        loss = self.run()
-        self.run_backward()
+        loss = self._forward(0, len(self.nodes) - 1)
+        self._backward(len(self.nodes) - 1, 0)
         if self.debug_info:
             debug_info.log_norms(self)
         return loss

@@ -173,7 +173,8 @@ class Optimized:
         """Make another plan at the next run: weights have changed."""
         self._plan = None
 
-    def run(self, net: Net, first: int, last: int) -> None:
+    def run(self, net: Net, first: int, last: int, call: Callable[[str, int], None]) -> None:
+        """Run layers first..last of `net`, which must be all; `call`: see `Plan.run`."""
         if (first, last) != (0, len(net.nodes) - 1):
             raise CaffeError("a net that was optimised runs as a whole: forward() without start "
                              "and end")
@@ -182,7 +183,7 @@ class Optimized:
                    for i, name, weight in zip(node.top_ids, node.top_names, node.loss_weights)
                    if weight or name in net.outputs}
             self._plan = Plan(net.nodes, ids, self._precision)
-        self._plan.run(net.call)
+        self._plan.run(call)
 
 
 def _needed(nodes: list[Node], wanted: set[int]) -> list[int]:
