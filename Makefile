@@ -30,6 +30,7 @@ test: check
 
 check: build
 	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
 
 fuzz: build
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(ARGS)

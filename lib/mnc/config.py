@@ -268,7 +268,7 @@ def _convert(value: Any, old: Any, key: str, source: str) -> Any:
     if key in _NEVER_EMPTY and isinstance(value, (list, tuple)) and not value:
         raise ConfigError(f"{source}: {key} must hold a number or more, got {value!r}")
     if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple, np.ndarray)):
-        return type(old)(_convert_items(value, old, key, source))
+        return type(old)(_convert_items(list(value), old, key, source))
     if isinstance(old, float) and _is_number(value):
         return float(value)
     if type(value) is type(old):

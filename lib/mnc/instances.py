@@ -86,7 +86,7 @@ class Detections(NamedTuple):
 
     def rows(self, index: np.ndarray) -> Detections:
         """Some of them, by numbers or a mask (n,) bool."""
-        return Detections(self.boxes[index], self.masks[index])
+        return Detections(self.boxes[index], np.asarray(self.masks)[index])
 
 
 ImageDetections = Sequence[Detections]                  # of one image, by class: K of them

@@ -64,7 +64,7 @@ def no_gradient(bottom: list[Blob], propagate_down: list[bool]) -> None:
             write_diff(blob, np.zeros(blob.shape))
 
 
-def image_info(layer: Layer, blob: Blob) -> tuple[tuple[float, float], float]:
+def image_info(layer: Layer, blob: Blob) -> tuple[tuple[Any, Any], float]:
     """((height, width), scale) of the one image, from a blob of (height, width, scale)."""
     if blob.count != 3:
         raise LayerError(f"{layer.title} takes one image: im_info must be (1, 3), got {blob.shape}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -23,9 +24,10 @@ class ImageOrder(caffe.Layer):
 
     def begin(self, num_classes: int | None, top: list, names: list[str]) -> None:
         """To be called in setup: what every data layer checks and reads of cfg."""
-        self._num_classes, self._names = num_classes, names
+        self._num_classes: Any = num_classes        # None where the layer takes any
+        self._names = names
         self._train = TrainSettings.of(cfg)
-        self._roidb: list[Entry] | None = None
+        self._roidb: Any = None                     # list[Entry], once there is one
         if self._train.images != 1:
             raise LayerError(f"{self.title}: TRAIN.IMS_PER_BATCH is {self._train.images}, but "
                              f"{type(self).__name__} gives one image at a time; raise the solver's "

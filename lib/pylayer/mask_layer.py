@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import caffe
 from caffe.extend import LayerError, between
 from mnc.config import cfg
@@ -27,8 +29,8 @@ class MaskLayer(caffe.Layer):
             raise LayerError(f"{self.title}: labels need the bottoms gt_masks and gt_masks_info")
         net = NetSettings.of(cfg, self.phase)
         self.form, self.exact = net.mask, net.exact_masks
-        self.min_overlap = TrainSettings.of(cfg).mask_overlap if len(top) > 1 else None
-        self.labels = None
+        self.min_overlap: Any = TrainSettings.of(cfg).mask_overlap if len(top) > 1 else None
+        self.labels: Any = None             # (R,), where there are any
 
     def reshape(self, bottom: list, top: list) -> None:
         rows, size = bottom[0].shape[0], self.form.size

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 
@@ -28,9 +29,9 @@ class MNCDataLayer(ImageOrder):
 
     def setup(self, bottom: list, top: list) -> None:
         self._with_masks = cfg.MNC_MODE
-        self._maskdb: Sequence[Entry] | None = None
+        self._maskdb: Any = None            # Sequence[Entry], once there is one
         self._reader = ThreadPoolExecutor(1, "mnc-data")
-        self._ahead: tuple[tuple[int, int], Future] | None = None       # (what is read, its arrays)
+        self._ahead: Any = None             # (what is read: index, short side; Future of arrays)
         names = ["data", "im_info", "gt_boxes"] + ["gt_masks", "mask_info"] * self._with_masks
         self.begin(read_options(self, num_classes=None).num_classes, top, names)
         shapes = [(1, 3, max(self._train.scales), self._train.max_size), (1, 3), (1, 5),

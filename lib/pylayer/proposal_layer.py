@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,7 +73,7 @@ class ProposalLayer(caffe.Layer):
         scores = _rows(read(bottom[0])[:, len(self.cell_anchors):], 1)[:, 0]
         deltas = _rows(read(bottom[1]), 4)
         proposals = propose(scores, deltas, self.anchors, self.image_size, limits)
-        self.anchor_index = proposals.anchor_index
+        self.anchor_index: Any = proposals.anchor_index     # a tensor on a GPU
         write(top[0], proposals.rois)
         if len(top) > 1:
             write(top[1], self.anchor_index[None])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from caffe.extend import Phase
+from caffe.extend import Mode, Phase
 from mnc.boxes.anchors import generate_anchors
 from mnc.boxes.proposals import ProposalLimits
 from mnc.boxes.regression import Normalization
@@ -21,6 +21,11 @@ from mnc.masks.targets import MaskForm
 from mnc.sampling.anchor_targets import AnchorSampling
 from mnc.sampling.cfm_targets import RegionSampling
 from mnc.sampling.proposal_targets import OverlapBin, RoiSampling, TargetForm
+
+
+def is_exact(cfg: Mapping[str, Any], key: str) -> bool:
+    """Whether cfg.COMPAT[key] asks for the paper's arithmetic, not the public code's."""
+    return Mode.named(cfg["COMPAT"][key]) is Mode.EXACT
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +42,9 @@ class NetSettings:
     true_deltas: bool               # training moves boxes by shifts in true size
 
     @classmethod
-    def of(cls, cfg: Mapping[str, Any], phase: Phase) -> NetSettings:
+    def of(cls, cfg: Any, phase: Phase) -> NetSettings:
         """What mnc.config.cfg says now, for a phase."""
-        section, compat = cfg[str(phase)], cfg.COMPAT
+        section = cfg[str(phase)]
         limits = ProposalLimits(
             pre_nms=section.RPN_PRE_NMS_TOP_N, post_nms=section.RPN_POST_NMS_TOP_N,
             nms_thresh=section.RPN_NMS_THRESH, min_size=section.RPN_MIN_SIZE,
@@ -47,11 +52,11 @@ class NetSettings:
         return cls(
             generate_anchors(ratios=cfg.ANCHOR_RATIOS, scales=cfg.ANCHOR_SCALES), limits,
             MaskForm(cfg.MASK_SIZE, cfg.BINARIZE_THRESH),
-            foreground_only=compat.BRIDGE_TEST_CLASS == "foreground",
-            exact_proposals=compat.PROPOSAL_GRADIENT == "exact",
-            exact_bridge=compat.BRIDGE_GRADIENT == "exact",
-            exact_masks=compat.MASK_GRADIENT == "exact",
-            true_deltas=compat.BRIDGE_DELTAS == "exact")
+            foreground_only=cfg.COMPAT.BRIDGE_TEST_CLASS == "foreground",
+            exact_proposals=is_exact(cfg, "PROPOSAL_GRADIENT"),
+            exact_bridge=is_exact(cfg, "BRIDGE_GRADIENT"),
+            exact_masks=is_exact(cfg, "MASK_GRADIENT"),
+            true_deltas=is_exact(cfg, "BRIDGE_DELTAS"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +81,7 @@ class TrainSettings:
     input_mask: MaskForm            # of given regions, as they go into the net
 
     @classmethod
-    def of(cls, cfg: Mapping[str, Any]) -> TrainSettings:
+    def of(cls, cfg: Any) -> TrainSettings:
         """What mnc.config.cfg says now.
 
         Raises ConfigError where lists of overlap bins differ in length.
@@ -106,14 +111,14 @@ class TrainSettings:
         return TargetForm(num_classes, self.normalization, self.inside_weights, self.mask)
 
 
-def _anchor_sampling(cfg: Mapping[str, Any]) -> AnchorSampling:
+def _anchor_sampling(cfg: Any) -> AnchorSampling:
     train = cfg.TRAIN
     return AnchorSampling(
         positive_overlap=train.RPN_POSITIVE_OVERLAP, negative_overlap=train.RPN_NEGATIVE_OVERLAP,
         clobber_positives=train.RPN_CLOBBER_POSITIVES, batch_size=train.RPN_BATCHSIZE,
         fg_fraction=train.RPN_FG_FRACTION, inside_weights=tuple(train.RPN_BBOX_INSIDE_WEIGHTS),
         positive_weight=train.RPN_POSITIVE_WEIGHT,
-        best_overlaps=cfg.COMPAT.BEST_ANCHORS == "exact")
+        best_overlaps=is_exact(cfg, "BEST_ANCHORS"))
 
 
 def _bins(train: Mapping[str, Any], *keys: str) -> Sequence[OverlapBin]:

@@ -68,8 +68,9 @@ class StageBridgeLayer(caffe.Layer):
         self.image_size, scale = image_info(self, bottom[5 if self.trains else 3])
         if stays_on_device(self, bottom):
             self.bridge = None      # backward, should it come, makes it
-            top[0].tensor = on_device.move_rois(*(blob.tensor for blob in bottom[:3]),
-                                                self.image_size, self.foreground_only)
+            rois, deltas, scores = (blob.tensor for blob in bottom[:3])
+            top[0].tensor = on_device.move_rois(rois, deltas, scores, self.image_size,
+                                                self.foreground_only)
             return
         self.bridge = self._bridge(bottom)
         self.keep = np.arange(len(self.bridge.rois))
@@ -111,6 +112,7 @@ class StageBridgeLayer(caffe.Layer):
         if self.limit is not None:
             of_deltas = np.clip(of_deltas, -self.limit, self.limit)
         result = np.zeros((len(of_deltas), self.num_classes, 4))
+        assert self.bridge is not None
         result[np.arange(len(of_deltas)), self.bridge.classes] = of_deltas
         return result.reshape(len(of_deltas), 4 * self.num_classes)
 

@@ -19,7 +19,7 @@ class Classifier(Net):
     by default that size. mean, input_scale, raw_scale, channel_swap: see `caffe.io.Transformer`.
     """
 
-    def __init__(self, model_file: str, pretrained_file: str,
+    def __init__(self, model_file: str, pretrained_file: str | None,
                  image_dims: Sequence[int] | None = None, mean: np.ndarray | None = None,
                  input_scale: float | None = None, raw_scale: float | None = None,
                  channel_swap: Sequence[int] | None = None) -> None:

@@ -22,7 +22,7 @@ class Detector(Net):
     mean, input_scale, raw_scale, channel_swap: see `caffe.io.Transformer`.
     """
 
-    def __init__(self, model_file: str, pretrained_file: str, mean: np.ndarray | None = None,
+    def __init__(self, model_file: str, pretrained_file: str | None, mean: np.ndarray | None = None,
                  input_scale: float | None = None, raw_scale: float | None = None,
                  channel_swap: Sequence[int] | None = None, context_pad: int | None = None) -> None:
         super().__init__(model_file, TEST, weights=pretrained_file)

@@ -6,7 +6,8 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
     layers      Layer, TorchLayer, LossLayer; exactly, at_least, between (numbers of bottoms and
                 tops); LAYERS.register("Type"); Phase, TRAIN, TEST; Blob, BlobList
     inside one  fill (a FillerParameter's values), generator (the engine's random numbers),
-                current_device (where a net made now computes)
+                current_device (where a net made now computes), Mode (a reference's arithmetic, or
+                the exact one)
     errors      CaffeError, PrototxtError, LayerError, WeightsError; nearest ("did you mean")
     files       read_net, read_solver (prototxts), read_caffemodel, PROTOBUF_LIMIT (bytes a message
                 may have), atomic_path (write whole or not at all)
@@ -60,6 +61,7 @@ from caffe.engine.registry import Registry, nearest
 from caffe.engine.solving.lock import locked
 from caffe.engine.solving.saving import train_to
 from caffe.engine.solving.stopping import signals
+from caffe.ops import Mode
 
 __all__ = [
     "LAYERS",
@@ -74,6 +76,7 @@ __all__ = [
     "Layer",
     "LayerError",
     "LossLayer",
+    "Mode",
     "Phase",
     "PrototxtError",
     "Registry",

@@ -57,7 +57,7 @@ def cases(device: torch.device) -> Iterator[tuple[str, str, int, Callable[[], ob
     for name, backward in (("features", roi_warping_backward_features),
                            ("RoIs", roi_warping_backward_rois)):
         yield (f"roi_warping, d {name}", "64 RoIs, 28 x 28", _bytes(grad),
-               lambda backward=backward: backward(grad, features, few, SCALE, 0))
+               partial(backward, grad, features, few, SCALE, 0))
     small = random(300, c, 7, 7)
     where = roi_pooling_forward(features, many, 7, 7, SCALE)[1]
     yield ("roi_pooling", "300 RoIs, 7 x 7", _bytes(small, where),

@@ -73,7 +73,8 @@ def training(plan: Plan, image: np.ndarray, folder: Path) -> Subject:
     cfg.TRAIN.USE_FLIPPED = False
     dataset = one_image_data(folder, image)
     solver_file = generate(plan.net, plan.task, folder / "net", classes=CLASSES)[-1]
-    wrapper = SolverWrapper(solver_file, *prepare(dataset, False), folder, plan.weights)
+    roidb, maskdb = prepare(dataset, False)
+    wrapper = SolverWrapper(solver_file, roidb, maskdb, folder, plan.weights)
     solver = wrapper.solver
     fill_blank(solver.net)
     solver.param.iter_size = 1          # an iteration is one image here

@@ -14,9 +14,9 @@ def generate_anchors(base_size: int = 16, ratios: Sequence[float] = (0.5, 1, 2),
     Each ratio = height / width keeps the square's area and rounds to whole pixels; each scale then
     multiplies both sides.
     """
-    ratios, scales = np.asarray(ratios, np.float64), np.asarray(scales, np.float64)
-    widths = np.round(np.sqrt(base_size ** 2 / ratios))
-    heights = np.round(widths * ratios)
+    aspects = np.asarray(ratios, np.float64)
+    widths = np.round(np.sqrt(base_size ** 2 / aspects))
+    heights = np.round(widths * aspects)
     sizes = np.stack((np.outer(widths, scales), np.outer(heights, scales)), axis=2)
     half = (sizes.reshape(-1, 2) - 1) / 2                     # (A, 2)
     centre = (base_size - 1) / 2

@@ -14,5 +14,5 @@ def nms(dets: np.ndarray, thresh: float, inclusive: bool = False, limit: int = 0
     A row goes when its IoU with a kept better one is > thresh, or >= thresh if `inclusive`
     (cfg.USE_GPU_NMS False). With a `limit` only the first so many that stay are looked for.
     """
-    dets = torch.from_numpy(np.require(dets, np.float32, ("C", "W")))
-    return ops.nms(dets, thresh, inclusive, limit).numpy()
+    rows = torch.from_numpy(np.require(dets, np.float32, ("C", "W")))
+    return ops.nms(rows, thresh, inclusive, limit).numpy()

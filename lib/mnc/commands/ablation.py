@@ -13,6 +13,7 @@ import statistics
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -31,7 +32,7 @@ MEASURES = ("mAP^r@0.5", "mAP^r@0.7")
 PAIRS = (("a", "b"), ("b", "c"), ("c", "d"), ("d", "paper"))
 BEGIN, END = "<!-- results: written by mnc ablation -->", "<!-- end of results -->"
 
-Run = dict[str, object]
+Run = dict[str, Any]
 
 
 def run_ablation(args: argparse.Namespace) -> int:
@@ -171,10 +172,11 @@ def report(runs: Sequence[Run]) -> str:
     for run in runs:
         key = tuple(run[k] for k in ("net", "iterations", "imdb", "test_imdb"))
         groups.setdefault(key, []).append(run)
-    return "\n\n".join(_group(*key, group) for key, group in sorted(groups.items()))
+    return "\n\n".join(_group(key, group) for key, group in sorted(groups.items()))
 
 
-def _group(net: str, iters: int, train: str, test: str, runs: Sequence[Run]) -> str:
+def _group(key: tuple, runs: Sequence[Run]) -> str:
+    net, iters, train, test = key
     values = {name: {run["seed"]: run for run in runs if run["scheme"] == name}
               for name in SCHEMES}
     header = ["scheme", "seeds", *MEASURES, "train, s", "test, s"]

@@ -6,6 +6,7 @@ import argparse
 import logging
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mnc.commands.report import Report, add_report_arguments, check_forms
 from mnc.config import cfg, cfg_from_dict
@@ -58,7 +59,7 @@ def take_results_settings(args: argparse.Namespace) -> None:
         cfg_from_dict({"BINARIZE_THRESH": settings["BINARIZE_THRESH"]}, args.results)
 
 
-def about_results(path: str) -> dict[str, object]:
+def about_results(path: str) -> dict[str, Any]:
     """What a detections_*.npz says of itself; nothing for other files."""
     is_ours = Path(path).suffix == ".npz" and Path(path).is_file()
     return about_detections(Path(path)) if is_ours else {}

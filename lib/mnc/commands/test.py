@@ -45,13 +45,14 @@ def run(args: argparse.Namespace) -> int:
     proposals = None
     if task.regions:
         proposals = args.proposals or str(Path(cfg.DATA_DIR) / "MCG")
-    about = origin(*zip(*models), cfg, dataset, task.name, proposals)
+    prototxts, weights = ([model[k] for model in models] for k in (0, 1))
+    about = origin(prototxts, weights, cfg, dataset, task.name, proposals)
     source = ProposalFolder(proposals, dataset) if proposals else None
     finder = Finder(nets, TestSettings.of(cfg), task, source)
     with together() as team:
         work = Run(output / f"detections_{task.name}.npz", dataset, about)
         detections = work.detections(team, finder, args.reuse)
-    if team.rank == 0:
+    if team.rank == 0 and detections is not None:
         Report.of(args, output, dataset, cfg.BINARIZE_THRESH).make(
             Saved(detections, task, None, about),
             weights=" + ".join(weights for _, weights in models))

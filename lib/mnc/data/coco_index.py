@@ -161,9 +161,9 @@ def _row(each: Any, images: Sequence[Mapping[str, Any]], place: Mapping[int, int
          label: Mapping[int, int]) -> Row:
     if not isinstance(each, dict):
         raise _Unusable("that are no objects with names and values")
-    if (number := _id(each.get("image_id"))) not in place:
+    if (number := _id(each.get("image_id"))) is None or number not in place:
         raise _Unusable("of an image that is not in the file")
-    if (category := _id(each.get("category_id"))) not in label:
+    if (category := _id(each.get("category_id"))) is None or category not in label:
         raise _Unusable("of a category that is not in the file")
     image = place[number]
     size = images[image]["height"], images[image]["width"]

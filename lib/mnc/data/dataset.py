@@ -33,8 +33,8 @@ class Annotation:
     labels: np.ndarray
     masks: list[np.ndarray | None] | None
     size: tuple[int, int] | None = None
-    difficult: np.ndarray | None = None
-    crowd: np.ndarray | None = None
+    difficult: np.ndarray = None        # type: ignore[assignment]
+    crowd: np.ndarray = None            # type: ignore[assignment]
     areas: np.ndarray | None = None
 
     def __post_init__(self) -> None:

@@ -58,7 +58,7 @@ def prepare_image(image: np.ndarray, pixel_means: np.ndarray, target_size: int,
     """
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(f"an image must be (H, W, 3), got shape {image.shape}")
-    scale = scale_for(*image.shape[:2], target_size, max_size)
+    scale = scale_for(image.shape[0], image.shape[1], target_size, max_size)
     # a side keeps a pixel, however long the other is
     fy, fx = (scale if np.round(scale * side) else 1 / side for side in image.shape[:2])
     centred = (image.astype(np.float32) - pixel_means).astype(np.float32)

@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -111,7 +112,8 @@ def with_truth(boxes: np.ndarray, masks: np.ndarray, truth: Annotation,
     """The arrays of a training file: instances first, then regions, each against the instances."""
     form, count = MaskForm(settings.mask_size, settings.threshold), len(truth.labels)
     gt = truth.boxes.astype(int)
-    own = [resize(mask, form.size, form.size) >= form.threshold for mask in truth.masks]
+    whole: Any = truth.masks                # every instance has one (checked before)
+    own = [resize(mask, form.size, form.size) >= form.threshold for mask in whole]
     boxes = np.concatenate((gt, boxes.astype(int)))
     masks = np.concatenate((np.array(own, bool).reshape(-1, *masks.shape[1:]), masks))
     overlaps = bbox_overlaps(boxes, gt)
@@ -120,8 +122,8 @@ def with_truth(boxes: np.ndarray, masks: np.ndarray, truth: Annotation,
     targets = np.zeros(masks.shape, bool)
     for row in np.flatnonzero(assignment >= 0):
         k = assignment[row]
-        targets[row] = intersect_mask(boxes[row], gt[k], truth.masks[k], form)
-    seg = [1.0] * count + [_best_cover(box, mask, gt, truth.masks, form)
+        targets[row] = intersect_mask(boxes[row], gt[k], whole[k], form)
+    seg = [1.0] * count + [_best_cover(box, mask, gt, whole, form)
                            for box, mask in zip(boxes[count:], masks[count:])]
     labels = np.where(assignment >= 0, truth.labels[assignment], 0)
     columns = {"det_overlap": best, "seg_overlap": np.array(seg), "output_label": labels,
@@ -134,7 +136,7 @@ def _best_cover(box: np.ndarray, mask: np.ndarray, gt_boxes: np.ndarray,
                 gt_masks: list[np.ndarray], form: MaskForm) -> float:
     """The largest overlap of a region's mask, resized to its box, with an instance."""
     full = resize(mask, box[3] - box[1] + 1, box[2] - box[0] + 1) >= form.threshold
-    return mask_overlaps([box], [full], gt_boxes, gt_masks).max()
+    return float(mask_overlaps(box[None], [full], gt_boxes, gt_masks).max())
 
 
 # --- all images ----------------------------------------------------------------------------------

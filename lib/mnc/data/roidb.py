@@ -43,7 +43,7 @@ class MaskDB(Sequence[Entry]):
     def __len__(self) -> int:
         return len(self._entries)
 
-    def __getitem__(self, k: int | slice) -> Entry | MaskDB:
+    def __getitem__(self, k: Any) -> Any:       # an entry, or a MaskDB for a slice
         if isinstance(k, slice):
             return MaskDB(self._entries[k])
         entry = self._entries[k]

@@ -86,7 +86,7 @@ class Layout:
         if count < max(MIN_AREA, MIN_VISIBLE * area):
             return False
         sides = [np.ptp(np.flatnonzero(visible.any(axis=axis))) + 1 for axis in (0, 1)]
-        return min(sides) >= MIN_SIDE and max(sides) <= MAX_SIDE
+        return bool(min(sides) >= MIN_SIDE and max(sides) <= MAX_SIDE)
 
     def centre(self, k: int) -> np.ndarray:
         """Middle (x, y) of the visible part of instance k."""
@@ -195,8 +195,7 @@ def paint(rng: np.random.Generator, image: np.ndarray, window: tuple[slice, slic
     body = body * (1 - rim) + edge * rim
     shadow = np.zeros(image.shape[:2], np.float32)
     shadow[window] = alpha
-    shadow = cv2.GaussianBlur(shadow, (0, 0), 2.5)[..., None]
-    image *= 1 - 0.35 * shadow
+    image *= 1 - 0.35 * cv2.GaussianBlur(shadow, (0, 0), 2.5)[..., None]
     image[window] = image[window] * (1 - alpha[..., None]) + body * alpha[..., None]
 
 
@@ -273,7 +272,9 @@ class Statistics:
 
 def statistics(scenes: Iterable[Scene]) -> Statistics:
     """Measure scenes, e.g. statistics(scene(0, "val", i) for i in range(100))."""
-    counts, sides, filling, hidden, touching, labels = [], [], [], [], [], []
+    counts, sides, filling, touching = [], [], [], []
+    hidden: list[bool] = []
+    labels: list[int] = []
     for drawn in scenes:
         counts.append(len(drawn.labels))
         labels.extend(drawn.labels)

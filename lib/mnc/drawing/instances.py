@@ -82,7 +82,7 @@ def _zoomed(box: np.ndarray, zoom: int) -> np.ndarray:
 def _draw_mask(picture: np.ndarray, box: np.ndarray, mask: np.ndarray, color: list[int],
                threshold: float) -> None:
     height, width = picture.shape[:2]
-    inside, _ = paint(box[None], mask[None], [1], width, height, threshold)
+    inside, _ = paint(box[None], mask[None], np.array([1]), width, height, threshold)
     inside = inside > 0
     picture[inside] = (picture[inside] * (1 - TINT) + np.array(color) * TINT).astype(np.uint8)
     contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL,

@@ -7,6 +7,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def measure(dataset: Dataset, detections: SetDetections, task: str | Task, binar
     if "r" in curves:
         all_of_r = evaluation.figures(curves["r"], VOLUME, "r", eleven_point=eleven_point)
         result = {name: all_of_r[name] for t in (0.5, 0.7) for name in (f"mAP^r@{t}", f"AP^r@{t}")}
-        columns = [all_of_r[f"AP^r@{t:g}"] for t in VOLUME]
+        columns: Any = [all_of_r[f"AP^r@{t:g}"] for t in VOLUME]       # of classes, each
         volume = {name: float(np.mean([c[name] for c in columns])) for name in curves["r"]}
         result |= {"mAP^r_vol": evaluation.mean_known(volume), "AP^r_vol": volume}
     return result | evaluation.figures(curves["b"], (0.5,), "b", eleven_point=eleven_point)
@@ -96,7 +97,7 @@ def _without_nan(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def table(metrics: Mapping[str, object]) -> str:
+def table(metrics: Mapping[str, Any]) -> str:
     """A line for each class and one for the means; a column for each measure by class."""
     columns = {name: values for name, values in metrics.items() if isinstance(values, Mapping)}
     means = {name: metrics[mean_of(name)] for name in columns}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -115,6 +116,7 @@ def _forward(net: caffe.Net, data: np.ndarray, rois: np.ndarray, masks: np.ndarr
     inputs = {"data": data, "rois": rois, "masks": masks}
     for name, value in inputs.items():
         blob_of(net, name).reshape(*value.shape)
-    net.forward(**inputs)
+    arrays: dict[str, Any] = dict(inputs)
+    net.forward(**arrays)
     return (blob_of(net, "mask_prob").data.reshape(-1, size, size),
             net.blobs["seg_cls_prob"].data)

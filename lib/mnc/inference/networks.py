@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,7 +19,8 @@ READ = ("rois", "mask_proposal", "mask_prob", "seg_cls_prob", "cls_prob", "bbox_
 Nets = caffe.Net | Sequence[caffe.Net]
 
 
-def load_net(prototxt: str | Path, weights: str | Path, precision: str = "fp32") -> caffe.Net:
+def load_net(prototxt: str | os.PathLike, weights: str | os.PathLike,
+             precision: str = "fp32") -> caffe.Net:
     """The test net with its weights, named after the weight file, optimised.
 
     Raises FileNotFoundError if there is no such weight file, and InferenceError for a precision
@@ -67,7 +69,7 @@ def blob_of(net: caffe.Net, name: str):
 
 def as_list(net: Nets) -> list[caffe.Net]:
     """One net or several as a list."""
-    return list(net) if isinstance(net, (list, tuple)) else [net]
+    return [net] if isinstance(net, caffe.Net) else list(net)
 
 
 def joined(parts: Sequence[Raw]) -> Raw:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -44,7 +43,7 @@ class TestSettings:
     most_of_class: int = 40     # detections of a class, times the number of images, without voting
 
     @classmethod
-    def of(cls, cfg: Mapping[str, Any] | TestSettings) -> TestSettings:
+    def of(cls, cfg: Any) -> TestSettings:
         """What mnc.config.cfg, or a copy of it, says now; settings are themselves."""
         if isinstance(cfg, cls):
             return cfg

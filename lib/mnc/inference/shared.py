@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from mnc.data.dataset import Dataset, Subset
 from mnc.inference.workers import Team
@@ -51,4 +52,5 @@ def save_found(path: Path, dataset: Dataset, found: ByImage, about: dict[str, ob
 def load_found(path: Path) -> ByImage:
     """What `save_found` wrote."""
     detections, _ = results.load_detections(path)
-    return dict(zip(results.about_detections(path)["done"], by_class(detections), strict=True))
+    done: Any = results.about_detections(path)["done"]
+    return dict(zip(done, by_class(detections), strict=True))

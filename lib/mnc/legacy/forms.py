@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,9 +90,9 @@ def apply_nms_mask_single(box: np.ndarray, mask: np.ndarray, thresh: float) -> t
 def gpu_mask_voting(masks: np.ndarray, boxes: np.ndarray, scores: np.ndarray, num_classes: int,
                     max_per_image: int, im_width: int, im_height: int) -> tuple[list, list]:
     """(masks (n, 1, S, S), boxes (n, 5)), each a list over the classes without the background."""
-    boxes, masks = _pair(vote_masks(Raw(boxes, masks, scores[:, :num_classes]),
-                                    (im_height, im_width), _voting(max_per_image)))
-    return masks, boxes
+    of_boxes, of_masks = _pair(vote_masks(Raw(boxes, masks, scores[:, :num_classes]),
+                                          (im_height, im_width), _voting(max_per_image)))
+    return of_masks, of_boxes
 
 
 def cpu_mask_voting(masks: np.ndarray, boxes: np.ndarray, scores: np.ndarray, num_classes: int,
@@ -108,10 +109,10 @@ def mv(all_boxes: np.ndarray, all_masks: np.ndarray, candidate_inds: np.ndarray,
 
     candidate_start[k] is where the members of result k end in candidate_inds.
     """
-    found = ops.mask_voting(
-        *(torch.from_numpy(np.ascontiguousarray(array)) for array in (
-            all_boxes, all_masks, candidate_inds, candidate_start, candidate_weights)),
-        int(image_height), int(image_width), cfg.BINARIZE_THRESH)
+    arrays: Any = [torch.from_numpy(np.ascontiguousarray(array)) for array in (
+        all_boxes, all_masks, candidate_inds, candidate_start, candidate_weights)]
+    arrays += [int(image_height), int(image_width), cfg.BINARIZE_THRESH]
+    found = ops.mask_voting(*arrays)
     masks, boxes = (each.numpy() for each in found)
     return masks[:, None], boxes
 
@@ -124,11 +125,11 @@ def _voting(most: int) -> Voting:
 
 def _pair(found: ImageDetections) -> tuple[list, list]:
     """(boxes, masks (n, 1, S, S)) of each class without the background."""
-    return [boxes for boxes, _ in found[1:]], [masks[:, None] for _, masks in found[1:]]
+    return [boxes for boxes, _ in found[1:]], [np.asarray(masks)[:, None] for _, masks in found[1:]]
 
 
 def _convert_pred_to_image(img_width: int, img_height: int,
-                           pred_dict: Mapping[str, Sequence]) -> tuple[np.ndarray, np.ndarray]:
+                           pred_dict: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """(instance map, class map) of {"boxes", "masks", "cls_name"}, lists of as many."""
     return paint(pred_dict["boxes"], pred_dict["masks"], pred_dict["cls_name"], img_width,
                  img_height, cfg.BINARIZE_THRESH)

@@ -34,4 +34,4 @@ def mask_overlaps(boxes: np.ndarray, masks: Sequence[np.ndarray], query: np.ndar
 
 def mask_overlap(box1: np.ndarray, box2: np.ndarray, mask1: np.ndarray, mask2: np.ndarray) -> float:
     """`mask_overlaps` of one mask with one other."""
-    return float(mask_overlaps([box1], [mask1], [box2], [mask2])[0, 0])
+    return float(mask_overlaps(np.array([box1]), [mask1], np.array([box2]), [mask2])[0, 0])

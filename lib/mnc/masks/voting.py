@@ -9,6 +9,7 @@ first. image_size is (height, width).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,11 +51,10 @@ def vote_masks(raw: Raw, image_size: tuple[int, int], voting: Voting = Voting(),
     """
     found = find_candidates(raw.boxes, raw.scores, voting)
     masks = raw.masks.reshape(len(raw.masks), *raw.masks.shape[-2:])           # (N, S, S)
-    arrays = (_tensor(raw.boxes), _tensor(masks), _tensor(found.members, np.int64),
-              _tensor(found.ends, np.int64), _tensor(found.weights))
-    height, width = (int(side) for side in image_size)
-    voted, where = ops.mask_voting(*(x.to(device) for x in arrays), height, width,
-                                   float(voting.binarize))
+    arrays: Any = (_tensor(raw.boxes), _tensor(masks), _tensor(found.members, np.int64),
+                   _tensor(found.ends, np.int64), _tensor(found.weights))
+    sizes = (*map(int, image_size), float(voting.binarize))
+    voted, where = ops.mask_voting(*[*(x.to(device) for x in arrays), *sizes])
     return _by_class(found, where.cpu().numpy(), voted.cpu().numpy(), raw.scores.shape[1])
 
 
@@ -127,5 +127,6 @@ def _tight_box(covered: np.ndarray) -> tuple[int, int, int, int]:
     """(x1, y1, x2, y2) around what is True; the middle of the image if nothing is."""
     ys, xs = np.where(covered.any(1))[0], np.where(covered.any(0))[0]
     if not len(ys):
-        ys, xs = ([side // 2] for side in covered.shape)
+        y, x = (side // 2 for side in covered.shape)
+        return x, y, x, y
     return xs[0], ys[0], xs[-1], ys[-1]

@@ -7,6 +7,7 @@ more, on the boxes that stage 3 regressed, with shared weights and the suffix `_
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from mnc.nets import heads, rpn
 from mnc.nets.backbones import Sizes
@@ -57,7 +58,8 @@ def of_stage(sizes: Sizes, stage: int) -> Sizes:
     if not sizes.separate:
         return sizes
     ending = f"_stage{stage}"
-    rows = tuple(replace(row, name=f"{row.name}{ending}") for row in sizes.backbone)
+    layers: Any = sizes.backbone        # rows of tables that have names (no Stem)
+    rows = tuple(replace(row, name=f"{row.name}{ending}") for row in layers)
     return replace(sizes, backbone=rows, features=f"{sizes.features}{ending}",
                    block=f"{sizes.block}{ending}")
 

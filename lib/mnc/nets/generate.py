@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mnc.nets import cascade, cfm, faster_rcnn
 from mnc.nets.backbones import NETS, Sizes
@@ -45,7 +46,8 @@ def generate(net: str, task: str, folder: str | Path, *, classes: int | None = N
     """
     _check(net, task, classes, anchors)
     folder = Path(folder)
-    sizes = replace(NETS[net], **TASKS[task].changes, classes=classes or NETS[net].classes,
+    changes: dict[str, Any] = dict(TASKS[task].changes)
+    sizes = replace(NETS[net], **changes, classes=classes or NETS[net].classes,
                     context=context)
     command = generate_command(net, task, sizes.classes, anchors, context=context)
     texts = {**net_texts(net, task, sizes, anchors), "solver": solver(net, task, folder)}

@@ -47,7 +47,7 @@ def inner_product(net: NetWriter, name: str, bottom: str, s: str, outputs: int,
 def output(net: NetWriter, name: str, bottom: str, s: str, outputs: int, std: float) -> None:
     """A layer of class scores or box deltas."""
     fills = net.train or net.convention.test_fillers
-    weights = {"weight_filler": filler("gaussian", std=std), "bias_filler": ZERO}
+    weights: dict[str, object] = {"weight_filler": filler("gaussian", std=std), "bias_filler": ZERO}
     inner_product(net, name, bottom, s, outputs, weights if fills else {})
 
 

@@ -7,6 +7,7 @@ machine. The nets in models/ have theirs in experiments/cfgs.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -21,12 +22,12 @@ log = logging.getLogger("mnc")
 OF_THE_MACHINE = {"ROOT_DIR", "DATA_DIR", "GPU_ID"}
 
 
-def model_name(weights: str | Path) -> str:
+def model_name(weights: str | os.PathLike) -> str:
     """NAME of NAME.caffemodel.h5 or NAME.caffemodel."""
     return Path(weights).name.removesuffix(".h5").removesuffix(".caffemodel")
 
 
-def settings_path(weights: str | Path) -> Path:
+def settings_path(weights: str | os.PathLike) -> Path:
     """Where the settings of a weight file are, if they were written."""
     return Path(weights).with_name(f"{model_name(weights)}.yml")
 
@@ -48,7 +49,8 @@ def _plain(value: object) -> object:
     return [_plain(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
-def find_settings(prototxts: Sequence[str | Path], weights: Sequence[str | Path]) -> Path | None:
+def find_settings(prototxts: Sequence[str | os.PathLike],
+                  weights: Sequence[str | os.PathLike]) -> Path | None:
     """The file of settings of a model, the first of several that work together; said in the log.
 
     It lies beside the weights, or the prototxt is one of models/.
@@ -67,12 +69,12 @@ def find_settings(prototxts: Sequence[str | Path], weights: Sequence[str | Path]
     return found[0]
 
 
-def _settings_of(prototxt: str | Path, weights: str | Path) -> Path | None:
+def _settings_of(prototxt: str | os.PathLike, weights: str | os.PathLike) -> Path | None:
     beside = settings_path(weights)
     return beside if beside.is_file() else settings_of_net(prototxt)
 
 
-def settings_of_net(prototxt: str | Path) -> Path | None:
+def settings_of_net(prototxt: str | os.PathLike) -> Path | None:
     """experiments/cfgs/NET/TASK.yml for models/NET/TASK/test.prototxt, where it exists."""
     folder = Path(prototxt).resolve().parent
     root, net = folder.parent.parent.parent, folder.parent.name

@@ -211,7 +211,7 @@ def to_detections(dataset: Dataset, entries: Sequence[Mapping]) -> SetDetections
     """
     places = {number: i for i, number in enumerate(image_ids(dataset))}
     labels = {number: c for c, number in enumerate(category_ids(dataset), 1)}
-    found = [[([], []) for _ in places] for _ in dataset.classes]
+    found: list[list[tuple[list, list]]] = [[([], []) for _ in places] for _ in dataset.classes]
     for entry in entries:
         boxes, masks = found[labels[entry["category_id"]]][places[entry["image_id"]]]
         if "segmentation" in entry:

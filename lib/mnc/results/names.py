@@ -7,6 +7,7 @@ relative, lies inside the output folder, and is unique on any disk. Writers take
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections import Counter
@@ -53,7 +54,7 @@ def output_paths(folder: str | Path, dataset: Dataset, ending: str) -> list[Path
     return paths
 
 
-def named_files(folder: str | Path, names: Sequence[object], ending: str) -> list[Path]:
+def named_files(folder: str | os.PathLike, names: Sequence[object], ending: str) -> list[Path]:
     """FOLDER/NAME + ending of each image: inside the folder, one file for all of one name.
 
     For what is kept from one data set to the next, as MCG's regions are.

@@ -10,6 +10,7 @@ import copy
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -70,7 +71,7 @@ def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[
             for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
 
 
-def _compared(about: Mapping[str, object]) -> dict[str, object]:
+def _compared(about: Mapping[str, Any]) -> dict[str, object]:
     models = [{key: model[key] for key in ("prototxt_sha256", "weights_sha256")}
               for model in about.get("models", ())]
     keys = ("task", "settings", "images_sha256", "images_changed_sha256", "proposals_sha256")

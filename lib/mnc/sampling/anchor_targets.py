@@ -49,7 +49,7 @@ def anchor_targets(anchors: np.ndarray, gt_boxes: np.ndarray, image_size: tuple[
     targets = np.zeros((len(inside), 4), np.float32)
     if overlaps.size:
         targets = bbox_compute_targets(anchors[inside], gt_boxes[overlaps.argmax(1), :4], None)
-    inside_weights = (labels == 1)[:, None] * np.float32(sampling.inside_weights)
+    inside_weights = (labels == 1)[:, None] * np.array(sampling.inside_weights, np.float32)
     outside_weights = np.repeat(_outside_weights(labels, sampling)[:, None], 4, axis=1)
     rest = (unmap(a, len(anchors), inside) for a in (targets, inside_weights, outside_weights))
     return AnchorTargets(unmap(labels, len(anchors), inside, fill=-1), *rest)

@@ -104,7 +104,7 @@ def roi_targets(candidates: np.ndarray, fg: np.ndarray, bg: np.ndarray, truth: G
                                            form.normalization)
     bbox_targets, inside_weights = spread_over_classes(labels, deltas, form)
     masks = None
-    if truth.masks is not None:
+    if truth.masks is not None and truth.sizes is not None:
         of_truth = TruthMasks(truth.boxes[:, :4] / truth.im_scale, truth.masks, truth.sizes)
         masks = mask_targets(rois[:, 1:] / truth.im_scale, labels, matched, of_truth, form.mask)
     return RoiTargets(rois, labels, bbox_targets, inside_weights, masks, keep, num_fg)

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import caffe
 from caffe.extend import locked, signals, train_to
@@ -64,7 +66,7 @@ def prepared(solver: str | Path | object, dataset: Dataset, output_dir: str | Pa
 class SolverWrapper:
     """A solver whose net reads our data bases and whose snapshots are ready for testing."""
 
-    def __init__(self, solver: str | Path | object, roidb: list[Entry], maskdb: list[Entry],
+    def __init__(self, solver: str | Path | object, roidb: list[Entry], maskdb: Sequence[Entry],
                  output_dir: str | Path, weights: str | Path | None = None, *,
                  care: Care = Care()) -> None:
         self.output_dir = Path(output_dir)
@@ -81,7 +83,7 @@ class SolverWrapper:
         self.solver.export, self.solver.take_snapshot = bbox_pred_for_testing, self.snapshot
         self.solver.keep, self.solver.on_nan = care.keep, care.on_nan
         self.losses = LossFile(self.output_dir / f"{self.prefix}_losses.csv", self.solver)
-        data = self.solver.net.layers[0]
+        data: Any = self.solver.net.layers[0]       # the net's own data layer
         data.set_roidb(roidb)
         data.set_maskdb(maskdb)
 

@@ -95,8 +95,8 @@ def train_scheme(scheme: Scheme, places: Places, dataset, output: Path, iteratio
         with places.configuration(step.task):
             solver = step_solver(step, places, output / f"step{number}", iters)
             check_net(solver.train_net, dataset.classes)
-            wrapper = SolverWrapper(solver, *prepare(dataset, cfg.TRAIN.USE_FLIPPED),
-                                    output / f"step{number}")
+            roidb, maskdb = prepare(dataset, cfg.TRAIN.USE_FLIPPED)
+            wrapper = SolverWrapper(solver, roidb, maskdb, output / f"step{number}")
             net = wrapper.solver.net
             start(net, step, learned, weights)
             path = trained(wrapper, iters)
@@ -130,7 +130,7 @@ def start(net, step: Step, learned: Weights, weights: str | None = None) -> None
         for ending in (ENDINGS[2], ENDINGS[3]):
             give(net, {f"{name}{ending}": values for name, values in first.items()})
     give(net, learned)
-    if step.features_of:
+    if step.features_of and step.stage:
         source, target = ENDINGS[step.features_of], ENDINGS[step.stage]
         give(net, {name.removesuffix(source) + target: values
                    for name, values in learned.items() if name.endswith(source)})
@@ -188,7 +188,7 @@ def step_net(net: caffe_pb2.NetParameter, stage: int,
 
 def needed(net: caffe_pb2.NetParameter, layers: Sequence[str]) -> set[str]:
     """Names of these layers and of all that they depend on."""
-    names, blobs = set(), set()
+    names, blobs = set[str](), set[str]()
     for layer in reversed(net.layer):
         if layer.name in layers or blobs.intersection(layer.top):
             names.add(layer.name)

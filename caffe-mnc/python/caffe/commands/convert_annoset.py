@@ -55,7 +55,8 @@ def main(argv: Sequence[str]) -> int:
     if len(words) != 3:
         raise UsageError(f"takes ROOT/ LIST DB, got {len(words)} names\n\n"
                          + help_text(FLAGS, USAGE))
-    convert(*words, flags)
+    root, list_file, database = words
+    convert(root, list_file, database, flags)
     return 0
 
 

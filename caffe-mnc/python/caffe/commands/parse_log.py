@@ -125,7 +125,7 @@ def _dated(stamps: list[re.Match], year: int) -> Iterator[datetime.datetime]:
         written, month, *rest = (int(part or 0) for part in stamp.groups())
         year += month < last_month              # the log goes on after New Year's Eve
         last_month = month
-        yield datetime.datetime(written or year, month, *rest)
+        yield datetime.datetime(written or year, month, *rest)    # type: ignore[arg-type]
 
 
 def save_csv_files(logfile_path: str | os.PathLike[str], output_dir: str | os.PathLike[str],

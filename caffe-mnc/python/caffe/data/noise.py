@@ -43,7 +43,7 @@ def _decolorize(image: np.ndarray, options: Any, random: np.random.Generator) ->
 
 def _jpeg(image: np.ndarray, options: Any, random: np.random.Generator) -> np.ndarray:
     _, content = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(options.jpeg)])
-    return cv2.imdecode(content, cv2.IMREAD_UNCHANGED)
+    return np.asarray(cv2.imdecode(content, cv2.IMREAD_UNCHANGED))
 
 
 def _saltpepper(image: np.ndarray, options: Any, random: np.random.Generator) -> np.ndarray:

@@ -50,14 +50,14 @@ class Objects:
 
 
 def areas(boxes: np.ndarray) -> np.ndarray:
-    """(K,) 0 for boxes whose corners are the wrong way round"""
-    return (boxes[:, 2:] - boxes[:, :2]).clip(0).prod(1)
+    """(..., 4) -> (...); 0 for boxes whose corners are the wrong way round"""
+    return (boxes[..., 2:] - boxes[..., :2]).clip(0).prod(-1)
 
 
-def shared_areas(boxes: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """(K,) how much of each box lies in the window"""
-    return (np.minimum(boxes[:, 2:], window[2:])
-            - np.maximum(boxes[:, :2], window[:2])).clip(0).prod(1)
+def shared_areas(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(..., 4), (..., 4) -> (...) how much of each box of a lies in that of b"""
+    return (np.minimum(a[..., 2:], b[..., 2:])
+            - np.maximum(a[..., :2], b[..., :2])).clip(0).prod(-1)
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ class Resizer:
         boxes = boxes.clip(0, 1)
         if not self.pads:
             return boxes
-        part = np.float32(self._exact(size)) / np.float32(self.size)     # height, width
+        part = np.array(self._exact(size), np.float32) / np.array(self.size, np.float32)    # h, w
         scale = np.tile(part[::-1], 2)
         return boxes * scale + (1 - scale) / 2
 
@@ -90,5 +90,6 @@ class Resizer:
         canvas = self.options.height_scale, self.options.width_scale
         if not (self.varies and all(canvas)):
             return boxes
-        seen = np.float32(self._exact(size))[::-1] * (window[2:] - window[:2])      # width, height
-        return boxes * np.tile(seen / np.float32(canvas[::-1]), 2)
+        exact = np.array(self._exact(size), np.float32)                     # height, width
+        seen = exact[::-1] * (window[2:] - window[:2])                      # width, height
+        return boxes * np.tile(seen / np.array(canvas[::-1], np.float32), 2)

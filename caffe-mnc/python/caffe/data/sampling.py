@@ -27,54 +27,49 @@ def draw_window(samplers: Sequence[Any], boxes: np.ndarray,
                 random: np.random.Generator) -> np.ndarray | None:
     """A window (xmin, ymin, xmax, ymax) drawn by one of the BatchSamplers, in shares of the image
 
-    Each sampler draws max_trials windows, or until max_sample of them meet its constraint on the
-    objects' boxes (K, 4); one of all that do is chosen. None if none does.
+    Each sampler draws max_trials windows; the first max_sample of them that meet its constraint on
+    the objects' boxes (K, 4) are kept, and one of all that are kept is chosen. None if none is.
     """
-    found: list[np.ndarray] = []
+    found = [np.zeros((0, 4), np.float32)]
     for options in samplers:
-        if not options.use_original_image:
-            continue
-        most = options.max_sample if options.HasField("max_sample") else options.max_trials
-        own: list[np.ndarray] = []
-        for _ in range(options.max_trials):
-            if len(own) >= most:
-                break
-            window = _draw(options.sampler, random)
-            if _allows(options.sample_constraint, window, boxes):
-                own.append(window)
-        found += own
-    return found[random.integers(len(found))] if found else None
+        if options.use_original_image:
+            windows = _draw(options.sampler, options.max_trials, random)
+            most = options.max_sample if options.HasField("max_sample") else len(windows)
+            found.append(windows[_allowed(options.sample_constraint, windows, boxes)][:most])
+    kept = np.concatenate(found)
+    return kept[random.integers(len(kept))] if len(kept) else None
 
 
-def _draw(sampler: Any, random: np.random.Generator) -> np.ndarray:
-    scale = random.uniform(sampler.min_scale, sampler.max_scale)
-    ratio = random.uniform(sampler.min_aspect_ratio, sampler.max_aspect_ratio)
+def _draw(sampler: Any, count: int, random: np.random.Generator) -> np.ndarray:
+    """(count, 4)"""
+    scale = random.uniform(sampler.min_scale, sampler.max_scale, count)
+    ratio = random.uniform(sampler.min_aspect_ratio, sampler.max_aspect_ratio, count)
     root = np.sqrt(np.clip(ratio, scale ** 2, 1 / scale ** 2))
-    size = np.array([scale * root, scale / root]).clip(max=1)
-    low = random.random(2) * (1 - size)
-    return np.concatenate((low, low + size)).astype(np.float32)
+    size = np.stack((scale * root, scale / root), 1).clip(max=1)
+    low = random.random((count, 2)) * (1 - size)
+    return np.concatenate((low, low + size), 1).astype(np.float32)
 
 
-def _allows(constraint: Any, window: np.ndarray, boxes: np.ndarray) -> bool:
-    """Whether an object meets the constraint; of several kinds SSD looks at the first alone."""
-    both, own = shared_areas(boxes, window), areas(window[None])
-    measures = {"jaccard_overlap": lambda: share(both, areas(boxes) + own - both),
-                "sample_coverage": lambda: share(both, np.broadcast_to(own, both.shape)),
-                "object_coverage": lambda: share(both, areas(boxes))}
-    for kind, measure in measures.items():
+def _allowed(constraint: Any, windows: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """(T,) whether some object meets the constraint; of several kinds SSD asks the first alone"""
+    both = shared_areas(boxes, windows[:, None])            # (T, K)
+    own, objects = np.broadcast_arrays(areas(windows)[:, None], areas(boxes))
+    wholes = {"jaccard_overlap": own + objects - both, "sample_coverage": own,
+              "object_coverage": objects}
+    for kind, whole in wholes.items():
         least, most = (constraint.HasField(f"{end}_{kind}") for end in ("min", "max"))
         if least or most:
-            values = measure()
+            values = share(both, whole)
             low = getattr(constraint, f"min_{kind}") if least else -np.inf
             high = getattr(constraint, f"max_{kind}") if most else np.inf
-            return bool(((values >= low) & (values <= high)).any())
-    return True
+            return ((values >= low) & (values <= high)).any(1)
+    return np.ones(len(windows), bool)
 
 
 def pixels_of(window: np.ndarray, image: np.ndarray) -> np.ndarray:
     """The part of an image (H, W, C) that a window shows; offset and size in whole pixels"""
     height, width = image.shape[:2]
-    x, y, right, bottom = window * np.float32([width, height, width, height])
+    x, y, right, bottom = window * np.array([width, height, width, height], np.float32)
     wide, high = max(1, int(right - x)), max(1, int(bottom - y))
     left, top = min(int(x), width - wide), min(int(y), height - high)
     return image[top:top + high, left:left + wide]
@@ -96,6 +91,6 @@ def expand(image: np.ndarray, options: Any, fill: np.ndarray,
     canvas = np.empty((*size, image.shape[2]), image.dtype)
     canvas[:] = np.rint(fill)
     canvas[top:top + height, left:left + width] = image
-    window = np.float32([-left / width, -top / height,
-                         (size[1] - left) / width, (size[0] - top) / height])
+    window = np.array([-left / width, -top / height,
+                       (size[1] - left) / width, (size[0] - top) / height], np.float32)
     return canvas, window

@@ -68,7 +68,7 @@ class Transformer:
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """The shape of what an image (C, H, W) of this shape becomes."""
         if self.resizer:
-            shape = (shape[0], *self.resizer.output_size(shape[1:]))
+            shape = (shape[0], *self.resizer.output_size((shape[1], shape[2])))
         self.check(shape)
         return (shape[0], *self.crop) if self.crop[0] else shape
 

@@ -47,7 +47,7 @@ class Layer:
     num_top: Arity = at_least(0)
     no_gradient: tuple[int, ...] = ()    # bottoms that can never have a gradient (labels)
     default_loss_weight = 0.0            # of the first top
-    statistics = 0                       # so many parameters are statistics: nobody trains them
+    num_statistics = 0                       # so many parameters are statistics: nobody trains them
     is_input = False                     # the user fills its tops
     takes_arrays = False                 # Net.set_input_arrays may call its `set_arrays`
     discards = False                     # has no tops because nothing is done with its bottoms

@@ -10,7 +10,7 @@ from torch import Tensor
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TEST, Layer, TorchLayer, between, exactly
 from caffe.layer_types.axes import expect_rank
-from caffe.proto import caffe_pb2
+from caffe.ops import Mode
 
 SEGNET_EPS = 1e-9
 
@@ -72,14 +72,14 @@ class StatisticsBN(ChannelLayer):
         if self.frozen:
             self.blobs[3].tensor.fill_(1)
         self.stored = self.frozen or self.phase == TEST
-        self.exact = options.mode == caffe_pb2.EXACT
+        self.exact = Mode(options.mode) is Mode.EXACT
         while len(self.param.param) < 4:
             self.param.param.add()
         for spec in self.param.param[0 if self.frozen else 2:]:
             spec.lr_mult = spec.decay_mult = 0
 
     @property
-    def pure(self) -> bool:
+    def pure(self) -> bool:     # type: ignore[override]
         return self.stored
 
     def as_affine(self):

@@ -25,6 +25,7 @@ class CtcLoss(LossLayer):
     num_top = exactly(1)
     no_gradient = (1, 2, 3)
     pure = False
+    default_blank: int      # class of the blank; -1: the last
 
     def setup(self, bottom, top):
         options = self.param.ctc_loss_param

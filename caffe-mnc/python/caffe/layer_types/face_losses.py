@@ -13,7 +13,7 @@ from caffe.engine.layer import LAYERS, TRAIN, LossLayer, TorchLayer, exactly
 from caffe.layer_types.axes import canonical, expect_same
 from caffe.layer_types.gradients import with_gradient_of
 from caffe.layer_types.loss import normalization_of, normalizer
-from caffe.proto import caffe_pb2
+from caffe.ops import Mode
 
 
 @LAYERS.register("TripletLoss")
@@ -57,7 +57,7 @@ class CenterLoss(TorchLayer):
         self.axis = canonical(self, options.axis, len(bottom[0].shape))
         if options.num_output < 1:
             raise LayerError(f"{self.title}: center_loss_param.num_output is missing or 0")
-        self.exact = options.mode == caffe_pb2.EXACT
+        self.exact = Mode(options.mode) is Mode.EXACT
         self.add_blob((options.num_output, math.prod(bottom[0].shape[self.axis:])),
                       options.center_filler)
 
@@ -131,7 +131,7 @@ class FocalLoss(LossLayer):
         if options.type == options.ONEADDP:
             return -(1 + p) ** options.gamma * logs
         power = (options.alpha - p) ** options.gamma
-        if options.mode:        # EXACT
+        if Mode(options.mode) is Mode.EXACT:
             return -power * logs
         tiny = torch.finfo(p.dtype).tiny
         slope = power - options.gamma * power / (1 - p).clamp(min=tiny) * p * logs

@@ -36,7 +36,7 @@ class L1Loss(LossLayer):
         difference = a - b[0] if b else a
         known = ~difference.detach().isnan()
         difference = torch.where(known, difference, 0)
-        divisor = max(1, len(a))
+        divisor: Tensor | int = max(1, len(a))
         if options.normalize_by_num_entries:
             divisor = (known.sum() / channels).clamp(min=1e-30)
         if not options.l2_per_location:

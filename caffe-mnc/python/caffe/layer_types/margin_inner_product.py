@@ -14,7 +14,7 @@ from caffe.engine.layer import LAYERS, TorchLayer, between, exactly
 from caffe.layer_types.axes import canonical
 from caffe.layer_types.batches import naming
 from caffe.layer_types.gradients import with_gradient_of
-from caffe.proto import caffe_pb2
+from caffe.ops import Mode
 
 # cos(m t) and its derivative from c = cos t, for m = 1 .. 4
 COSINES = (lambda c: c, lambda c: 2 * c ** 2 - 1, lambda c: 4 * c ** 3 - 3 * c,
@@ -45,7 +45,7 @@ class MarginInnerProduct(TorchLayer):
         self.axis = canonical(self, options.axis, len(bottom[0].shape))
         if options.num_output < 1:
             raise LayerError(f"{self.title}: num_output is missing or 0")
-        self.exact = options.mode == caffe_pb2.EXACT
+        self.exact = Mode(options.mode) is Mode.EXACT
         self.times, self.tops = options.type + 1, len(top)
         self.count, self.weight = options.iteration, 0.0
         self.add_blob((options.num_output, math.prod(bottom[0].shape[self.axis:])),

@@ -27,7 +27,7 @@ class BatchNorm(TorchLayer):
 
     owns_output = keeps_coordinates = True
     reads_bottoms_again = False         # but the normalised values
-    statistics = 3
+    num_statistics = 3
 
     num_bottom = exactly(1)
     num_top = exactly(1)

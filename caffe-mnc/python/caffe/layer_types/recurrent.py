@@ -17,7 +17,7 @@ from caffe.engine.layer import LAYERS, TorchLayer, between, exactly
 
 
 class KeepsStates(TorchLayer):
-    """States (N, size) that go on from one forward to the next: `_last` behind it, `_first` before."""
+    """States (N, size) that go on from forward to forward: `_last` behind it, `_first` before."""
 
     pure = False
     size: int

@@ -71,7 +71,7 @@ class ROIWarping(RegionLayer):
 
     def setup(self, bottom, top):
         self.take(self.param.roi_warping_param)
-        self.mode = self.param.roi_warping_param.mode
+        self.mode = ops.Mode(self.param.roi_warping_param.mode)
 
     def fuse_with(self, following):
         """With a 2 x 2 maximum: the warped map, four times as large, is never written."""
@@ -99,7 +99,8 @@ class MaskResize(TorchLayer):
 
     def setup(self, bottom, top):
         options = self.param.mask_resize_param
-        self.size, self.mode = (options.output_height, options.output_width), options.mode
+        self.size = options.output_height, options.output_width
+        self.mode = ops.Mode(options.mode)
         if min(self.size) < 1:
             raise LayerError(f"{self.title}: output_height and output_width must be at least 1, "
                              f"got {self.size}")

@@ -12,7 +12,7 @@ from caffe.engine.layer import LAYERS, Layer, LossLayer, between, exactly
 from caffe.layer_types.axes import expect_same
 from caffe.layer_types.gradients import with_gradient_of
 from caffe.layer_types.loss import normalization_of, normalizer
-from caffe.proto import caffe_pb2
+from caffe.ops import Mode
 
 
 @LAYERS.register("SmoothL1Loss")
@@ -77,7 +77,7 @@ class SmoothL1LossOHEM(LossLayer):
     def setup(self, bottom, top):
         options = self.param.loss_param
         self.mode, self.tops = normalization_of(options, options.VALID), len(top)
-        self.exact = options.mode == caffe_pb2.EXACT
+        self.exact = Mode(options.mode) is Mode.EXACT
 
     def check(self, *shapes):
         expect_same(self, *shapes)

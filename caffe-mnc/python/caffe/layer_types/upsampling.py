@@ -117,7 +117,7 @@ class UpsampleByMask(Resize):
     """
 
     num_bottom = exactly(2)
-    no_gradient = (1,)
+    no_gradient: tuple[int, ...] = (1,)
 
     def size(self, *shapes):
         options = self.param.upsample_param
@@ -220,7 +220,7 @@ class UpsampleByMaskOrLike(UpsampleByMask):
     c - i; a row outside counts nothing. So the first rows reach beyond the two they lie between.
     """
 
-    no_gradient = ()
+    no_gradient: tuple[int, ...] = ()
 
     def setup(self, bottom, top):
         self.by_mask = bottom[0].shape == bottom[1].shape
@@ -238,7 +238,7 @@ class UpsampleByMaskOrLike(UpsampleByMask):
             raise LayerError(f"{self.title}: bottoms must hold the same images and channels, got "
                              f"{shapes[0]} and {shapes[1]}")
 
-    def compute(self, reference: Tensor, x: Tensor) -> Tensor:
+    def compute(self, reference: Tensor, x: Tensor) -> Tensor:      # type: ignore[override]
         if self.by_mask:
             return super().compute(reference, x)
         for axis in (2, 3):

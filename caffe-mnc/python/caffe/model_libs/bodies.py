@@ -152,7 +152,7 @@ def _head(net: NetSpec, last: str, window: dict[str, int] | None, reduced: bool,
           dropout: bool) -> str:
     """fc6 and fc7, convolutions if there is a window for fc6"""
     for number, shape in ((6, window), (7, {"kernel_size": 1})):
-        if window is None:
+        if window is None or shape is None:
             net[f"fc{number}"] = L.InnerProduct(net[last], num_output=4096)
         else:
             net[f"fc{number}"] = L.Convolution(net[last], num_output=1024 if reduced else 4096,

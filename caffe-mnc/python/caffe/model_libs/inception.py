@@ -16,9 +16,10 @@ def InceptionV3Body(net: NetSpec, from_layer: str, output_pred: bool = False,
                     **bn_param: Any) -> NetSpec:
     """Inception v3 to mixed_10/join, or with output_pred to its 1008 probabilities"""
     last = from_layer
-    for name, output, kernel, pad, stride in (
+    rows: Any = (
             ("conv", 32, 3, 0, 2), ("conv_1", 32, 3, 0, 1), ("conv_2", 64, 3, 1, 1), ("pool",) * 5,
-            ("conv_3", 80, 1, 0, 1), ("conv_4", 192, 3, 0, 1), ("pool_1",) * 5):
+            ("conv_3", 80, 1, 0, 1), ("conv_4", 192, 3, 0, 1), ("pool_1",) * 5)
+    for name, output, kernel, pad, stride in rows:
         if name.startswith("pool"):
             net[name] = L.Pooling(net[last], pool=P.Pooling.MAX, kernel_size=3, stride=2, pad=0)
         else:

@@ -88,7 +88,7 @@ def ResBody(net: NetSpec, from_layer: str, block_name: str, out2a: int, out2b: i
 
     The stride is that of branch1 and branch2a.
     """
-    names = {"conv_prefix": f"res{block_name}_", "conv_postfix": "",
+    names: dict[str, Any] = {"conv_prefix": f"res{block_name}_", "conv_postfix": "",
              "bn_prefix": f"bn{block_name}_", "bn_postfix": "",
              "scale_prefix": f"scale{block_name}_", "scale_postfix": ""}
 

@@ -18,7 +18,8 @@ def CreateAnnotatedDataLayer(source: str, batch_size: int = 32, backend: int = P
                              transform_param: Any = None,
                              batch_sampler: Any = ({},)) -> Top | tuple[Top, ...]:
     """An AnnotatedData layer "data" of the phase TRAIN or TEST: its top, or (data, label)"""
-    annotated = {"label_map_file": label_map_file, "batch_sampler": list(batch_sampler)}
+    annotated: dict[str, Any] = {"label_map_file": label_map_file,
+                                 "batch_sampler": list(batch_sampler)}
     if anno_type is not None:
         annotated["anno_type"] = anno_type
     return L.AnnotatedData(

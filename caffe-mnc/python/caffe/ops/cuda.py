@@ -90,22 +90,22 @@ def _power_of_two(count: int) -> int:
 @_on_gpu(roi_warping_forward)
 def _(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int, spatial_scale: float,
       mode: int) -> Tensor:
-    return _warp("roi_warping", features, rois, pooled_h, pooled_w, spatial_scale, mode)
+    return _warp("roi_warping", features, rois, (pooled_h, pooled_w), spatial_scale, mode)
 
 
 @_on_gpu(roi_warping_pooled_forward)
 def _(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int, spatial_scale: float,
       mode: int) -> Tensor:
-    return _warp("roi_warping_pooled", features, rois, pooled_h, pooled_w, spatial_scale, mode)
+    return _warp("roi_warping_pooled", features, rois, (pooled_h, pooled_w), spatial_scale, mode)
 
 
-def _warp(kernel: str, features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
+def _warp(kernel: str, features: Tensor, rois: Tensor, pooled: tuple[int, int],
           spatial_scale: float, mode: int) -> Tensor:
     rows = channels_last(features)
     boxes = rois.to(rows.dtype).contiguous()
-    top = rows.new_empty(len(boxes), pooled_h, pooled_w, rows.shape[1])
+    top = rows.new_empty(len(boxes), *pooled, rows.shape[1])
     nvrtc.launch("roi_warping", kernel, rows.dtype, *_rows(top[..., :1].numel(), rows.shape[1]),
-                 rows, boxes, top, *_sizes(rows.shape, boxes, (pooled_h, pooled_w), spatial_scale),
+                 rows, boxes, top, *_sizes(rows.shape, boxes, pooled, spatial_scale),
                  mode)
     return channels_second(top, features.dtype)
 

@@ -16,20 +16,17 @@ import torch
 from torch import Tensor
 
 from caffe.ops.bilinear import clamped_taps, dense
+from caffe.ops.mode import Mode, check_mode
 
-REFERENCE, EXACT = 0, 1
 
-
-def mask_resize(x: Tensor, height: int, width: int, mode: int = REFERENCE) -> Tensor:
+def mask_resize(x: Tensor, height: int, width: int, mode: int = Mode.REFERENCE) -> Tensor:
     """(N, C, h, w) -> (N, C, height, width)"""
     if x.dim() != 4 or not x.is_floating_point() or min(x.shape[2:]) < 1:
         raise ValueError(f"mask_resize: a floating tensor (N, C, h, w) of at least 1 x 1 pixels is "
                          f"needed, got {x.dtype} {tuple(x.shape)}")
     if height <= 0 or width <= 0:
         raise ValueError(f"mask_resize: the output must be at least 1 x 1, got {height} x {width}")
-    if mode not in (REFERENCE, EXACT):
-        raise ValueError(f"mask_resize: mode must be 0 (REFERENCE) or 1 (EXACT), got {mode}")
-    return mask_resize_forward(x, height, width, mode)
+    return mask_resize_forward(x, height, width, check_mode("mask_resize", mode))
 
 
 @torch.library.custom_op("caffe::mask_resize", mutates_args=())
@@ -89,7 +86,7 @@ def _adjoint(size: int, outputs: int, mode: int, like: Tensor) -> Tensor:
     point = _points(size, outputs, like)
     taps = clamped_taps(point, size)
     matrix = dense(taps.pixel, taps.weight, size)
-    if mode == EXACT:
+    if mode == Mode.EXACT:
         return matrix
     pixel = torch.arange(size, dtype=like.dtype, device=like.device)
     output = torch.arange(outputs, dtype=like.dtype, device=like.device)[:, None]

@@ -32,23 +32,23 @@ def _wide(x: Tensor) -> bool:
 @roi_warping_forward.register_kernel("cpu")
 def _(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int, spatial_scale: float,
       mode: int) -> Tensor:
-    return _warp(_native.roi_warping, features, rois, pooled_h, pooled_w, spatial_scale, mode)
+    return _warp(_native.roi_warping, features, rois, (pooled_h, pooled_w), spatial_scale, mode)
 
 
 @roi_warping_pooled_forward.register_kernel("cpu")
 def _(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int, spatial_scale: float,
       mode: int) -> Tensor:
-    return _warp(_native.roi_warping_pooled, features, rois, pooled_h, pooled_w, spatial_scale,
-                 mode)
+    return _warp(_native.roi_warping_pooled, features, rois, (pooled_h, pooled_w),
+                 spatial_scale, mode)
 
 
-def _warp(kernel, features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
+def _warp(kernel, features: Tensor, rois: Tensor, pooled: tuple[int, int],
           spatial_scale: float, mode: int) -> Tensor:
     rows = channels_last(features)
     boxes = rois.to(rows.dtype).contiguous()
-    top = rows.new_empty(len(boxes), pooled_h, pooled_w, rows.shape[1])
+    top = rows.new_empty(len(boxes), *pooled, rows.shape[1])
     kernel(_wide(rows), rows.data_ptr(), boxes.data_ptr(), top.data_ptr(), rows.shape,
-           (len(boxes), pooled_h, pooled_w, spatial_scale), mode, torch.get_num_threads())
+           (len(boxes), *pooled, spatial_scale), mode, torch.get_num_threads())
     return channels_second(top, features.dtype)
 
 

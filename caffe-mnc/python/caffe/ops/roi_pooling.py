@@ -9,6 +9,7 @@ unclipped RoI and only from bins that its own position points at.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -38,7 +39,8 @@ def roi_pooling_forward(features: Tensor, rois: Tensor, pooled_h: int, pooled_w:
     where = torch.full(shape, -1, dtype=torch.int32, device=rows.device)
     first_row = rois[:, 0].long() * (height * width)        # of the RoI's image
     for part in roi_chunks(shape[0], pooled_h * pooled_w * shape[3]):
-        _scan(rows, first_row[part], y.part(part), x.part(part), width, top[part], where[part])
+        pixels = _Pixels(first_row[part], y.part(part), x.part(part), width)
+        _scan(rows, pixels, top[part], where[part])
     top.masked_fill_(where < 0, 0)
     return top.permute(0, 3, 1, 2), where.permute(0, 3, 1, 2)
 
@@ -115,18 +117,32 @@ def _bin_size(first: Tensor, last: Tensor, bins: int) -> Tensor:
     return (last - first + 1).clamp(min=1) / bins
 
 
-def _scan(rows: Tensor, first_row: Tensor, y: _Bins, x: _Bins, width: int, top: Tensor,
-          where: Tensor) -> None:
-    """Walk all bins at once, pixel by pixel in row-major order, keeping maximum and place."""
-    for dy in range(int(y.length.amax())):
-        for dx in range(int(x.length.amax())):
-            present = (dy < y.length)[:, :, None] & (dx < x.length)[:, None, :]     # (R, P, Q)
-            pixel = (y.start + dy)[:, :, None] * width + (x.start + dx)[:, None, :]
-            row = torch.where(present, first_row[:, None, None] + pixel, 0)
-            value = rows[row]                                                       # (R, P, Q, C)
-            better = present[..., None] & (value > top)
-            top.copy_(torch.where(better, value, top))
-            where.copy_(torch.where(better, pixel[..., None], where))
+@dataclass(frozen=True)
+class _Pixels:
+    """The pixels of all bins, one of each bin at a time, in row-major order."""
+
+    first_row: Tensor       # (R,) of the RoI's image among the rows of the map
+    y: _Bins
+    x: _Bins
+    width: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """(R, P, Q) each: is there one, its place in the image, its row."""
+        for dy in range(int(self.y.length.amax())):
+            for dx in range(int(self.x.length.amax())):
+                present = (dy < self.y.length)[:, :, None] & (dx < self.x.length)[:, None, :]
+                place = ((self.y.start + dy)[:, :, None] * self.width
+                         + (self.x.start + dx)[:, None, :])
+                yield present, place, torch.where(present, self.first_row[:, None, None] + place, 0)
+
+
+def _scan(rows: Tensor, pixels: _Pixels, top: Tensor, where: Tensor) -> None:
+    """Walk all bins at once, keeping maximum and place: (R, P, Q, C)."""
+    for present, place, row in pixels:
+        value = rows[row]
+        better = present[..., None] & (value > top)
+        top.copy_(torch.where(better, value, top))
+        where.copy_(torch.where(better, place[..., None], where))
 
 
 def _points_at(pixel: Tensor, first: Tensor, last: Tensor, bin: Tensor, bins: int) -> Tensor:

@@ -23,34 +23,33 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe.ops.bilinear import Taps, clamped_taps, zero_padded_taps
+from caffe.ops.mode import Mode, check_mode
 from caffe.ops.rois import check_images, check_inputs, feature_rows, roi_chunks, rounded_corners
-
-REFERENCE, EXACT = 0, 1
 
 
 def roi_warping(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
-                spatial_scale: float = 1.0, mode: int = REFERENCE) -> Tensor:
+                spatial_scale: float = 1.0, mode: int = Mode.REFERENCE) -> Tensor:
     """(N, C, H, W) features and (R, 5) rois -> (R, C, pooled_h, pooled_w), channels-last."""
     _check("roi_warping", features, rois, pooled_h, pooled_w, mode)
-    return roi_warping_forward(features, rois, pooled_h, pooled_w, spatial_scale, mode)
+    return roi_warping_forward(features, rois, pooled_h, pooled_w, spatial_scale, int(mode))
 
 
 def roi_warping_pooled(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
-                       spatial_scale: float = 1.0, mode: int = REFERENCE) -> Tensor:
+                       spatial_scale: float = 1.0, mode: int = Mode.REFERENCE) -> Tensor:
     """The 2 x 2 maxima of roi_warping to (2 pooled_h, 2 pooled_w): (R, C, pooled_h, pooled_w)
 
     For inference: it has no gradient. The native kernels do not write the large warping at all.
     """
     _check("roi_warping_pooled", features, rois, pooled_h, pooled_w, mode)
-    return roi_warping_pooled_forward(features, rois, pooled_h, pooled_w, spatial_scale, mode)
+    return roi_warping_pooled_forward(features, rois, pooled_h, pooled_w, spatial_scale,
+                                      int(mode))
 
 
 def _check(op: str, features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
            mode: int) -> None:
     check_inputs(op, features, rois, (pooled_h, pooled_w))
     check_images(op, rois, features.shape[0])
-    if mode not in (REFERENCE, EXACT):
-        raise ValueError(f"{op}: mode must be 0 (REFERENCE) or 1 (EXACT), got {mode}")
+    check_mode(op, mode)
 
 
 @torch.library.custom_op("caffe::roi_warping", mutates_args=())
@@ -211,7 +210,7 @@ class _Grid:
     @classmethod
     def of(cls, rois: Tensor, shape: torch.Size, pooled: Sequence[int], spatial_scale: float,
            mode: int) -> _Grid:
-        if mode == EXACT:
+        if mode == Mode.EXACT:
             axis, corners = _exact_axis, (rois[:, 1:] * spatial_scale).unbind(1)
         else:
             axis, corners = _reference_axis, rounded_corners(rois, spatial_scale)

@@ -89,7 +89,7 @@ def freeze_statistics(param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 
 
 def _would_train_statistics(layer: caffe_pb2.LayerParameter) -> bool:
-    return (0 < layer_class(layer.type).statistics == len(layer.param)
+    return (0 < layer_class(layer.type).num_statistics == len(layer.param)
             and any(spec.lr_mult or spec.decay_mult for spec in layer.param))
 
 

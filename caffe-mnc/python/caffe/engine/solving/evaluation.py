@@ -23,7 +23,7 @@ class MeanOutputs:
     """The mean of each value of each output over the batches."""
 
     def __init__(self, param: Any) -> None:
-        self.batches, self.sums = 0, {}
+        self.batches, self.sums = 0, dict[str, Any]()
 
     def add(self, net: Net) -> None:
         """Take the outputs of one batch."""

@@ -92,8 +92,8 @@ class DetectionEvaluate(Layer):
         if not self.sizes:
             return overlaps(found, truth)
         size = self.sizes[(self._seen + image) % len(self.sizes)]
-        pixels = [torch.from_numpy(to_pixels(x.numpy(), size, self.resize)) for x in (found, truth)]
-        return overlaps(*pixels, offset=1)
+        a, b = (torch.from_numpy(to_pixels(x.numpy(), size, self.resize)) for x in (found, truth))
+        return overlaps(a, b, offset=1)
 
     def _advance(self, bottom) -> None:
         """To the sizes of the next batch: this one had as many images as rows speak of."""

@@ -46,7 +46,7 @@ class DetectionFiles:
             raise ValueError(f'save_output_param.output_format "{options.output_format}": one of '
                              f"{', '.join(WRITERS)}")
         self.resize = options.resize_param if options.HasField("resize_param") else None
-        self._seen, self._found = 0, []
+        self._seen, self._found = 0, list[Any]()
 
     def add_image(self, rows: np.ndarray) -> None:
         """rows (K, 6): label, score and box of each detection of the next image."""

@@ -22,7 +22,8 @@ class DetectionOutput(Layer):
     bottom: codes (N, 4P, or 4P num_classes unless share_location), probabilities
     (N, P num_classes), priors (1, 2, 4P). Of each class but the background: scores above
     confidence_threshold, the nms_param.top_k best of them, suppression; then keep_top_k an image.
-    Rows by image, label, falling score. If no image has any: a row of the image and six -1 each.
+    Rows by image, label, falling score; boxes may reach beyond the image unless `clip`. If no image
+    has any: a row of the image and six -1 each.
     save_output_param writes files for VOC, COCO or ILSVRC.
     """
 
@@ -69,6 +70,7 @@ class DetectionOutput(Layer):
         codes = bottom[0].tensor.reshape(bottom[0].shape[0], len(priors), -1, 4).transpose(1, 2)
         boxes = decode(options.code_type, priors,
                        1.0 if options.variance_encoded_in_target else variances, codes).cpu()
+        boxes = boxes.clamp(0, 1) if options.clip else boxes
         scores = bottom[1].tensor.reshape(len(boxes), len(priors), self.classes).cpu()
         found = [self._of_image(*pair) for pair in zip(boxes, scores)]
         if self.files:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, Layer, TorchLayer, between, exactly
+from caffe.ops import Mode
 from caffe.proto import caffe_pb2
 
 LEAST_NORM = 1e-6       # of NormFace
@@ -65,7 +66,7 @@ class Normalize(TorchLayer):
         one = caffe_pb2.FillerParameter(type="constant", value=1)
         shape = () if options.channel_shared else bottom[0].shape[1:2]
         self.add_blob(shape, options.scale_filler if options.HasField("scale_filler") else one)
-        self.exact = options.channel_shared or options.mode == options.EXACT
+        self.exact = options.channel_shared or Mode(options.mode) is Mode.EXACT
 
     def check(self, *shapes):
         if self.blobs[0].shape not in ((), shapes[0][1:2]):

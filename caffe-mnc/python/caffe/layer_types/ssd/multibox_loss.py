@@ -15,7 +15,7 @@ from caffe.engine.layer import LAYERS, LossLayer, exactly
 from caffe.layer_types.loss import floored, normalization_of
 from caffe.layer_types.ssd import matching
 from caffe.layer_types.ssd.boxes import decode, encode, unpack_priors
-from caffe.proto.caffe_pb2 import MultiBoxLossParameter as Options
+from caffe.ops import Mode
 
 LEAST_LOG = math.log(torch.finfo(torch.float32).tiny)
 
@@ -228,7 +228,7 @@ class MultiBoxLoss(LossLayer):
             code = torch.where((box < 0) | (box > 1), target, code)
         if options.encode_variance_in_target:
             exact, target = code / spread, target / spread
-            code = exact if options.mode == Options.EXACT else code + (exact - code).detach()
+            code = exact if Mode(options.mode) is Mode.EXACT else code + (exact - code).detach()
         if options.loc_loss_type == options.L2:
             return (code - target).square().sum(1) / 2
         return F.smooth_l1_loss(code, target, reduction="none").sum(1)
@@ -250,7 +250,7 @@ class MultiBoxLoss(LossLayer):
     def _targets_of_all(self, scores: Tensor, chosen: Chosen) -> Tensor:
         """(N, P, C) sigmoid targets without mining; there is none for the background"""
         image, prior, _ = chosen.matched
-        if self.options.mode == Options.EXACT:
+        if Mode(self.options.mode) is Mode.EXACT:
             target = torch.zeros_like(scores)
             target[image, prior, chosen.labels] = 1
             return target

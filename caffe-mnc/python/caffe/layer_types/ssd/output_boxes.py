@@ -37,7 +37,7 @@ def _without_padding(boxes: np.ndarray, size: tuple[int, int], resize: Any) -> n
     else:
         low[0] = (1 - aspect / wanted) / 2
     high = 1 - low
-    inside = (boxes[:, :2] < high).all(1) & (boxes[:, 2:] > low).all(1)
+    inside: Any = (boxes[:, :2] < high).all(1) & (boxes[:, 2:] > low).all(1)
     moved = (boxes - np.tile(low, 2)) / np.tile(high - low, 2)
     return np.where(inside[:, None], moved, boxes)
 

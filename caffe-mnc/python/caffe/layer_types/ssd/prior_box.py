@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,11 +74,11 @@ class PriorBox(TorchLayer):
         return [(1, 2, shapes[0][2] * shapes[0][3] * each * 4)]
 
     def compute(self, *bottoms: Tensor) -> Tensor:
-        grid = tuple(bottoms[0].shape[2:])
-        image = self.image or tuple(bottoms[1].shape[2:])
+        grid: Any = tuple(bottoms[0].shape[2:])
+        image: Any = self.image or tuple(bottoms[1].shape[2:])
         if self._made is None or self._made[0] != (grid, image):
             boxes = self._boxes(grid, image)
-            variances = np.broadcast_to(np.float32(self.variance), boxes.shape)
+            variances = np.broadcast_to(np.array(self.variance, np.float32), boxes.shape)
             both = torch.from_numpy(np.stack((boxes, variances)).reshape(1, 2, -1))
             self._made = (grid, image), both.to(self.device, self.dtype)
         return self._made[1].clone()
@@ -85,8 +86,8 @@ class PriorBox(TorchLayer):
     def _boxes(self, grid: tuple[int, int], image: tuple[float, float]) -> np.ndarray:
         """(P, 4) float32"""
         options, single = self.param.prior_box_param, np.float32
-        step = self.step or tuple(single(n) / single(m) for n, m in zip(image, grid))
-        y, x = ((np.arange(n, dtype=single) + single(options.offset)) * single(s)
+        step: Any = self.step or tuple(single(n) / single(m) for n, m in zip(image, grid))
+        y, x = ((np.arange(n, dtype=single) + single(options.offset)) * np.array(s, single)
                 for n, s in zip(grid, step))
         centre = np.stack(np.broadcast_arrays(x[None, :, None], y[:, None, None]), -1)
         half = np.array(self._sides(options), single).astype(np.float64) / 2    # (each, 2)
@@ -96,7 +97,7 @@ class PriorBox(TorchLayer):
 
     def _sides(self, options) -> list[tuple[float, float]]:
         """(width, height) of each box of a cell, in pixels"""
-        sides = []
+        sides: list[tuple[float, float]] = []
         for i, least in enumerate(int(size) for size in options.min_size):
             sides.append((least, least))
             if options.max_size:

@@ -126,8 +126,8 @@ class EvalDetection(Layer):
             own = (classes == label).nonzero()[:, 0]
             right, wrong = 0, 1
             if len(own):
-                share, best = shares[i, own].max(0)
-                best = int(own[best])
+                share, place = shares[i, own].max(0)
+                best = int(own[place])
                 if share >= self.options.threshold:
                     right, wrong = (0, 1) if best in taken else (1, 0)
                     if difficult[best]:

@@ -22,6 +22,10 @@ class YoloOutput(Layer):
     num_bottom = at_least(1)
     num_top = exactly(1)
 
+    channels: int           # of each bottom; setup of a version sets these three
+    boxes: int              # of a cell
+    nms_threshold: float
+
     def found(self, which: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Images (P,), boxes (P, 4), labels (P,), scores (P,) that a scale predicts"""
         raise NotImplementedError

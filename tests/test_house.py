@@ -1,0 +1,241 @@
+"""The rules of the house that a linter does not know, held over the packages caffe, mnc and pylayer.
+
+An exception is listed beside the rule with its reason. One that is no longer needed fails, too.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import caffe  # noqa: F401      registers the layers
+from caffe.extend import LAYERS
+
+ROOT = Path(__file__).resolve().parents[1]
+CAFFE, MNC, PYLAYER = (ROOT / p for p in ("caffe-mnc/python/caffe", "lib/mnc", "lib/pylayer"))
+FILES = [p for folder in (CAFFE, MNC, PYLAYER) for p in sorted(folder.rglob("*.py"))
+         if p.name != "caffe_pb2.py"]       # made by protoc
+
+MOST_LINES, MOST_STATEMENTS_LINES, MOST_PARAMETERS, MOST_FLOORS = 350, 40, 6, 7
+
+
+def name(path: Path) -> str:
+    base = CAFFE.parent if CAFFE in path.parents else MNC.parent
+    return path.relative_to(base).as_posix()
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def functions(path: Path) -> Iterator[tuple[str, ast.FunctionDef]]:
+    """(Class.method or function, node) of a file, nested ones too."""
+    def walk(node: ast.AST, outer: str) -> Iterator[tuple[str, ast.FunctionDef]]:
+        for child in ast.iter_child_nodes(node):
+            inner = f"{outer}{child.name}." if isinstance(
+                child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) else outer
+            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                yield inner.rstrip("."), child
+            yield from walk(child, inner)
+    yield from walk(tree(path), "")
+
+
+def hold(found: dict[str, object], exceptions: dict[str, str], rule: str) -> None:
+    broken = {place: what for place, what in found.items() if place not in exceptions}
+    assert not broken, f"{rule}: {broken}"
+    idle = set(exceptions) - set(found)
+    assert not idle, f"exceptions that nothing needs any more, take them out: {idle}"
+
+
+# --- sizes ---------------------------------------------------------------------------------------
+
+LONG_FILES = {"caffe/engine/formats/weights.py": "to be cut"}
+LONG_FUNCTIONS = {"mnc/benchmarks/kernels.py cases": "to be cut"}
+FIXED_SIGNATURES = {
+    "caffe/classifier.py Classifier.__init__": "pycaffe's",
+    "caffe/detector.py Detector.__init__": "pycaffe's",
+    **dict.fromkeys((f"caffe/model_libs/{place}" for place in (
+        "bodies.py VGGNetBody", "bodies.py ZFNetBody", "layers.py ConvBNLayer", "layers.py ResBody",
+        "multibox.py CreateAnnotatedDataLayer", "multibox.py CreateMultiBoxHead")),
+        "SSD's model_libs, which its scripts call by keyword"),
+    **dict.fromkeys((f"caffe/ops/{place}" for place in (
+        "mask_voting.py mask_voting", "mask_voting.py mask_voting_forward", "mask_voting.py _",
+        "native.py _", "cuda.py _")), "arguments of an operator of torch.library, all of one schema"),
+    **dict.fromkeys((f"mnc/legacy/forms.py {place}" for place in (
+        "gpu_mask_voting", "cpu_mask_voting", "mv")), "the public MNC code's"),
+}
+
+
+def test_files_are_short():
+    lines = {name(p): n for p in FILES
+             if (n := len(p.read_text(encoding="utf-8").splitlines())) > MOST_LINES}
+    hold(lines, LONG_FILES, f"a file has at most {MOST_LINES} lines")
+
+
+def test_functions_are_short():
+    lines = {f"{name(p)} {f}": n for p in FILES for f, node in functions(p)
+             if (n := node.end_lineno - node.body[0].lineno + 1) > MOST_STATEMENTS_LINES}
+    hold(lines, LONG_FUNCTIONS, f"a function's body has at most {MOST_STATEMENTS_LINES} lines")
+
+
+def parameters(node: ast.FunctionDef) -> list[str]:
+    given = [a.arg for a in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs)]
+    return given[1:] if given[:1] in (["self"], ["cls"]) else given
+
+
+def test_functions_take_few_parameters():
+    many = {f"{name(p)} {f}": n for p in FILES for f, node in functions(p)
+            if (n := len(parameters(node))) > MOST_PARAMETERS}
+    hold(many, FIXED_SIGNATURES, f"a function takes at most {MOST_PARAMETERS} parameters; more are "
+                                 "fields of a frozen dataclass")
+
+
+# --- layers are asked ----------------------------------------------------------------------------
+
+TYPES_COMPARED = {
+    "mnc/training/schemes.py": "counts parameters that prototxts do not name: to be asked of layers",
+}
+
+
+def strings(node: ast.AST) -> set[str]:
+    """The text of a constant, of the elements of a container, of the keys of a dictionary."""
+    nodes = [k for k in node.keys if k] if isinstance(node, ast.Dict) else \
+        node.elts if isinstance(node, (ast.Tuple, ast.List, ast.Set)) else [node]
+    return {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+
+
+def compared_types(path: Path) -> set[str]:
+    """Layer types a file compares with: beside an operator, in a `case`, in a table of a module."""
+    found: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Compare):
+            found.update(*(strings(side) for side in (node.left, *node.comparators)))
+        elif isinstance(node, ast.MatchValue):
+            found |= strings(node.value)
+    for node in tree(path).body:
+        if isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value and isinstance(
+                node.value, (ast.Tuple, ast.List, ast.Set, ast.Dict)):
+            table = strings(node.value)
+            found |= table if table <= set(LAYERS.names()) else set()
+    return found & set(LAYERS.names()) - registered_in(path)
+
+
+def registered_in(path: Path) -> set[str]:
+    return {text for node in ast.walk(tree(path))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+            and node.func.attr == "register" for argument in node.args
+            for text in strings(argument)}
+
+
+def test_layers_are_asked_not_compared_by_type():
+    found = {name(p): sorted(types) for p in FILES if (types := compared_types(p))}
+    hold(found, TYPES_COMPARED, "only a layer's own module compares its type; ask the layer, by an "
+                                "attribute or method of its class")
+
+
+@pytest.mark.parametrize("code, found", [
+    ("x.type == 'Pooling'", {"Pooling"}), ("x in ('ReLU', 'Foo')", {"ReLU"}),
+    ("COLORS = {'Scale': 1, 'Bias': 2}", {"Scale", "Bias"}), ("a = f('Pooling')", set()),
+    ("match x:\n    case 'Data': pass", {"Data"}),
+    ("@LAYERS.register('Crop')\ndef f(x):\n    return x == 'Crop'", set())])
+def test_comparisons_are_found(code, found, tmp_path):
+    path = tmp_path / "module.py"
+    path.write_text(code)
+    assert compared_types(path) == found
+
+
+# --- privacy -------------------------------------------------------------------------------------
+
+PRIVATE_NAMES: dict[str, str] = {}
+
+
+def is_private(text: str) -> bool:
+    return text.startswith("_") and not text.startswith("__")
+
+
+def private_uses(path: Path) -> set[str]:
+    """Private names of other modules that a file imports, and attributes that it defines nowhere."""
+    nodes = list(ast.walk(tree(path)))
+    ours = {n.attr for n in nodes if isinstance(n, ast.Attribute)
+            and isinstance(n.value, ast.Name) and n.value.id in ("self", "cls")}
+    ours |= {n.name for n in nodes if isinstance(n, (ast.FunctionDef, ast.ClassDef))}
+    ours |= {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+    modules = {alias.asname or alias.name.partition(".")[0]: alias.name for n in nodes
+               if isinstance(n, ast.Import) for alias in n.names}
+    foreign = {short for short, full in modules.items()
+               if full.partition(".")[0] not in ("caffe", "mnc", "pylayer")}
+    used = {alias.name for n in nodes if isinstance(n, ast.ImportFrom)
+            and (n.module or "").partition(".")[0] in ("caffe", "mnc", "pylayer")
+            for alias in n.names if is_private(alias.name)}
+    used |= {n.attr for n in nodes if isinstance(n, ast.Attribute) and is_private(n.attr)
+             and not (isinstance(n.value, ast.Name) and n.value.id in {"self", "cls", *foreign})
+             and n.attr not in ours}
+    return used
+
+
+def test_private_names_are_used_where_they_are_defined():
+    found = {name(p): sorted(names) for p in FILES if (names := private_uses(p))}
+    hold(found, PRIVATE_NAMES, "what another module needs has a public name")
+
+
+# --- floors --------------------------------------------------------------------------------------
+
+# imports that are to go, of one room from another
+KNOWN_IMPORTS = {
+    ("drawing", "evaluation"): "curves.py draws what evaluation makes: to be given the numbers",
+    ("data", "results"): "a circle",
+}
+
+
+def room(module: str) -> str | None:
+    """The folder or module directly in lib/mnc that a dotted name lies in."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "mnc" and len(parts) > 1 else None
+
+
+def imports_when_loaded(path: Path) -> Iterator[str]:
+    """Modules a file imports when it is imported itself: not inside functions, not for types."""
+    waiting: list[ast.AST] = list(tree(path).body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, (ast.Try, ast.If)) and "TYPE_CHECKING" not in ast.dump(node):
+            waiting += node.body
+
+
+def floors() -> dict[str, int]:
+    """Folder or module of lib/mnc -> 1 + the highest floor it imports. Raises on a circle."""
+    below: dict[str, set[str]] = {}
+    for path in MNC.rglob("*.py"):
+        own = room(".".join(path.relative_to(MNC.parent).with_suffix("").parts))
+        below.setdefault(own, set()).update(r for m in imports_when_loaded(path)
+                                            if (r := room(m)) and (MNC / r).exists() | (
+                                                MNC / f"{r}.py").exists())
+    for (upper, lower), reason in KNOWN_IMPORTS.items():
+        assert lower in below[upper], f"nothing needs this any more, take it out: {reason}"
+        below[upper].discard(lower)
+    found: dict[str, int] = {}
+
+    def floor(each: str, above: tuple[str, ...] = ()) -> int:
+        assert each not in above, f"a circle of imports: {' -> '.join((*above, each))}"
+        if each not in found:
+            found[each] = 1 + max((floor(r, (*above, each)) for r in below[each] - {each}),
+                                  default=0)
+        return found[each]
+    for each in below:
+        floor(each)
+    return found
+
+
+def test_mnc_has_few_floors():
+    """A room is a folder or a module directly in lib/mnc; it lies above all that it imports."""
+    found = floors()
+    assert max(found.values()) <= MOST_FLOORS, sorted(found.items(), key=lambda pair: pair[1])
