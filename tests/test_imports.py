@@ -41,6 +41,43 @@ def test_dependencies_point_one_way(folder, forbidden):
         assert not wrong, f"{path.relative_to(ROOT)} imports {sorted(wrong)}"
 
 
+def floors_of(package: Path) -> dict[str, int]:
+    """The floor of each module: one more than the highest it imports at its top."""
+    files = {".".join(path.relative_to(package.parent).with_suffix("").parts): path
+             for path in package.rglob("*.py")}
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    below = {name: _imported_at_the_top(path, files) - {name} for name, path in files.items()}
+    floors: dict[str, int] = {}
+
+    def floor(name: str, above: tuple[str, ...] = ()) -> int:
+        assert name not in above, f"{' imports '.join((*above, name))}: a circle"
+        if name not in floors:
+            floors[name] = 1 + max((floor(each, (*above, name)) for each in below[name]), default=0)
+        return floors[name]
+
+    for name in files:
+        floor(name)
+    return floors
+
+
+def _imported_at_the_top(path: Path, known: dict[str, Path]) -> set[str]:
+    found = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                module = f"{node.module}.{alias.name}"
+                found.add(module if module in known else node.module)
+    return found & set(known)
+
+
+def test_mnc_has_few_floors():
+    floors = floors_of(LIB / "mnc")
+    high = {name: floor for name, floor in floors.items() if floor > 7}
+    assert len(floors) > 80 and not high
+
+
 def test_nothing_below_the_net_knows_it():
     for name in ("blob", "layer", "registry", "fillers", "net/build", "net/parameters"):
         wrong = {n for n in imported(CAFFE / "engine" / f"{name}.py")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 FORMS = ("coco", "voc", "seginst", "curves")        # files that a test writes on request
+METRICS = ("voc", "coco")                           # PASCAL's and SBD's figures, COCO's
 
 
 @dataclass(frozen=True)

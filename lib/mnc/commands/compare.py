@@ -8,13 +8,14 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from caffe.extend import atomic_path
 from mnc.config import cfg
-from mnc.data import DataError, Dataset, get_dataset
-from mnc.evaluation.figures import METRICS, figures_of
-from mnc.evaluation.published import Published, published
-from mnc.results import saved as saved_results
+from mnc.tasks import METRICS
+
+if TYPE_CHECKING:
+    from mnc.data import Dataset
+    from mnc.evaluation.published import Published
 
 DEFAULT = {"voc": ("mAP^r@0.5", "mAP^r@0.7", "mAP^r_vol", "mAP^b@0.5"),
            "coco": ("COCO mAP^r@[.5:.95]", "COCO mAP^r@.5", "COCO mAP^r@.75",
@@ -32,8 +33,11 @@ class Row:
     measured: bool = True       # here, not published
 
 
-def run_compare(args: argparse.Namespace) -> int:
-    """a table of several results on one data set, with published figures"""
+def run(args: argparse.Namespace) -> int:
+    """Print a table of several results on one data set, with published figures."""
+    from mnc.data import get_dataset
+    from mnc.evaluation.published import published
+
     dataset = get_dataset(args.imdb)
     rows = [measure(entry, dataset, args.imdb, args.metrics) for entry in args.results]
     rows += [from_published(each) for each in published(args.imdb, args.published)]
@@ -48,7 +52,14 @@ def run_compare(args: argparse.Namespace) -> int:
 
 
 def measure(entry: str, dataset: Dataset, imdb: str, metrics: Sequence[str]) -> Row:
-    """The row of [NAME=]FILE: detections_*.npz, metrics_*.json or a COCO result .json."""
+    """The row of [NAME=]FILE: detections_*.npz, metrics_*.json or a COCO result .json.
+
+    Raises DataError for results that are not of the data set.
+    """
+    from mnc.data import DataError
+    from mnc.evaluation.figures import figures_of
+    from mnc.results import saved as saved_results
+
     name, path = named(entry)
     known = read_metrics(path)
     if known is None:
@@ -69,7 +80,12 @@ def named(entry: str) -> tuple[str, Path]:
 
 
 def read_metrics(path: Path) -> dict | None:
-    """The content of a metrics_*.json of ours; None for any other file."""
+    """The content of a metrics_*.json of ours; None for any other file.
+
+    Raises DataError for what is no JSON.
+    """
+    from mnc.data import DataError
+
     if path.suffix != ".json" or not path.is_file():
         return None
     try:
@@ -114,13 +130,15 @@ def _percent(value: float | None) -> str:
 
 def save(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
     """The same as JSON: a list of rows with their figures in percent."""
+    from caffe.extend import atomic_path
+
     content = [{"name": row.name, "data": row.data, "published": not row.measured,
                 **{name: row.figures.get(name) for name in columns}} for row in rows]
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n")
 
 
-def add_compare_arguments(p: argparse.ArgumentParser) -> None:
+def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("results", nargs="+", metavar="[NAME=]FILE",
                    help="detections_*.npz or metrics_*.json of mnc test; COCO result .json, or a "
                         "folder of VOC detection files, of any system")
@@ -130,6 +148,3 @@ def add_compare_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--published", choices=("same", "all", "none"), default="same",
                    help="published rows on this data set (default), on every one, or none")
     p.add_argument("--out", metavar="FILE", help="write the table as JSON, too")
-
-
-run, add_arguments = run_compare, add_compare_arguments

@@ -6,20 +6,27 @@ import argparse
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mnc.commands.report import Report, add_report_arguments, check_forms
+from mnc.commands.report_flags import add_report_arguments, check_forms
 from mnc.config import cfg, cfg_from_dict
-from mnc.data import DataError, Dataset, get_dataset
-from mnc.results import saved as saved_results
-from mnc.results.detections import about_detections
 from mnc.tasks import TASKS
+
+if TYPE_CHECKING:
+    from mnc.data import Dataset
 
 log = logging.getLogger("mnc")
 
 
 def run(args: argparse.Namespace) -> int:
-    """measure saved results again: of `mnc test`, or COCO result files of any system"""
+    """Measure results again: of `mnc test`, or of any system; returns the exit status.
+
+    Raises DataError for results that are not of the data set.
+    """
+    from mnc.commands.report import Report
+    from mnc.data import DataError
+    from mnc.results import saved as saved_results
+
     dataset = dataset_of(args)
     saved = saved_results.load(args.results, dataset)
     wanted = TASKS[args.task] if args.task else saved.task
@@ -35,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
 
 def dataset_of(args: argparse.Namespace) -> Dataset:
     """The data set named, else the one in the results file, which args.imdb names then."""
+    from mnc.data import DataError, get_dataset
+
     own = about_results(args.results).get("imdb")
     if args.imdb:
         if own not in (None, args.imdb):
@@ -61,6 +70,8 @@ def take_results_settings(args: argparse.Namespace) -> None:
 
 def about_results(path: str) -> dict[str, Any]:
     """What a detections_*.npz says of itself; nothing for other files."""
+    from mnc.results.detections import about_detections
+
     is_ours = Path(path).suffix == ".npz" and Path(path).is_file()
     return about_detections(Path(path)) if is_ours else {}
 

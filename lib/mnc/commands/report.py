@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mnc.config import ConfigError
 from mnc.data.dataset import Dataset
 from mnc.drawing import curves as curve_plots
 from mnc.drawing import instances as visualisation
@@ -17,7 +16,7 @@ from mnc.results import coco as coco_results
 from mnc.results import voc as voc_results
 from mnc.results.detections import Saved
 from mnc.results.names import output_paths
-from mnc.tasks import FORMS, Task
+from mnc.tasks import FORMS
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,6 @@ class Report:
             WRITERS[form](self, saved)
         print(figures.table(found))
         print(f"Results saved to {self.output}", flush=True)
-
-
-def check_forms(task: Task, forms: Sequence[str]) -> None:
-    """Raises ConfigError if a file is asked for that the task cannot give."""
-    for form in forms:
-        if form not in task.forms:
-            raise ConfigError(f"--write {form} needs masks; task {task.name} has none")
 
 
 def write_pictures(report: Report, saved: Saved, score: float = 0.5) -> None:
@@ -99,13 +91,3 @@ def write_curves(report: Report, saved: Saved) -> None:
 
 WRITERS: dict[str, Callable[[Report, Saved], None]] = dict(zip(
     FORMS, (write_coco, write_voc, write_instances, write_curves), strict=True))
-
-
-def add_report_arguments(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--metrics", nargs="+", choices=figures.METRICS, default=["voc"],
-                   help="PASCAL's and SBD's figures, or COCO's (default: voc)")
-    p.add_argument("--area", action="store_true",
-                   help="AP is the area under the curve, not the mean at 11 points of recall")
-    p.add_argument("--write", nargs="+", choices=FORMS, default=[],
-                   help="further files: COCO's result json, VOC's det files, SegInst PNGs, "
-                        "precision-recall curves")

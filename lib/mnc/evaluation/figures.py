@@ -21,7 +21,6 @@ from mnc.masks.rendering import tight_boxes
 from mnc.results.detections import Saved
 from mnc.tasks import Task, task_named
 
-METRICS = ("voc", "coco")
 VOLUME = [k / 10 for k in range(1, 10)]      # thresholds that mAP^r_vol is the mean over
 
 

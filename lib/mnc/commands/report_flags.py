@@ -1,0 +1,26 @@
+"""The flags that `mnc test` and `mnc evaluate` share, without what the report itself loads."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from mnc.config import ConfigError
+from mnc.tasks import FORMS, METRICS, Task
+
+
+def add_report_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--metrics", nargs="+", choices=METRICS, default=["voc"],
+                   help="PASCAL's and SBD's figures, or COCO's (default: voc)")
+    p.add_argument("--area", action="store_true",
+                   help="AP is the area under the curve, not the mean at 11 points of recall")
+    p.add_argument("--write", nargs="+", choices=FORMS, default=[],
+                   help="further files: COCO's result json, VOC's det files, SegInst PNGs, "
+                        "precision-recall curves")
+
+
+def check_forms(task: Task, forms: Sequence[str]) -> None:
+    """Raises ConfigError if a file is asked for that the task cannot give."""
+    for form in forms:
+        if form not in task.forms:
+            raise ConfigError(f"--write {form} needs masks; task {task.name} has none")

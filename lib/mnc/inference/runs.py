@@ -1,0 +1,67 @@
+"""A whole test: shared by workers, kept where it breaks off, gone on from there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from mnc.data.dataset import DataError, Dataset
+from mnc.inference.shared import ByImage, load_found, save_found, test_together
+from mnc.inference.whole_sets import Finder, of_the_set
+from mnc.inference.workers import Team
+from mnc.instances import SetDetections
+from mnc.results import detections as results
+from mnc.results.origin import differences
+
+
+@dataclass(frozen=True)
+class Run:
+    """A test of a data set, which may go on from an earlier one."""
+
+    path: Path                      # of the detections
+    dataset: Dataset
+    about: dict[str, object]        # what makes them
+
+    def detections(self, team: Team, finder: Finder, reuse: bool) -> SetDetections | None:
+        """Of an earlier run if that is asked for, else of all workers' tests; None but at 0."""
+        part = self.path.with_name(f"{self.path.stem}_partial.npz")
+        finished, before = None, {}
+        if reuse and team.rank == 0:
+            finished = reusable(self.path, self.about)
+            if finished is None and reusable(part, self.about) is not None:
+                before = load_found(part)
+        images = range(len(self.dataset))
+        todo = team.of_the_first([] if finished else [i for i in images if i not in before])
+
+        def keep(found: ByImage) -> None:
+            found = before | found
+            if found:
+                save_found(part, self.dataset, found, self.about)
+                print(f"{len(found)} of {len(images)} images are done and kept in {part}; the same "
+                      "command with --reuse goes on from there", flush=True)
+
+        found = before | test_together(team, todo, partial(finder.images, self.dataset), keep)
+        if finished or team.rank > 0:
+            return finished
+        detections = of_the_set([found[i] for i in images], finder.settings, finder.task)
+        results.save_detections(self.path, self.dataset, detections, self.about)
+        part.unlink(missing_ok=True)
+        return detections
+
+
+def reusable(path: Path, about: dict) -> SetDetections | None:
+    """The detections in a file if nothing differs from what made them; else why not, and None."""
+    if not path.exists():
+        return None
+    try:
+        different = differences(results.about_detections(path), about)
+        if different:
+            print(f"{path} is not reused, it was made otherwise:\n  " + "\n  ".join(different))
+            return None
+        detections, _ = results.load_detections(path)
+    except DataError as error:
+        print(f"{error}; it is not reused")
+        return None
+    print(f"{path} is reused: same nets, settings and images", flush=True)
+    return detections
