@@ -12,8 +12,9 @@ import pytest
 from conftest import ROOT
 
 from mnc import cli
-from mnc.commands import ablation
-from mnc.training.schemes import SCHEMES
+from mnc.commands import ablation_runs
+from mnc.commands import ablation_table as ablation
+from mnc.schemes import SCHEMES
 
 TASKS = ("mnc_separate", "mnc_3stage", "mnc_5stage", "mnc_5stage_paper")
 
@@ -62,7 +63,7 @@ def test_a_run_is_a_file(run, tmp_path, scheme, iterations):
 
 def test_a_finished_run_is_not_run_again(run, tmp_path, capsys, monkeypatch):
     assert run("--schemes", "c", "--seeds", "5", "--iters", "1") == 0
-    monkeypatch.setattr(ablation, "one_run", lambda *_: pytest.fail("it ran"))
+    monkeypatch.setattr(ablation_runs, "one_run", lambda *_: pytest.fail("it ran"))
     assert run("--schemes", "c", "--seeds", "5", "--iters", "1") == 0
     assert "not run again" in capsys.readouterr().out
     assert run("--schemes", "c", "--seeds", "5", "--iters", "2") == 1
@@ -76,7 +77,7 @@ def test_the_same_seed_gives_the_same_figures(run, tmp_path):
         path, = (tmp_path / "results").iterdir()
         found.append({k: v for k, v in json.loads(path.read_text()).items() if "seconds" not in k})
         weights = (tmp_path / "out/Mini/b_seed7/step6").glob("*.caffemodel.h5")
-        found[-1]["weights"] = [ablation.file_hash(path) for path in weights]
+        found[-1]["weights"] = [ablation_runs.file_hash(path) for path in weights]
         path.unlink()
     assert found[0] == found[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -70,6 +71,23 @@ def test_the_table_by_hand():
 
 def test_names_of_rows():
     assert named("A=b=c/d.npz")[0] == "A=b" and named("c/d.npz")[0] == "c/d"
+
+
+def test_a_file_may_hold_what_follows_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lr=0.1").mkdir()
+    (tmp_path / "lr=0.1/d.npz").touch()
+    assert named("lr=0.1/d.npz") == ("lr=0.1/d", Path("lr=0.1/d.npz"))
+    assert named("mine=lr=0.1/d.npz") == ("mine", Path("lr=0.1/d.npz"))
+
+
+def test_the_table_is_not_written_over_results(files, imdb, capsys):
+    path = Path(files[1])
+    before = path.read_bytes()
+    assert cli.main(["compare", *files, "--imdb", imdb, "--cpu", "--out",
+                     str(path.parent / "." / path.name)]) == 1
+    assert "would be written over" in capsys.readouterr().err
+    assert path.read_bytes() == before
 
 
 def test_figures_of_other_data_are_refused(files, tiny_scenes, capsys):

@@ -277,7 +277,8 @@ def test_pictures_are_not_written_over_photographs(tiny_model, weights, tmp_path
 def test_what_the_user_mistypes_needs_no_torch():
     """Loading it takes seconds."""
     for arguments in (["--help"], ["tarin"], ["train", "--net", "Vgg"], ["demo", "--precision", "8"],
-                      ["benchmark", "--help"], ["generate", "--task", "x"], []):
+                      ["benchmark", "--help"], ["test", "--imbd", "x"], ["evaluate"],
+                      ["compare", "--metrics", "x"], ["ablation", "--help"], ["generate", "--task", "x"], []):
         code = ("import sys\nfrom mnc.cli import main\ntry: main(sys.argv[1:])\n"
                 "except SystemExit: print(sorted({'torch', 'caffe', 'cv2'} & set(sys.modules)))")
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True,

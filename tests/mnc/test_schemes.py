@@ -13,12 +13,10 @@ import caffe
 from caffe.engine.formats.prototxt import read_net
 from mnc.config import cfg
 from mnc.data import get_dataset
+from mnc.schemes import SCHEMES, Scheme, Step
 from mnc.training.schemes import (
     ENDINGS,
-    SCHEMES,
     Places,
-    Scheme,
-    Step,
     shares,
     start,
     step_net,

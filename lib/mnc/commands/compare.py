@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnc.config import cfg
+from mnc.config import ConfigError, cfg
 from mnc.tasks import METRICS
 
 if TYPE_CHECKING:
@@ -34,10 +34,16 @@ class Row:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a table of several results on one data set, with published figures."""
+    """Print a table of several results on one data set, with published figures.
+
+    Raises ConfigError if --out is one of these results.
+    """
     from mnc.data import get_dataset
     from mnc.evaluation.published import published
 
+    if args.out and Path(args.out).resolve() in [named(e)[1].resolve() for e in args.results]:
+        raise ConfigError(f"--out {args.out}: this is one of the results to compare, and would be "
+                          "written over; name another file")
     dataset = get_dataset(args.imdb)
     rows = [measure(entry, dataset, args.imdb, args.metrics) for entry in args.results]
     rows += [from_published(each) for each in published(args.imdb, args.published)]
@@ -73,10 +79,11 @@ def measure(entry: str, dataset: Dataset, imdb: str, metrics: Sequence[str]) -> 
 
 
 def named(entry: str) -> tuple[str, Path]:
-    """NAME=FILE; a FILE alone is named after its folder and itself."""
-    name, equals, file = entry.rpartition("=")
-    path = Path(file)
-    return (name, path) if equals else ("/".join((*path.parts[-2:-1], path.stem)), path)
+    """NAME=FILE; a FILE alone, which may hold a '=', is named after its folder and itself."""
+    parts = entry.split("=")
+    pairs = [("=".join(parts[:k]), Path("=".join(parts[k:]))) for k in range(len(parts))]
+    name, path = next((pair for pair in pairs if pair[1].exists()), pairs[-1])
+    return name or "/".join((*path.parts[-2:-1], path.stem)), path
 
 
 def read_metrics(path: Path) -> dict | None:

@@ -22,6 +22,7 @@ from caffe.proto import caffe_pb2
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data.roidb import prepare
 from mnc.nets.fit import TrainingError, check_net
+from mnc.schemes import Scheme, Step
 from mnc.training.bbox_pred import load_for_training
 from mnc.training.loop import SolverWrapper
 
@@ -32,42 +33,6 @@ BLOBS = {"BatchNorm": 3, "Scale": 2}               # of layers whose prototxt ha
 DECAY = 0.8     # of a step's iterations; then the rate falls, as in the solvers under models/
 
 Weights = dict[str, list[np.ndarray]]              # by layer, as training holds them
-
-
-@dataclass(frozen=True)
-class Step:
-    """One training run."""
-
-    task: str                        # its train net, solver and configuration
-    stage: int | None = None         # the one that learns; None: all stages, end to end
-    features_of: int | None = None   # the features start from those that this stage has learned
-    keep_features: bool = False      # the features do not learn
-
-
-@dataclass(frozen=True)
-class Scheme:
-    """Steps, and the task whose five-stage net tests what they learned."""
-
-    title: str
-    steps: tuple[Step, ...]
-    test: str = "mnc_5stage"
-
-
-SEPARATE = "mnc_separate"
-SCHEMES: dict[str, Scheme] = {
-    "a": Scheme("step by step, separate features",
-                (Step(SEPARATE, 1), Step(SEPARATE, 2), Step(SEPARATE, 3)), SEPARATE),
-    "b": Scheme("step by step, shared features",
-                (Step(SEPARATE, 1), Step(SEPARATE, 2, features_of=1),
-                 Step(SEPARATE, 3, features_of=2),
-                 Step("mnc_3stage", 1, features_of=3, keep_features=True),
-                 Step("mnc_3stage", 2, keep_features=True),
-                 Step("mnc_3stage", 3, keep_features=True))),
-    "c": Scheme("end to end, 3 stages", (Step("mnc_3stage"),)),
-    "d": Scheme("end to end, 5 stages", (Step("mnc_5stage"),)),
-    "paper": Scheme("end to end, 5 stages, exact gradients", (Step("mnc_5stage_paper"),),
-                    "mnc_5stage_paper"),
-}
 
 
 @dataclass(frozen=True)
