@@ -153,7 +153,7 @@ def test_a_window_without_a_pixel():
     ("type: 'SoftmaxWithLoss' top: 'y'", [(2, 3), (3,)], "need 2 labels, got 3"),
     ("type: 'SigmoidCrossEntropyLoss' top: 'y' loss_param { ignore_label: 1 }",
      [(2, 3)] * 3, "ignore_label cannot be used together with a third bottom"),
-    ("type: 'SmoothL1Loss' top: 'y'", [(2, 3)] * 3, "give 2 or 4 bottoms"),
+    ("type: 'SmoothL1Loss' top: 'y'", [(2, 3)] * 5, "takes 2 to 4 bottom"),
     ("type: 'BatchNorm' top: 'y' param { lr_mult: 1 }", [(2, 3)], "write lr_mult: 0"),
     ("type: 'Reshape' top: 'y' reshape_param { shape { dim: 4 dim: -1 } }", [(2, 3)],
      r"cannot make .* from a bottom of shape \(2, 3\)"),
