@@ -3,6 +3,7 @@
 from caffe import io, layer_types
 from caffe._caffe import (
     Layer,
+    Solver,
     __version__,
     get_solver,
     has_nccl,
@@ -43,7 +44,7 @@ from caffe.pycaffe import (
 __all__ = [
     "NCCL", "TEST", "TRAIN", "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "CaffeError",
     "Classifier", "Detector", "Layer", "LayerError", "NesterovSolver", "Net", "NetSpec",
-    "PrototxtError", "RMSPropSolver", "SGDSolver", "Timer", "WeightsError", "__version__",
+    "PrototxtError", "RMSPropSolver", "SGDSolver", "Solver", "Timer", "WeightsError", "__version__",
     "caffe_pb2", "get_solver", "has_nccl", "init_log", "io", "layer_type_list", "layer_types",
     "layers", "log", "params", "register_layer", "set_device", "set_lenient", "set_mode_cpu",
     "set_mode_gpu", "set_multiprocess", "set_random_seed", "set_solver_count", "set_solver_rank",

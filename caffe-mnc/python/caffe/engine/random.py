@@ -79,7 +79,7 @@ def _exists(device: str) -> bool:
 def _numpy_state() -> np.ndarray:
     """(algorithm, keys, position, has_gauss, cached_gaussian) as bytes of JSON"""
     algorithm, keys, *rest = np.random.get_state()
-    return _json_bytes([algorithm, keys.tolist(), *rest])
+    return _json_bytes([algorithm, np.asarray(keys).tolist(), *rest])
 
 
 def _json_bytes(values: list[Any]) -> np.ndarray:
