@@ -19,7 +19,7 @@ def test_every_name_is_there_and_told_of():
         assert getattr(extend, name) is not None
         assert name in extend.__doc__ or name in ("Arity", "Registry"), name
     assert sorted(extend.__all__) == sorted(
-        alias.name for node in ast.parse(inspect.getsource(extend)).body
+        alias.asname or alias.name for node in ast.parse(inspect.getsource(extend)).body
         if isinstance(node, ast.ImportFrom) for alias in node.names)
 
 

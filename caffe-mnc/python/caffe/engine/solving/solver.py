@@ -57,7 +57,7 @@ class Solver:
         self.companions: dict[str, Any] = {}            # kept in states, as layers are
         self.export: Callable[[Net], AbstractContextManager[Iterable[str]]] = as_trained
         self._smoothed = SmoothedLoss(self.param.average_loss)
-        self._callbacks: list[tuple[Callable[[], None], Callable[[], None]]] = []
+        self._callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
         if self.param.random_seed >= 0:
             random.set_random_seed(self.param.random_seed)
         self.net = make_train_net(self.param, folder)
@@ -179,8 +179,8 @@ class Solver:
                 value.sub_(gradient)
         self.iter += 1
 
-    def add_callback(self, on_start: Callable[[], None],
-                     on_gradients_ready: Callable[[], None]) -> None:
+    def add_callback(self, on_start: Callable[[], object],
+                     on_gradients_ready: Callable[[], object]) -> None:
         """Call `on_start()` before each iteration's forward, the other before each update."""
         self._callbacks.append((on_start, on_gradients_ready))
 
