@@ -15,8 +15,8 @@ from mnc.data.hashes import value_hash
 from mnc.data.images import image_blob
 from mnc.data.mcg import check_labels, load_mat, load_regions, region_columns
 from mnc.data.minibatch import scaled_image
+from mnc.data.names import named_files
 from mnc.data.roidb import Entry
-from mnc.results.names import named_files
 from mnc.sampling.cfm_targets import (
     BoxStatistics,
     RegionTargets,

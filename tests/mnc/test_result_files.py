@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from mnc.data import DataError
-from mnc.drawing.curves import draw_curves
-from mnc.evaluation.average_precision import Curve
+from mnc.drawing.curves import Line, draw_curves
 from mnc.results.voc import read_voc_det, write_instance_pictures, write_voc_det
 
 
@@ -126,8 +125,8 @@ def test_instance_pictures_of_images_in_folders(tmp_path):
 
 @pytest.mark.parametrize("classes", [0, 1, 5])
 def test_curves_are_drawn(tmp_path, classes):
-    curve = Curve(np.array([0.5, 1.0]), np.array([1.0, 0.5]))
-    curves = {f"class {n}": [curve, curve] for n in range(classes)} | {"absent": None}
-    path = draw_curves(tmp_path / "c.png", curves, (0.5, 0.7), (0.7,))
+    line = Line(np.array([0.5, 1.0]), np.array([1.0, 0.5]), "0.7: 40.0")
+    panels = {f"class {n}": [line, line] for n in range(classes)} | {"absent": []}
+    path = draw_curves(tmp_path / "c.png", panels)
     with Image.open(path) as picture:
         assert picture.size[0] > 400

@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mnc.data.dataset import Dataset
-from mnc.drawing import curves as curve_plots
 from mnc.drawing import instances as visualisation
+from mnc.drawing.curves import Line, draw_curves
 from mnc.evaluation import figures
+from mnc.evaluation.average_precision import Curve, average_precision
 from mnc.instances import Instances
 from mnc.results import coco as coco_results
 from mnc.results import voc as voc_results
 from mnc.results.detections import Saved
 from mnc.results.names import output_paths
 from mnc.tasks import FORMS
+
+SHOWN = (0.5, 0.7)          # thresholds of the curves that are drawn
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,19 @@ def write_instances(report: Report, saved: Saved) -> None:
 
 
 def write_curves(report: Report, saved: Saved) -> None:
-    """OUTPUT/curves_r.png, curves_b.png"""
+    """OUTPUT/curves_r.png, curves_b.png: at the thresholds SHOWN, AP in the legend."""
     curves = figures.curves_of(report.dataset, saved.detections, saved.task, report.binarize)
     for kind, thresholds in (("r", figures.VOLUME), ("b", (0.5,))):
         if kind in curves:
-            curve_plots.draw_curves(report.output / f"curves_{kind}.png", curves[kind], thresholds,
-                                    (0.5, 0.7), eleven_point=not report.area)
+            panels = {name: [_line(curve, threshold, report.area)
+                             for curve, threshold in zip(found or (), thresholds)
+                             if threshold in SHOWN] for name, found in curves[kind].items()}
+            draw_curves(report.output / f"curves_{kind}.png", panels)
+
+
+def _line(curve: Curve, threshold: float, area: bool) -> Line:
+    ap = average_precision(curve.recall, curve.precision, eleven_point=not area)
+    return Line(curve.recall, curve.precision, f"{threshold:g}: {100 * ap:.1f}")
 
 
 WRITERS: dict[str, Callable[[Report, Saved], None]] = dict(zip(

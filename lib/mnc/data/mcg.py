@@ -28,11 +28,11 @@ from caffe.extend import atomic_path
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.data.dataset import Annotation, DataError, Dataset, check_annotation, listed
 from mnc.data.mat import Value, is_numbers, read_mat
+from mnc.data.names import named_files
 from mnc.instances import TrainingRegions
 from mnc.masks.overlaps import mask_overlaps
 from mnc.masks.rendering import resize
 from mnc.masks.targets import MaskForm, intersect_mask
-from mnc.results.names import named_files
 
 log = logging.getLogger("mnc")
 

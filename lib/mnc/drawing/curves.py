@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from mnc.evaluation.average_precision import ClassCurves, average_precision
+import numpy as np
 
 ACROSS = 4
 
 
-def draw_curves(path: str | Path, curves: ClassCurves, thresholds: Sequence[float],
-                shown: Sequence[float] | None = None, *, eleven_point: bool = True) -> Path:
-    """A panel a class, a curve for each threshold shown (all by default), AP in the legend."""
+@dataclass(frozen=True)
+class Line:
+    """A curve of n points and what the legend says of it."""
+
+    recall: np.ndarray          # (n,)
+    precision: np.ndarray       # (n,)
+    label: str
+
+
+def draw_curves(path: str | Path, panels: Mapping[str, Sequence[Line]]) -> Path:
+    """A panel for each class that has curves, by its name, with the curves in it."""
     from matplotlib.figure import Figure  # draws by itself: no window, no global state
 
-    known = {name: found for name, found in curves.items() if found}
-    picked = [(k, t) for k, t in enumerate(thresholds) if shown is None or t in shown]
+    known = {name: lines for name, lines in panels.items() if lines}
     down = max(-(-len(known) // ACROSS), 1)
     figure = Figure(figsize=(2.9 * ACROSS, 2.5 * down), layout="constrained")
-    panels = figure.subplots(down, ACROSS, squeeze=False).ravel()
-    for panel in panels[len(known):]:
+    axes = figure.subplots(down, ACROSS, squeeze=False).ravel()
+    for panel in axes[len(known):]:
         panel.set_axis_off()
-    for panel, (name, found) in zip(panels, known.items()):
-        for k, threshold in picked:
-            curve = found[k]
-            ap = average_precision(curve.recall, curve.precision, eleven_point=eleven_point)
-            panel.plot(curve.recall, curve.precision, linewidth=1,
-                       label=f"{threshold:g}: {100 * ap:.1f}")
+    for panel, (name, lines) in zip(axes, known.items()):
+        for line in lines:
+            panel.plot(line.recall, line.precision, linewidth=1, label=line.label)
         panel.set(title=name, xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         panel.legend(title="IoU: AP", fontsize=7, title_fontsize=7)
     figure.savefig(path, dpi=110)

@@ -19,12 +19,12 @@ from mnc.boxes.regression import filter_small_boxes
 from mnc.data.dataset import DataError, Dataset
 from mnc.data.images import image_blob, prepare_image
 from mnc.data.mcg import load_mat
+from mnc.data.names import named_files
 from mnc.inference.networks import Nets, as_list, blob_of, joined
 from mnc.inference.selection import best_of
 from mnc.inference.settings import TestSettings
 from mnc.instances import ImageDetections, Raw, Regions
 from mnc.masks.targets import input_masks
-from mnc.results.names import named_files
 
 CANONICAL_AREA = 224 ** 2
 MIN_SIDE = 16                # pixels of the image

@@ -7,7 +7,6 @@ relative, lies inside the output folder, and is unique on any disk. Writers take
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import Counter
@@ -15,10 +14,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mnc.data.dataset import DataError, Dataset
+from mnc.data.names import UNPRINTED, relative_name, shortened
 
-LONGEST = 200               # bytes of a part of a path; file systems take 255, with the ending
-LONGEST_FLAT = 100          # of a name that is put together with others
-UNPRINTED = re.compile(r"[\x00-\x1f\x7f]")
+LONGEST_FLAT = 100          # bytes of a name that is put together with others
 
 
 def output_names(names: Iterable[object]) -> list[str]:
@@ -27,7 +25,7 @@ def output_names(names: Iterable[object]) -> list[str]:
     Names that are good as they are stay; others lose what leads out of the folder, and a number is
     put behind one that is taken, also by a name that differs in upper and lower case only.
     """
-    wanted = [_relative(str(name)) for name in names]
+    wanted = [relative_name(name) for name in names]
     folders = {_key(folder) for name in wanted for folder in _folders(name)}
     # first come those that may stay as they are: _2 behind another must not push them aside
     taken: set[str] = set()
@@ -54,18 +52,10 @@ def output_paths(folder: str | Path, dataset: Dataset, ending: str) -> list[Path
     return paths
 
 
-def named_files(folder: str | os.PathLike, names: Sequence[object], ending: str) -> list[Path]:
-    """FOLDER/NAME + ending of each image: inside the folder, one file for all of one name.
-
-    For what is kept from one data set to the next, as MCG's regions are.
-    """
-    return [Path(folder, f"{_relative(str(name))}{ending}") for name in names]
-
-
 def flat_name(text: object) -> str:
     """One part of a file's name: without slashes, colons or what cannot be printed."""
     flat = UNPRINTED.sub("_", re.sub(r"[/\\:]+", "_", str(text))).strip()
-    return _shortened(flat, LONGEST_FLAT) if flat.strip("._ ") else "_"
+    return shortened(flat, LONGEST_FLAT) if flat.strip("._ ") else "_"
 
 
 def flat_names(names: Sequence[object]) -> list[str]:
@@ -83,16 +73,6 @@ def line_names(names: Sequence[object]) -> list[str]:
     lines = [" ".join(str(name).splitlines()).strip() for name in names]
     often = Counter(lines)
     return [line if often[line] == 1 else other for line, other in zip(lines, output_names(names))]
-
-
-def _relative(name: str) -> str:
-    parts = [UNPRINTED.sub("_", part) for part in re.split(r"[/\\]", name)]
-    kept = [_shortened(part) for part in parts if part.strip(". ")]
-    return "/".join(kept) or "_"
-
-
-def _shortened(part: str, most: int = LONGEST) -> str:
-    return part.encode(errors="replace")[:most].decode(errors="ignore")
 
 
 def _folders(name: str) -> list[str]:

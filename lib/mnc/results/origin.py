@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mnc.data.hashes import file_hash, value_hash
-from mnc.results.names import named_files
+from mnc.data.names import named_files
 
 # Settings that change what a test finds.
 SETTINGS = ("TEST", "COMPAT.BRIDGE_TEST_CLASS", "BINARIZE_THRESH", "MASK_SIZE", "PIXEL_MEANS",
