@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -394,3 +395,39 @@ def test_a_layer_of_a_user_takes_part(monkeypatch):
         np.testing.assert_allclose(found, data(2, 3, 8, 10) / 4)
     finally:
         LAYERS.remove("Halved")
+
+
+def test_sources_and_files_are_read_and_written_as_ever(tmp_path):
+    with h5py.File(tmp_path / "rows.h5", "w") as file:
+        file["x"], file["label"] = data(6, 3, 4, 4), np.arange(6, dtype=np.float32)
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/rows.h5\n")
+
+    def made(name):
+        return nets(
+            f"""layer {{ name: "data" type: "HDF5Data" top: "x" top: "label" hdf5_data_param {{
+                source: "{tmp_path}/list.txt" batch_size: 2 }} }}""",
+            conv("c", "x", "y"), layer("ReLU", "y", "y"), layer("Silence", "label", "none").replace(
+                'top: "none"', ""), layer("TanH", "y", "out"),
+            f"""layer {{ name: "file" type: "HDF5Output" bottom: "y" bottom: "x"
+                hdf5_output_param {{ file_name: "{tmp_path}/{name}.h5" }} }}""", count=1)[0]
+
+    plain, fast = made("plain"), made("fast")
+    fast.optimize(["out"])
+    for _ in range(3):
+        assert_same_outputs(plain, fast)
+    written = [h5py.File(tmp_path / f"{name}.h5", "r") for name in ("plain", "fast")]
+    for name in ("data", "label"):
+        assert len(written[0][name]) == 6
+        np.testing.assert_allclose(written[0][name][()], written[1][name][()], rtol=1e-5)
+
+
+def test_arrays_in_memory_feed_an_optimised_net():
+    plain, fast = nets(
+        """layer { name: "data" type: "MemoryData" top: "x" top: "label"
+        memory_data_param { batch_size: 2 channels: 3 height: 4 width: 4 } }""",
+        conv("c", "x", "y"), layer("ReLU", "y", "y"))
+    fast.optimize(["y", "label"])
+    for net in (plain, fast):
+        net.set_input_arrays(data(4, 3, 4, 4), np.arange(4, dtype=np.float32))
+    for _ in range(3):
+        assert_same_outputs(plain, fast)
