@@ -40,54 +40,73 @@ class Timing:
         return self.kernel / self.copy
 
 
-def cases(device: torch.device) -> Iterator[tuple[str, str, int, Callable[[], object]]]:
-    """(operator, sizes, bytes read or written, a call) at the sizes of testing and training."""
-    def random(*shape: int) -> Tensor:
-        x = torch.rand(shape, device=device)
-        return x.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else x
+Case = tuple[str, str, int, Callable[[], object]]
 
-    c = MAP[1]
-    features, many, few = random(*MAP), _rois(300, device), _rois(64, device)
-    warped, pooled = random(300, c, 28, 28), random(300, c, 14, 14)
+
+def cases(device: torch.device) -> Iterator[Case]:
+    """(operator, sizes, bytes read or written, a call) at the sizes of testing and training."""
+    for group in (_warping, _pooling, _masks, _boxes):
+        yield from group(device)
+
+
+def _warping(device: torch.device) -> Iterator[Case]:
+    features, many, few = _random(device, *MAP), _rois(300, device), _rois(64, device)
+    warped, pooled = (_random(device, 300, MAP[1], side, side) for side in (28, 14))
     yield ("roi_warping", "300 RoIs, 28 x 28", _bytes(warped),
            lambda: ops.roi_warping(features, many, 28, 28, SCALE))
     yield ("roi_warping_pooled", "300 RoIs, 14 x 14", _bytes(pooled),
            lambda: ops.roi_warping_pooled(features, many, 14, 14, SCALE))
-    grad = random(64, c, 28, 28)
-    for name, backward in (("features", roi_warping_backward_features),
-                           ("RoIs", roi_warping_backward_rois)):
-        yield (f"roi_warping, d {name}", "64 RoIs, 28 x 28", _bytes(grad),
-               partial(backward, grad, features, few, SCALE, 0))
-    small = random(300, c, 7, 7)
+    grad = _random(device, 64, MAP[1], 28, 28)
+    yield ("roi_warping, d features", "64 RoIs, 28 x 28", _bytes(grad),
+           lambda: roi_warping_backward_features(grad, features, few, SCALE, 0))
+    yield ("roi_warping, d RoIs", "64 RoIs, 28 x 28", _bytes(grad),
+           lambda: roi_warping_backward_rois(grad, features, few, SCALE, 0))
+
+
+def _pooling(device: torch.device) -> Iterator[Case]:
+    features, many = _random(device, *MAP), _rois(300, device)
+    small = _random(device, 300, MAP[1], 7, 7)
     where = roi_pooling_forward(features, many, 7, 7, SCALE)[1]
     yield ("roi_pooling", "300 RoIs, 7 x 7", _bytes(small, where),
            lambda: ops.roi_pooling(features, many, 7, 7, SCALE))
     yield ("roi_pooling, d features", "300 RoIs, 7 x 7", _bytes(small, where),
            lambda: roi_pooling_backward(small, where, features, many, SCALE))
-    mask = random(300, 1, 14, 14)
+
+
+def _masks(device: torch.device) -> Iterator[Case]:
+    pooled, mask = _random(device, 300, MAP[1], 14, 14), _random(device, 300, 1, 14, 14)
     yield ("mask_pooling", "300 RoIs, 14 x 14", _bytes(pooled, mask),
            lambda: ops.mask_pooling(pooled, mask))
     yield ("mask_pooling, d mask", "300 RoIs, 14 x 14", _bytes(pooled, pooled),
            lambda: mask_pooling_backward_mask(pooled, pooled))
-    masks = random(300, 1, 21, 21)
+    masks = _random(device, 300, 1, 21, 21)
     yield ("mask_resize", "300 masks, 21 to 14", _bytes(masks),
            lambda: ops.mask_resize(masks, 14, 14))
     yield ("mask_resize, d masks", "300 masks, 21 to 14", _bytes(masks),
            lambda: mask_resize_backward(mask, 21, 21, 0))
-    dets = torch.cat((_rois(6000, device)[:, 1:], random(6000, 1)), 1)
-    yield ("nms", "6000 boxes, 300 stay", _bytes(dets),
-           lambda: ops.nms(dets, 0.7, False, 300))
-    large = torch.cat((_rois(12000, device)[:, 1:], random(12000, 1)), 1)
-    yield ("nms", "12000 boxes, 2000 stay", _bytes(large),
-           lambda: ops.nms(large, 0.7, False, 2000))
     inds = torch.arange(600, device=device).repeat(4)
-    ends, weights = torch.arange(24, 2401, 24, device=device), torch.full((2400,), 1 / 24.)
+    ends = torch.arange(24, 2401, 24, device=device)
+    weights = torch.full((2400,), 1 / 24., device=device)
     boxes, voters = _rois(600, device)[:, 1:].contiguous(), torch.rand(600, 21, 21, device=device)
     yield ("mask_voting", "600 masks, 100 results, 1000 x 600", _bytes(voters),
-           lambda: ops.mask_voting(boxes, voters, inds, ends, weights.to(device), 600, 1000, 0.4))
+           lambda: ops.mask_voting(boxes, voters, inds, ends, weights, 600, 1000, 0.4))
+
+
+def _boxes(device: torch.device) -> Iterator[Case]:
+    dets = torch.cat((_rois(6000, device)[:, 1:], _random(device, 6000, 1)), 1)
+    yield ("nms", "6000 boxes, 300 stay", _bytes(dets),
+           lambda: ops.nms(dets, 0.7, False, 300))
+    large = torch.cat((_rois(12000, device)[:, 1:], _random(device, 12000, 1)), 1)
+    yield ("nms", "12000 boxes, 2000 stay", _bytes(large),
+           lambda: ops.nms(large, 0.7, False, 2000))
     query = _rois(20, device)[:, 1:].contiguous()
     yield ("box_overlaps", "12000 boxes, 20 queries", 4 * 12000 * 20,
            lambda: ops.box_overlaps(large[:, :4], query))
+
+
+def _random(device: torch.device, *shape: int) -> Tensor:
+    x = torch.rand(shape, device=device)
+    return x.contiguous(memory_format=torch.channels_last) if len(shape) == 4 else x
 
 
 def _bytes(*arrays: Tensor) -> int:
