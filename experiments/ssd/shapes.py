@@ -64,7 +64,7 @@ def body(net: caffe.NetSpec) -> list[Any]:
     last = "data"
     for number, (width, stride) in enumerate(BODY, 1):
         ConvBNLayer(net, last, f"conv{number}", use_bn=True, use_relu=True, num_output=width,
-                    kernel_size=3, pad=1, stride=stride)
+                    kernel_size=3, pad=1, stride=stride, moving_average_fraction=0.9)
         last = f"conv{number}"
     return CreateMultiBoxHead(
         net, data_layer="data", num_classes=NUM_CLASSES, from_layers=list(SOURCES),

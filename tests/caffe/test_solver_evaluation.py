@@ -10,7 +10,7 @@ from google.protobuf import text_format
 
 import caffe
 from caffe.engine.errors import PrototxtError
-from caffe.engine.solving.evaluation import AP_VERSIONS, MeanAveragePrecision
+from caffe.engine.solving.evaluation import AP_VERSIONS, MeanAveragePrecision, MeanOutputs
 from caffe.proto import caffe_pb2
 
 # 4 objects; hit, miss, hit, hit by falling score
@@ -97,3 +97,15 @@ def test_other_outputs_are_an_error_that_says_what_to_do():
 def test_what_does_not_exist_is_said_before_training(more, message):
     with pytest.raises(PrototxtError, match=message.replace("?", r"\?")):
         solver(DETECTIONS, OBJECTS, more)
+
+
+def test_outputs_of_changing_size_have_no_mean():
+    made = solver(DETECTIONS, OBJECTS)
+    net, means = made.test_nets[0], MeanOutputs(None)
+    net.forward()
+    means.add(net)
+    net.blobs["det"].reshape(1, 1, 1, 7)
+    net.blobs["det"].data[...] = DETECTIONS[0]
+    net.forward()
+    with pytest.raises(PrototxtError, match='"detection_eval" has 20 values, .* before 30'):
+        means.add(net)

@@ -60,8 +60,13 @@ def test_from_images_to_average_precision(shapes, tmp_path, capfd):
     _, test = parse_log.parse_log(tmp_path / "log")
     assert 0 <= test[-1]["detection_eval"] < 1
 
+    weights = f"{tmp_path}/shapes_ssd_iter_2.caffemodel"
+    assert cli.main(["test", f"--model={tmp_path}/test.prototxt", f"--weights={weights}",
+                     "--iterations=1", "--ap_version=11point"]) == 0
+    assert "Test net output #0: detection_eval = " in capfd.readouterr().err
+
     net = caffe.Net(f"{tmp_path}/deploy.prototxt", caffe.TEST,
-                    weights=f"{tmp_path}/shapes_ssd_iter_2.caffemodel")
+                    weights=weights)
     image = cv2.resize(cv2.imread(f"{tmp_path}/JPEGImages/test_0000.jpg"), (shapes.SIDE,) * 2)
     net.blobs["data"].data[0] = (image.transpose(2, 0, 1) - np.reshape(shapes.MEAN, (3, 1, 1))) / 64
     found = net.forward()["detection_out"]

@@ -24,6 +24,8 @@ FLAGS = (
     Flag("weights", str, "", "train: weights to start from, test: weights; several files separated "
                              "by commas"),
     Flag("iterations", int, 50, "test, time: number of passes"),
+    Flag("ap_version", str, "", "test: of a net that ends in DetectionEvaluate, its average "
+                                "precisions: 11point, MaxIntegral or Integral"),
     Flag("sigint_effect", str, "stop", "train: what SIGINT (Ctrl-C) does: snapshot, stop or none"),
     Flag("sighup_effect", str, "snapshot", "train: what SIGHUP does: snapshot, stop or none"),
     Flag("keep", int, 0, "train: leave the newest so many snapshots on disk (default: all)"),

@@ -12,7 +12,9 @@ from caffe.commands.registration import ACTIONS, UsageError
 from caffe.engine import log
 from caffe.engine.layer import TEST
 from caffe.engine.net.net import Net
+from caffe.engine.solving.evaluation import MeanAveragePrecision, MeanOutputs
 from caffe.engine.solving.progress import output_values, run_forward
+from caffe.proto import caffe_pb2
 
 
 @ACTIONS.register("test")
@@ -27,6 +29,9 @@ def run(flags: SimpleNamespace) -> int:
     for name in names(flags.weights):
         net.copy_from(name, required=True)
     log.info("Running for %d iterations.", flags.iterations)
+    if flags.ap_version:
+        average_precision(net, flags.iterations, flags.ap_version)
+        return 0
     loss, outputs = averages(net, flags.iterations)
     log.info("Loss: %g", loss)
     for name, values in outputs.items():
@@ -37,13 +42,23 @@ def run(flags: SimpleNamespace) -> int:
     return 0
 
 
+def average_precision(net: Net, batches: int, version: str) -> None:
+    """Log what a solver with eval_type "detection" logs, of that many forward passes."""
+    outputs = MeanAveragePrecision(caffe_pb2.SolverParameter(
+        ap_version=version, show_per_class_result=True))
+    for _ in range(batches):
+        run_forward(net)
+        outputs.add(net)
+    outputs.log(net)
+
+
 def averages(net: Net, batches: int) -> tuple[float, dict[str, np.ndarray]]:
     """The mean loss, and the mean of each value of each output, over that many forward passes."""
-    loss, sums = 0.0, dict[str, np.ndarray]()
+    loss, outputs = 0.0, MeanOutputs(None)
     for batch in range(batches):
         loss += run_forward(net)
+        outputs.add(net)
         for name, values in output_values(net).items():
-            sums[name] = sums.get(name, 0) + values
             for value in values:
                 log.info("Batch %d, %s = %g", batch, name, value)
-    return loss / batches, {name: total / batches for name, total in sums.items()}
+    return loss / batches, outputs.means()

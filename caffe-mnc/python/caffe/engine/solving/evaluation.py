@@ -29,11 +29,21 @@ class MeanOutputs:
         """Take the outputs of one batch."""
         self.batches += 1
         for name, values in output_values(net).items():
-            self.sums[name] = self.sums.get(name, 0) + values
+            sums = self.sums.setdefault(name, np.zeros_like(values))
+            if sums.shape != values.shape:
+                raise PrototxtError(
+                    f'the output "{name}" has {len(values)} values, in the batches before '
+                    f"{len(sums)}: there is no mean. Outputs of DetectionEvaluate need eval_type: "
+                    f'"detection" in the solver file (caffe test: --ap_version); silence others')
+            sums += values
 
     def log(self, net: Net) -> None:
         """Write the result of all batches."""
-        log_outputs(net, log.TEST_OUTPUT, {n: s / self.batches for n, s in self.sums.items()})
+        log_outputs(net, log.TEST_OUTPUT, self.means())
+
+    def means(self) -> dict[str, np.ndarray]:
+        """The mean of each value of each output so far."""
+        return {name: total / self.batches for name, total in self.sums.items()}
 
 
 @EVALUATIONS.register("detection")
