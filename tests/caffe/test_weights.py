@@ -219,7 +219,7 @@ def test_another_number_of_blobs_is_named(tmp_path, save):
 
 @pytest.mark.parametrize("content, message", [
     (b"\xff" * 50, "neither a .caffemodel nor an HDF5 file"),
-    (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "damaged HDF5|neither")])
+    (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "not an HDF5 file, or damaged|neither")])
 def test_damaged_files_are_named(tmp_path, content, message):
     (tmp_path / "bad").write_bytes(content)
     with pytest.raises(WeightsError, match=f"bad: .*({message})"):

@@ -123,6 +123,28 @@ def configurations(path, folder):
     cfg_from_file(path)
 
 
+@reader("fuzz/h5weights_*", "odd/*.h5", "odd/*.caffemodel")
+def weights(path, folder):
+    import caffe
+
+    net = caffe.Net(str(path.parent.parent / "odd" / "w.prototxt"), caffe.TEST)
+    net.copy_from(str(path))
+
+
+@reader("fuzz/state_*", "odd/*.h5", "odd/*.caffemodel")
+def states(path, folder):
+    from caffe.engine.formats.snapshot import read_state
+
+    read_state(path)
+
+
+@reader("fuzz/hdf5data_*", "odd/*.h5")
+def hdf5_data(path, folder):
+    from caffe.layer_types.data import read_hdf5
+
+    read_hdf5(str(path), ["data", "label"])
+
+
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     inputs, kinds = Path(sys.argv[1]), sys.argv[2:]

@@ -17,10 +17,9 @@ from caffe.data.lists import FileList
 from caffe.data.transform import Transformer
 from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
+from caffe.engine.formats import hdf5
 from caffe.engine.layer import LAYERS, TRAIN, at_least, between, exactly
 from caffe.layer_types.batches import BatchLayer, reshape_tops
-
-LARGEST_EXPANSION = 1100    # gzip makes at most 1032 bytes of one
 
 
 class ImageBatches(Batches):
@@ -210,12 +209,10 @@ def _files(listed: FileList) -> Iterator[str]:
 def read_hdf5(path: str, names: list[str]) -> list[np.ndarray]:
     """The data sets `names` of an HDF5 file as float32, with equally many rows."""
     try:
-        with h5py.File(path, "r") as file:
+        with hdf5.reading(path) as file:
             arrays = [_read_dataset(file, path, name) for name in names]
     except FileNotFoundError:
         raise FileNotFoundError(f'no HDF5 file at "{path}"') from None
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{path}: not an HDF5 file, or damaged: {error}") from error
     if len({len(values) for values in arrays}) > 1:
         counts = ", ".join(f"{name}: {len(values)}" for name, values in zip(names, arrays))
         raise ValueError(f"{path}: data sets must have the same number of rows, got {counts}")
@@ -223,18 +220,18 @@ def read_hdf5(path: str, names: list[str]) -> list[np.ndarray]:
 
 
 def _read_dataset(file: h5py.File, path: str, name: str) -> np.ndarray:
-    dataset = file.get(name)
+    dataset = hdf5.find(file, name)
     if not isinstance(dataset, h5py.Dataset):
-        raise ValueError(f'{path}: has no data set "{name}" (the name of a top); it has '
-                         f"{', '.join(file) or 'none'}")
+        raise hdf5.Hdf5Error(f'{path}: has no data set "{name}" (the name of a top); it has '
+                             f"{', '.join(map(str, file)) or 'none'}")
     if dataset.dtype.kind not in "fiu" or not dataset.ndim:
-        raise ValueError(f'{path}: data set "{name}" must be an array of numbers, it has the type '
-                         f"{dataset.dtype} and the shape {dataset.shape}")
-    bytes_possible = LARGEST_EXPANSION * os.path.getsize(path)
-    if dataset.size > MOST_VALUES or dataset.nbytes > bytes_possible:
-        raise ValueError(f'{path}: data set "{name}" claims the shape {dataset.shape}, more than '
-                         f"a file of {os.path.getsize(path)} bytes holds or a blob may")
-    return dataset[()].astype(np.float32, copy=False)
+        raise hdf5.Hdf5Error(f'{path}: data set "{name}" must be an array of numbers, it has the '
+                             f"type {dataset.dtype} and the shape {dataset.shape}")
+    hdf5.check_numbers(dataset, f'{path}: data set "{name}"')
+    if dataset.size > MOST_VALUES:
+        raise hdf5.Hdf5Error(f'{path}: data set "{name}" has the shape {dataset.shape}, more than '
+                             "a blob may")
+    return hdf5.numbers(dataset).astype(np.float32, copy=False)
 
 
 @LAYERS.register("HDF5Data")

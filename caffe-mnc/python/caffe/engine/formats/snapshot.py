@@ -15,12 +15,12 @@ import torch
 from google.protobuf.message import DecodeError
 
 from caffe.engine.errors import WeightsError
+from caffe.engine.formats import hdf5 as hdf5_format
 from caffe.engine.formats.atomic_file import write_file
 from caffe.engine.formats.seal import read_sealed, seal
 from caffe.engine.formats.weights import (
     PROTOBUF_LIMIT,
     from_blob_proto,
-    hdf5_file,
     to_blob_proto,
 )
 from caffe.proto import caffe_pb2
@@ -44,7 +44,7 @@ class SolverState:
 def write_state(path: str | os.PathLike[str], state: SolverState, *, hdf5: bool) -> None:
     """Write `state`, all or nothing; sealed if it holds more than Caffe's own fields."""
     if hdf5:
-        with hdf5_file(path) as file:
+        with hdf5_format.writing(path) as file:
             _fill_hdf5(file, state)
         return
     content = _message(state, path).SerializeToString()
@@ -59,7 +59,8 @@ def read_state(path: str | os.PathLike[str]) -> SolverState:
         raise
     except (DecodeError, KeyError, OSError, RuntimeError, TypeError, ValueError,
             AttributeError) as error:
-        raise WeightsError(f"{os.fspath(path)}: not a solver state, or damaged: {error}") from error
+        what = str(error).removeprefix(f"{os.fspath(path)}: ")
+        raise WeightsError(f"{os.fspath(path)}: not a solver state, or damaged: {what}") from error
 
 
 def _message(state: SolverState, path: str | os.PathLike[str]) -> Any:
@@ -97,7 +98,7 @@ def _fill_hdf5(file: h5py.File, state: SolverState) -> None:
     for i, values in enumerate(state.history):
         history[str(i)] = values
     for name, values in state.extra.items():
-        file[f"extra/{name}"] = values
+        file[f"extra/{hdf5_format.encoded(name)}"] = values
 
 
 def _write_string(file: h5py.File, name: str, text: str) -> None:
@@ -111,16 +112,22 @@ def _write_string(file: h5py.File, name: str, text: str) -> None:
 
 
 def _read_hdf5(path: str | os.PathLike[str]) -> SolverState:
-    with h5py.File(path, "r") as file:
+    with hdf5_format.reading(path) as file:
         name = file["learned_net"][()]
-        history = file["history"]
-        extra: dict[str, np.ndarray] = {}
-        if "extra" in file:
-            file["extra"].visititems(
-                lambda key, item: extra.update({key: item[()]})
-                if isinstance(item, h5py.Dataset) else None)
+        history = hdf5_format.children(file["history"])
+        extra = hdf5_format.arrays_below(file["extra"]) if "extra" in file else {}
         return SolverState(
-            int(file["iter"][()].item()),
+            _number(file["iter"], path),
             name.decode() if isinstance(name, bytes) else str(name),
-            int(file["current_step"][()].item()) if "current_step" in file else 0,
-            [history[str(i)][()] for i in range(len(history))], extra)
+            _number(file["current_step"], path) if "current_step" in file else 0,
+            [_values(history[str(i)], path) for i in range(len(history))],
+            {hdf5_format.decoded(key): _values(item, path) for key, item in extra.items()})
+
+
+def _values(dataset: Any, path: str | os.PathLike[str]) -> np.ndarray:
+    label = f"{os.fspath(path)}: {dataset.name}"
+    return hdf5_format.numbers(hdf5_format.check_numbers(dataset, label))
+
+
+def _number(dataset: Any, path: str | os.PathLike[str]) -> int:
+    return int(_values(dataset, path).item())

@@ -6,12 +6,10 @@ file against the net before it changes anything.
 
 from __future__ import annotations
 
-import io
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from collections.abc import Set as AbstractSet
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +21,7 @@ from google.protobuf.message import DecodeError
 from caffe.engine import log
 from caffe.engine.blob import Blob
 from caffe.engine.errors import WeightsError
+from caffe.engine.formats import hdf5
 from caffe.engine.formats.atomic_file import write_file
 from caffe.engine.formats.blob_proto import Stored, from_blob_proto, to_blob_proto
 from caffe.engine.formats.seal import read_sealed, seal
@@ -86,11 +85,11 @@ def match(net: Any, path: str | os.PathLike[str]) -> Match:
         pairs = _match_message(net, message, path)
         return _matched(net, path, pairs, [n for n, blobs in _stored_layers(message) if blobs])
     try:
-        with h5py.File(path, "r") as file:
+        with hdf5.reading(path) as file:
             pairs = _match_hdf5(net, file, path)
             return _matched(net, path, pairs, list(file["data"]))
-    except OSError as error:
-        raise WeightsError(f"{path}: damaged HDF5 file: {error}") from error
+    except hdf5.Hdf5Error as error:
+        raise WeightsError(str(error)) from error
 
 
 def _matched(net: Any, path: str, pairs: list[tuple[Blob, Stored]], names: list[str]) -> Match:
@@ -172,30 +171,40 @@ def _stored_layers(message: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _match_hdf5(net: Any, file: h5py.File, path: str) -> list[tuple[Blob, Stored]]:
-    if not isinstance(file.get("data"), h5py.Group):
+    data = hdf5.find(file, "data")
+    if not isinstance(data, h5py.Group):
         raise WeightsError(f"{path}: an HDF5 file, but not one of weights: it has no group /data")
-    if not len(file["data"]):
+    if not len(data):
         raise WeightsError(f"{path}: holds no layers: its group /data is empty")
     pairs, seen = [], set()
     for number, layer in enumerate(net.layers):
-        if layer.name in seen or layer.name not in file["data"]:
+        group = None if layer.name in seen else _group_of(data, layer.name)
+        if group is None:
             continue
         seen.add(layer.name)
-        group = file["data"][layer.name]
         if not isinstance(group, h5py.Group):
             raise WeightsError(f'{path}: /data/{layer.name} is no group of parameters')
-        indices = {int(key) for key in group if key.isdigit()}
-        missing = [i for i in range(len(layer.blobs)) if i not in indices
+        stored = {int(key): item for key, item in hdf5.children(group).items()
+                  if key.isdecimal() and isinstance(item, h5py.Dataset)}
+        missing = [i for i in range(len(layer.blobs)) if i not in stored
                    and net.param_id(number, i) == (number, i)]
-        if missing or any(i >= len(layer.blobs) for i in indices):
-            raise _count_error(path, layer, len(indices))
-        for i in sorted(indices):
-            stored = _from_dataset(group[str(i)], path)
-            pairs.append(_checked(path, layer, i, layer.blobs[i], stored))
-    for name, item in file["data"].items():
-        if name not in net.layer_dict and not any(y.startswith(f"{name}/") for y in seen):
-            _say_ignored(name, item if isinstance(item, h5py.Group) else [item])
+        if missing or any(i >= len(layer.blobs) for i in stored):
+            raise _count_error(path, layer, len(stored))
+        pairs += [_from_dataset(path, layer, i, item) for i, item in sorted(stored.items())]
+    for key in data:
+        name = hdf5.decoded(key)
+        if not {name, key} & set(net.layer_dict) and not any(y.startswith(f"{key}/") for y in seen):
+            _say_ignored(name, hdf5.find(data, key) or ())
     return pairs
+
+
+def _group_of(data: h5py.Group, name: str) -> Any:
+    """The group of a layer, as its name is or encoded; None if there is none."""
+    if not name:
+        return None
+    found = hdf5.find(data, hdf5.encoded(name))
+    plain = hdf5.stored_as(name) == name
+    return hdf5.find(data, name) if found is None and plain else found
 
 
 def _say_ignored(name: str, parameters: Any) -> None:
@@ -204,13 +213,14 @@ def _say_ignored(name: str, parameters: Any) -> None:
         log.info("Ignoring source layer %s", name)
 
 
-def _from_dataset(dataset: Any, path: str) -> Stored:
+def _from_dataset(path: str, layer: Any, index: int, dataset: Any) -> tuple[Blob, Stored]:
     """The values of a data set of numbers, whatever their type and byte order; read here, for a
     damaged block shows only then."""
-    if not isinstance(dataset, h5py.Dataset) or dataset.dtype.kind not in "fiu":
-        raise WeightsError(f"{path}: {dataset.name} does not hold numbers")
-    values = np.asarray(dataset[()], dataset.dtype.newbyteorder("="))
-    return Stored(dataset.shape, lambda: values)
+    hdf5.check_numbers(dataset, f"{path}: {dataset.name}")
+    blob = layer.blobs[index]
+    _checked(path, layer, index, blob, Stored(dataset.shape, lambda: np.empty(0)))
+    values = hdf5.numbers(dataset)
+    return blob, Stored(dataset.shape, lambda: values)
 
 
 def _count_error(path: str, layer: Any, count: int) -> WeightsError:
@@ -291,32 +301,22 @@ def save_hdf5(net: Any, path: str | os.PathLike[str], write_diff: bool = False) 
             raise WeightsError(f'{os.fspath(path)}: {count} layer(s) with parameters have the name '
                                f'"{name}", but HDF5 keeps parameters by name; give each its own, '
                                f"or save as .caffemodel")
-    with hdf5_file(path) as file:
+    with hdf5.writing(path) as file:
         _write_group(file.create_group("data"), net, lambda blob: blob.tensor)
         if write_diff:
             _write_group(file.create_group("diff"), net, lambda blob: blob.diff_tensor)
 
 
-@contextmanager
-def hdf5_file(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
-    """An HDF5 file to fill, in memory; it is written when the block ends without an error.
-
-    The library ends the process where it cannot write: no disk is left for it to find full.
-    """
-    memory = io.BytesIO()
-    with h5py.File(memory, "w", libver="earliest") as file:
-        yield file
-    write_file(path, memory.getbuffer())
-
-
 def _write_group(root: h5py.Group, net: Any, values: Callable[[Blob], torch.Tensor]) -> None:
+    owners = {layer.name for layer in net.layers if layer.blobs}
     for number, layer in enumerate(net.layers):
         if not layer.name:
             continue
-        group = root.require_group(layer.name)
+        group = root.require_group(hdf5.stored_as(layer.name, owners))
         for i, blob in enumerate(layer.blobs):
             owner, index = net.param_id(number, i)
             if (owner, index) == (number, i):
                 group[str(i)] = values(blob).detach().cpu().numpy()
             elif net.layers[owner].blobs[index].shape == blob.shape:
-                group[str(i)] = root[net.layers[owner].name][str(index)]     # a hard link
+                place = hdf5.stored_as(net.layers[owner].name, owners)
+                group[str(i)] = root[place][str(index)]                      # a hard link
