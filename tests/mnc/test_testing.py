@@ -259,6 +259,24 @@ def test_other_images_or_proposals_of_the_same_names_are_told(tiny_scenes, imdb,
     assert found.startswith("images_changed_sha256")
 
 
+def test_pictures_over_the_images_are_refused_before_the_test(tester, tiny_scenes, tmp_path,
+                                                              capsys):
+    """vis_seg draws OUT/pictures/NAME.png; here the images of the data set are those files."""
+    import cv2
+
+    (tmp_path / "out/pictures").mkdir(parents=True)
+    photo = tmp_path / "out/pictures/mine.png"
+    cv2.imwrite(str(photo), np.full((60, 80, 3), 90, np.uint8))
+    before = photo.read_bytes()
+    content = {"images": [{"id": 1, "file_name": "mine.png", "height": 60, "width": 80}],
+               "annotations": [], "categories": [{"id": n, "name": f"c{n}"} for n in range(1, 6)]}
+    (tmp_path / "a.json").write_text(json.dumps(content))
+    assert tester("--imdb", f"coco:{tmp_path / 'a.json'}:{photo.parent}", "--task",
+                  "vis_seg") == 1
+    assert "mine.png is an image of coco:" in capsys.readouterr().err
+    assert photo.read_bytes() == before and not (tmp_path / "out/detections_vis_seg.npz").exists()
+
+
 def test_cfm_needs_proposals(tester, tiny_scenes, tmp_path, capsys):
     assert tester("--task", "cfm", "--proposals", str(tmp_path / "none")) == 1
     assert "prepare_mcg_maskdb.py makes them" in capsys.readouterr().err

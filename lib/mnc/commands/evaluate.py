@@ -36,7 +36,9 @@ def run(args: argparse.Namespace) -> int:
     check_forms(wanted, args.write)
     output = Path(args.out or Path(args.results).parent / f"{Path(args.results).stem}_evaluated")
     output.mkdir(parents=True, exist_ok=True)
-    Report.of(args, output, dataset, cfg.BINARIZE_THRESH).make(saved, results=str(args.results))
+    report = Report.of(args, output, dataset, cfg.BINARIZE_THRESH)
+    report.check()
+    report.make(saved, results=str(args.results))
     return 0
 
 

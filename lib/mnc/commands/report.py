@@ -40,6 +40,13 @@ class Report:
         """As the arguments of add_report_arguments say."""
         return cls(output, dataset, args.imdb, binarize, args.metrics, args.area, args.write)
 
+    def check(self, *, pictures: bool = False) -> None:
+        """Raises DataError if a picture would be written over an image, before work is done."""
+        folders = ["pictures"] * pictures + ["SegInst/inst", "SegInst/cls"] * (
+            "seginst" in self.forms)
+        for folder in folders:
+            output_paths(self.output / folder, self.dataset, ".png")
+
     def make(self, saved: Saved, **about: object) -> None:
         """Figures to the screen and to OUTPUT/metrics_TASK.json, and the files asked for."""
         found = figures.figures_of(saved, self.dataset, self.binarize, self.metrics,
@@ -48,8 +55,6 @@ class Report:
         figures.save_metrics(self.output / f"metrics_{task}.json", found, **about, imdb=self.imdb,
                              images=len(self.dataset), task=task,
                              ap="area" if self.area else "11 points", origin=dict(saved.about))
-        if saved.task.pictures:
-            write_pictures(self, saved)
         for form in self.forms:
             WRITERS[form](self, saved)
         print(figures.table(found))

@@ -16,7 +16,7 @@ Models = list[tuple[str, str]]              # prototxt, weights
 
 def run(args: argparse.Namespace) -> int:
     """Test a net, or several together, on a data set; returns the exit status."""
-    from mnc.commands.report import Report
+    from mnc.commands.report import Report, write_pictures
     from mnc.data import get_dataset
     from mnc.inference.cfm import ProposalFolder
     from mnc.inference.networks import load_net
@@ -39,10 +39,11 @@ def run(args: argparse.Namespace) -> int:
     output = Path(args.out or get_output_dir(folder_name(args.imdb),
                                              "+".join(net.name for net in nets)))
     output.mkdir(parents=True, exist_ok=True)
-    proposals = None
-    if task.regions:
-        proposals = args.proposals or str(Path(cfg.DATA_DIR) / "MCG")
-    prototxts, weights = ([model[k] for model in models] for k in (0, 1))
+    report = Report.of(args, output, dataset, cfg.BINARIZE_THRESH)
+    report.check(pictures=task.pictures)
+    folder = args.proposals or str(Path(cfg.DATA_DIR, "MCG"))
+    proposals = folder if task.regions else None
+    prototxts, weights = zip(*models)
     about = origin(prototxts, weights, cfg, dataset, task.name, proposals)
     source = ProposalFolder(proposals, dataset) if proposals else None
     finder = Finder(nets, TestSettings.of(cfg), task, source)
@@ -50,9 +51,10 @@ def run(args: argparse.Namespace) -> int:
         work = Run(output / f"detections_{task.name}.npz", dataset, about)
         detections = work.detections(team, finder, args.reuse)
     if team.rank == 0 and detections is not None:
-        Report.of(args, output, dataset, cfg.BINARIZE_THRESH).make(
-            Saved(detections, task, None, about),
-            weights=" + ".join(weights for _, weights in models))
+        saved = Saved(detections, task, None, about)
+        if task.pictures:
+            write_pictures(report, saved)
+        report.make(saved, weights=" + ".join(map(str, weights)))
     return 0
 
 

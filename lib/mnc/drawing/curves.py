@@ -1,4 +1,6 @@
-"""Precision-recall curves as a picture."""
+"""Precision-recall curves as a picture; here, and not with the report that asks for it, because
+matplotlib and pictures are this room's.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Published figures to compare with, in percent, by data set.
 
 Collected from the papers' tables as later papers and public repositories cite them; figures for
-which only one source could be found are left out.
+which only one source could be found are left out. A table to be checked against papers, apart from
+mnc.commands.compare, which prints it.
 """
 
 from __future__ import annotations

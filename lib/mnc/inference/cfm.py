@@ -1,7 +1,8 @@
 """Testing convolutional feature masking: class scores and masks for proposals that are given.
 
 A proposal is looked at at the one of TEST.SCALES where its area is nearest to that of a square of
-224 pixels; neighbouring scales share a pass of the net. Boxes stay as proposed.
+224 pixels; neighbouring scales share a pass of the net. Boxes stay as proposed. mnc.tasks names
+this detector; nobody else imports it but the command that gives it proposals.
 """
 
 from __future__ import annotations

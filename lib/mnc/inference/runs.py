@@ -1,4 +1,7 @@
-"""A whole test: shared by workers, kept where it breaks off, gone on from there."""
+"""A whole test: shared by workers, kept where it breaks off, gone on from there.
+
+Apart from its one reader, mnc.commands.test, because that must not load torch for its flags.
+"""
 
 from __future__ import annotations
 
