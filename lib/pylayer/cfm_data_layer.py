@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caffe.extend import LayerError, exactly
+from caffe.extend import Job, LayerError, exactly
 from mnc.config import cfg
 from mnc.data.cache import kept
 from mnc.data.dataset import DataError
@@ -76,14 +76,17 @@ class CFMDataLayer(ImageOrder):
         if self._roidb is None:
             raise LayerError(f"{self.title}: CFMDataLayer has no data yet; call set_roidb of this "
                              "layer (net.layers[0])")
-        index, short_side = self.draw()
-        entry = self._roidb[index]
-        image, scale = scaled_image(entry, self._train.pixel_means, short_side,
-                                    self._train.max_size)
-        targets = self._sample(entry, scale)
+        image, targets = self.draw_readable(self._take)
         write(top[0], image_blob([image]))
         for name, blob in zip(TOPS[1:], top[1:]):
             write(blob, getattr(targets, name))
+
+    def _take(self, index: int, short_side: int) -> tuple[np.ndarray, RegionTargets]:
+        entry, train = self._roidb[index], self._train
+        job = Job(lambda: scaled_image(entry, train.pixel_means, short_side, train.max_size),
+                  lambda: f"{self.title}: {entry['image']}")
+        image, scale = job.result()
+        return image, self._sample(entry, scale)
 
     def permutation(self) -> np.ndarray:
         """All images count as wide when they are grouped (the public code takes the width for the

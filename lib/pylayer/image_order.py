@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+import logging
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 import caffe
 from caffe.extend import LayerError
 from mnc.config import cfg
-from mnc.data.dataset import DataError
+from mnc.data.checking import most_bad
+from mnc.data.dataset import DataError, listed
 from mnc.data.roidb import Entry
 from pylayer.settings import TrainSettings
+
+log = logging.getLogger("mnc")
+T = TypeVar("T")
 
 
 class ImageOrder(caffe.Layer):
@@ -28,6 +34,9 @@ class ImageOrder(caffe.Layer):
         self._names = names
         self._train = TrainSettings.of(cfg)
         self._roidb: Any = None                     # list[Entry], once there is one
+        self.bad_data = "stop"          # or "skip": images that cannot be read are passed over
+        self.skipped: dict[str, str] = {}       # those, and why
+        self._shown: list[str] = []
         if self._train.images != 1:
             raise LayerError(f"{self.title}: TRAIN.IMS_PER_BATCH is {self._train.images}, but "
                              f"{type(self).__name__} gives one image at a time; raise the solver's "
@@ -56,6 +65,39 @@ class ImageOrder(caffe.Layer):
         """(index of the next image, its short side)"""
         index, scales = self._next_index(), self._train.scales
         return index, scales[np.random.randint(0, high=len(scales), size=1)[0]]
+
+    def draw_readable(self, read: Callable[[int, int], T]) -> T:
+        """What `read(index, short side)` gives for the next image.
+
+        Where images that cannot be read are passed over, for the next that can; each is named
+        once. Raises DataError if they are more than 1 % of the images.
+        """
+        while True:
+            index, short_side = self.draw()
+            path = str(self._roidb[index]["image"])
+            try:
+                result = read(index, short_side)
+            except DataError as error:
+                if self.bad_data != "skip":
+                    raise
+                self._pass_over(path, str(error))
+            else:
+                self._shown = [path]
+                return result
+
+    def _pass_over(self, path: str, reason: str) -> None:
+        if path in self.skipped:
+            return
+        self.skipped[path] = reason
+        count = len({entry["image"] for entry in self._roidb or ()})
+        log.warning("%s: passed over, with %d others so far", reason, len(self.skipped) - 1)
+        if len(self.skipped) > most_bad(count):
+            raise DataError(f"{len(self.skipped)} of {count} images cannot be read, more than are "
+                            f"passed over:\n{listed(list(self.skipped.values()))}")
+
+    def batch_items(self) -> list[str]:
+        """The image that the tops hold."""
+        return self._shown
 
     def reshape(self, bottom: list, top: list) -> None:
         """Tops take their shapes in forward, with the image."""

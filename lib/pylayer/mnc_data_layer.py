@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from caffe.extend import LayerError, exactly
+from caffe.extend import Job, LayerError, exactly
 from mnc.config import cfg
 from mnc.data.dataset import DataError
 from mnc.data.minibatch import minibatch
@@ -30,8 +29,7 @@ class MNCDataLayer(ImageOrder):
     def setup(self, bottom: list, top: list) -> None:
         self._with_masks = cfg.MNC_MODE
         self._maskdb: Any = None            # Sequence[Entry], once there is one
-        self._reader = ThreadPoolExecutor(1, "mnc-data")
-        self._ahead: Any = None             # (what is read: index, short side; Future of arrays)
+        self._ahead: Any = None             # (what is read: index, short side; the Job)
         names = ["data", "im_info", "gt_boxes"] + ["gt_masks", "mask_info"] * self._with_masks
         self.begin(read_options(self, num_classes=None).num_classes, top, names)
         shapes = [(1, 3, max(self._train.scales), self._train.max_size), (1, 3), (1, 5),
@@ -58,13 +56,23 @@ class MNCDataLayer(ImageOrder):
             calls = "set_roidb and set_maskdb" if self._with_masks else "set_roidb"
             raise LayerError(f"{self.title}: MNCDataLayer has no data yet; call {calls} of this "
                              "layer (net.layers[0])")
-        drawn = self.draw()
-        ready = self._ahead is not None and self._ahead[0] == drawn
-        blobs = self._ahead[1].result() if ready else self._read(*drawn)
+        blobs = self.draw_readable(self._take)
         self._read_ahead()
         for name, blob in zip(self._names, top):
             blob.reshape(*blobs[name].shape)
             blob.data[...] = blobs[name]
+
+    def _take(self, index: int, short_side: int) -> dict[str, np.ndarray]:
+        """What was read ahead, if it is this; where a fork has lost the thread, read now."""
+        ahead, self._ahead = self._ahead, None
+        job = ahead[1] if ahead and ahead[0] == (index, short_side) else None
+        if job is None or job.lost():
+            job = self._begin(index, short_side)
+        return job.result()
+
+    def _begin(self, index: int, short_side: int) -> Job:
+        path = self._roidb[index]["image"]
+        return Job(lambda: self._read(index, short_side), lambda: f"{self.title}: {path}")
 
     def _read(self, index: int, short_side: int) -> dict[str, np.ndarray]:
         masks = self._maskdb[index] if self._with_masks else None
@@ -78,7 +86,7 @@ class MNCDataLayer(ImageOrder):
             self._ahead = None
         else:
             drawn = index, self._train.scales[0]
-            self._ahead = drawn, self._reader.submit(self._read, *drawn)
+            self._ahead = drawn, self._begin(*drawn)
 
     def permutation(self) -> np.ndarray:
         if not self._train.grouped:

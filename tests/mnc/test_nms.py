@@ -34,6 +34,16 @@ def test_a_limit_ends_the_search():
     assert np.array_equal(nms(dets, 0.5, limit=7), nms(dets, 0.5)[:7])
 
 
+def test_rows_that_are_no_numbers_are_dropped():
+    """NaN compares with nothing: such a box would suppress none and outlive all."""
+    good = np.float32([[0, 0, 9, 9, 0.5], [20, 20, 29, 29, 0.4]])
+    for column in range(5):
+        bad = np.float32([[0, 0, 9, 9, 0.9], *good, [0, 0, 9, 9, 0.1]])
+        bad[0, column] = bad[3, column] = np.nan
+        assert nms(bad, 0.5).tolist() == [1, 2]
+    assert nms(np.full((3, 5), np.nan, np.float32), 0.5).tolist() == []
+
+
 def test_none():
     assert nms(np.zeros((0, 5)), 0.5).shape == (0,)
 

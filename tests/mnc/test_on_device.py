@@ -41,6 +41,20 @@ def test_proposals(limits):
     np.testing.assert_allclose(rois, expected.rois, rtol=1e-6, atol=1e-4)
 
 
+def test_proposals_of_numbers_that_are_none():
+    """NaN scores and deltas, and growth beyond all bounds: as on the host, and no NaN in them."""
+    anchors, rng = anchors_of_map(), np.random.RandomState(2)
+    scores = rng.rand(len(anchors)).astype(np.float32)
+    deltas = (0.3 * rng.randn(len(anchors), 4)).astype(np.float32)
+    scores[::3], deltas[1::5, 2], deltas[::7, 3] = np.nan, np.nan, 1e4
+    limits = ProposalLimits(20, 10, 0.7, 16)
+    expected = propose(scores, deltas, anchors, SIZE, limits)
+    rois, index = on_device.propose(*tensors(scores, deltas, anchors), SIZE, limits)
+    assert len(index) and index.tolist() == expected.anchor_index.tolist()
+    np.testing.assert_allclose(rois, expected.rois, rtol=1e-6, atol=1e-4)
+    assert np.isfinite(expected.rois).all() and not set(index.tolist()) & set(range(0, 400, 3))
+
+
 @pytest.mark.parametrize("foreground_only", (True, False))
 def test_the_stage_bridge(foreground_only):
     rng = np.random.RandomState(2)

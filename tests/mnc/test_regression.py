@@ -100,3 +100,23 @@ def test_clipped_coordinates_pass_nothing():
     boxes, _, weight = random_case()
     numerical = gradient(lambda b: (weight * clip_boxes(b, (30, 45))[0]).sum(), boxes)
     assert np.allclose(clipping_gradient(boxes, (30, 45), weight), numerical)
+
+
+def test_growth_beyond_all_bounds_covers_the_image_and_has_a_gradient():
+    boxes = np.float32([[10, 20, 30, 40]] * 3)
+    deltas = np.float32([[0, 0, 1000, 1000], [0, 0, 88, 0], [0, 0, np.inf, -np.inf]])
+    found = bbox_transform_inv(boxes, deltas)
+    assert np.isfinite(found).all()
+    clipped, _ = clip_boxes(found, (50, 60))
+    np.testing.assert_array_equal(clipped[0], [0, 0, 59, 49])
+    np.testing.assert_array_equal(clipped[1, ::2], [0, 59])
+    for values in decoding_gradient(boxes, deltas, np.ones((3, 4), np.float32)):
+        assert np.isfinite(values).all()
+
+
+def test_growth_below_the_bound_is_the_public_codes():
+    deltas = np.float32([[0.1, -0.2, 70, -3]])
+    boxes = np.float32([[0, 0, 15, 15]])
+    w = np.exp(np.float32(70)) * np.float32(16)
+    centre = np.float32(0.1) * np.float32(16) + np.float32(8)
+    assert bbox_transform_inv(boxes, deltas)[0, 2] == centre + np.float32(0.5) * w

@@ -14,7 +14,7 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
     of others   read_arrays (.npz), read_text, read_encoded, stored_name, parse_json, parse_yaml,
                 parse_xml (any encoding, bounded depth), inside (names that stay in their folder),
                 read_file, decode_image, decode_map (pixels, their number bounded)
-    training    train_to (a solver, with snapshots when due and before an error), signals, locked
+    training    Solver, train_to (with snapshots when due and before an error), signals, locked
                 (one training a snapshot prefix), Job (work in a thread that is waited for with
                 time-outs)
     process     need (a package that one feature needs), keep_freed_memory
@@ -60,6 +60,7 @@ from caffe.engine.random import generator
 from caffe.engine.registry import Registry, nearest
 from caffe.engine.solving.lock import locked
 from caffe.engine.solving.saving import train_to
+from caffe.engine.solving.solver import Solver
 from caffe.engine.solving.stopping import signals
 from caffe.ops import Mode
 
@@ -80,6 +81,7 @@ __all__ = [
     "Phase",
     "PrototxtError",
     "Registry",
+    "Solver",
     "TorchLayer",
     "WeightsError",
     "at_least",

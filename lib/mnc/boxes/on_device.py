@@ -11,6 +11,7 @@ from torch import Tensor
 
 from caffe import ops
 from mnc.boxes.proposals import ProposalLimits
+from mnc.boxes.regression import MOST_GROWTH
 
 
 def propose(scores: Tensor, deltas: Tensor, anchors: Tensor, image_size: tuple[float, float],
@@ -20,7 +21,8 @@ def propose(scores: Tensor, deltas: Tensor, anchors: Tensor, image_size: tuple[f
     scores (T,), deltas (T, 4), anchors (T, 4): one row an anchor.
     """
     boxes = clip(decode(anchors, deltas), image_size)
-    large = (boxes[:, 2:] - boxes[:, :2] + 1 >= limits.min_size).all(1).nonzero()[:, 0]
+    large = (boxes[:, 2:] - boxes[:, :2] + 1 >= limits.min_size).all(1)
+    large = (large & ~scores.isnan()).nonzero()[:, 0]
     order = scores[large].sort(descending=True, stable=True).indices[:limits.pre_nms or None]
     keep = large[order]
     dets = torch.cat((boxes[keep], scores[keep, None]), 1)
@@ -42,7 +44,7 @@ def decode(boxes: Tensor, deltas: Tensor) -> Tensor:
     """`deltas` (N, 4) applied to `boxes` (N, 4): mnc.boxes.regression.bbox_transform_inv"""
     size = boxes[:, 2:] - boxes[:, :2] + 1
     centre = deltas[:, :2] * size + (boxes[:, :2] + 0.5 * size)
-    half = 0.5 * (deltas[:, 2:].exp() * size)
+    half = 0.5 * (deltas[:, 2:].clamp(max=MOST_GROWTH).exp() * size)
     return torch.cat((centre - half, centre + half), 1)
 
 

@@ -13,6 +13,7 @@ from mnc.boxes.regression import (
     clipping_gradient,
     decoding_gradient,
     filter_small_boxes,
+    growth_of,
 )
 
 
@@ -42,6 +43,7 @@ def propose(scores: np.ndarray, deltas: np.ndarray, anchors: np.ndarray,
     """
     boxes, _ = clip_boxes(bbox_transform_inv(anchors, deltas), image_size)
     keep = filter_small_boxes(boxes, limits.min_size)
+    keep = keep[~np.isnan(scores[keep])]
     keep = keep[by_score(scores[keep])[:limits.pre_nms or None]]
     dets = np.hstack((boxes[keep], scores[keep, None]))
     keep = keep[nms(dets, limits.nms_thresh, limits.inclusive_nms, limits.post_nms)]
@@ -82,7 +84,7 @@ def proposal_gradient(roi_diff: np.ndarray, anchor_index: np.ndarray, deltas: np
 def _reference_rows(anchors: np.ndarray, deltas: np.ndarray, grad: np.ndarray) -> np.ndarray:
     size = anchors[:, 2:] - anchors[:, :2]                    # (R, 2): x and y alike
     of_centre = (grad[:, :2] + grad[:, 2:]) * size
-    of_size = (grad[:, 2:] - grad[:, :2]) / 2 * np.exp(deltas[:, 2:]) * size
+    of_size = (grad[:, 2:] - grad[:, :2]) / 2 * growth_of(deltas[:, 2:]) * size
     return np.hstack((of_centre, of_size))
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MOST_GROWTH = 75.0      # of log size: e^75 times a side of 10^5 pixels is below float32's largest
+
 
 @dataclass(frozen=True)
 class Normalization:
@@ -35,16 +37,22 @@ def bbox_transform_inv(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
     """(N, 4K): `deltas` (N, 4K) of K classes applied to `boxes` (N, 4), in the deltas' dtype.
 
     w = x2 - x1 + 1, cx = x1 + w/2; the result is cx + dx*w -+ exp(dw)*w/2, so that x2, y2 of a
-    decoded encoding lie one pixel further than they were (the public code's form).
+    decoded encoding lie one pixel further than they were (the public code's form). Growth is
+    bounded where it would overflow: such boxes cover any image either way.
     """
     w, h, x, y = (a[:, None] for a in _sizes_and_centres(boxes.astype(deltas.dtype, copy=False)))
     d = deltas.reshape(len(deltas), deltas.shape[1] // 4, 4)
     half = deltas.dtype.type(0.5)
     pred_x, pred_y = d[..., 0] * w + x, d[..., 1] * h + y     # (N, K)
-    pred_w, pred_h = np.exp(d[..., 2]) * w, np.exp(d[..., 3]) * h
+    pred_w, pred_h = growth_of(d[..., 2]) * w, growth_of(d[..., 3]) * h
     corners = np.stack((pred_x - half * pred_w, pred_y - half * pred_h,
                         pred_x + half * pred_w, pred_y + half * pred_h), axis=2)
     return corners.reshape(deltas.shape)                      # (N, K, 4) -> (N, 4K)
+
+
+def growth_of(deltas: np.ndarray) -> np.ndarray:
+    """exp(deltas), bounded so that a box times it is a finite float32; any shape."""
+    return np.exp(np.minimum(deltas, deltas.dtype.type(MOST_GROWTH)))
 
 
 def decoding_gradient(boxes: np.ndarray, deltas: np.ndarray,
@@ -52,7 +60,7 @@ def decoding_gradient(boxes: np.ndarray, deltas: np.ndarray,
     """Exact gradients of (boxes, deltas), given `grad` (N, 4) of bbox_transform_inv's result."""
     w, h, _, _ = _sizes_and_centres(boxes)
     size = np.stack((w, h), axis=1)                           # (N, 2), as all below: x and y alike
-    shift, growth = deltas[:, :2], np.exp(deltas[:, 2:])
+    shift, growth = deltas[:, :2], growth_of(deltas[:, 2:])
     centre = grad[:, :2] + grad[:, 2:]
     extent = (grad[:, 2:] - grad[:, :2]) / 2                  # w.r.t. the decoded width, height
     of_deltas = np.hstack((centre * size, extent * growth * size))

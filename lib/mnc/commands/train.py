@@ -32,6 +32,11 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--on-nan", choices=("stop", "skip", "ignore"), default="stop",
                    help="where the loss is not finite: stop, leave the update out, or go on "
                         "(default %(default)s)")
+    p.add_argument("--check-data", action=argparse.BooleanOptionalAction,
+                   help="decode every image before training (default: of up to 3000)")
+    p.add_argument("--bad-data", choices=("stop", "skip"), default="stop",
+                   help="where an image cannot be read: stop, or pass it over, up to 1 %% of them "
+                        "(default %(default)s)")
     p.add_argument("--imdb", default="voc_2012_seg_train", help="data set (default %(default)s)")
     p.add_argument("--rand", action="store_true", help="seed from the clock, not from cfg.RNG_SEED")
     p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB")
@@ -60,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
                             f"(--net {' or '.join(NETS)})")
     solver = args.solver or _generated(args.net, args.task, dataset, output)
     print(f"Output will be saved to `{output}`", flush=True)
-    care = Care(args.resume, max(args.keep, 0), args.lock, args.on_nan)
+    care = Care(args.resume, max(args.keep, 0), args.lock, args.on_nan, args.bad_data,
+                args.check_data)
     wrapper = prepared(solver, dataset, output, args.weights, care=care)
     wrapper.train_model(args.iters)
     ended_by = wrapper.solver.stopped_by

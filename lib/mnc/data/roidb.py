@@ -49,6 +49,10 @@ class MaskDB(Sequence[Entry]):
         entry = self._entries[k]
         return entry() if callable(entry) else entry
 
+    def rows(self, indices: Sequence[int]) -> MaskDB:
+        """Some of the entries."""
+        return MaskDB(self._entries[i] for i in indices)
+
     def mirrored(self) -> MaskDB:
         """The masks of the mirrored images."""
         return MaskDB(partial(_mirrored, entry) if callable(entry) else mirrored_masks(entry)

@@ -16,6 +16,7 @@ from mnc.boxes.regression import (
     clip_boxes,
     clipping_gradient,
     decoding_gradient,
+    growth_of,
 )
 from mnc.sampling.proposal_targets import (
     GroundTruth,
@@ -79,7 +80,7 @@ def bridge_gradient(bridge: Bridge, rois: np.ndarray, grad: np.ndarray,
         of_rois, of_deltas = decoding_gradient(rois[:, 1:], bridge.deltas, inner)
         return with_image_index(of_rois), of_deltas
     size = rois[:, 2:4] - rois[:, :2]                                          # (R, 2)
-    growth = np.exp(bridge.deltas[:, 2:])
+    growth = growth_of(bridge.deltas[:, 2:])
     of_centre, of_size = grad[:, 1:3], grad[:, 3:5]
     of_rois = np.hstack((of_centre, of_size * (bridge.deltas[:, :2] + growth)))
     of_deltas = np.hstack((of_centre * size, of_size * growth * size))

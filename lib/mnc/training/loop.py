@@ -14,6 +14,7 @@ from typing import Any
 import caffe
 from caffe.extend import locked, signals, train_to
 from mnc.config import cfg
+from mnc.data.checking import BY_DEFAULT, readable
 from mnc.data.dataset import Dataset
 from mnc.data.roidb import Entry, prepare
 from mnc.drawing.losses import draw_losses
@@ -38,6 +39,8 @@ class Care:
     keep: int = 0                       # snapshots to leave; 0: all
     lock: bool = True                   # refuse an output that another training writes
     on_nan: str = "stop"                # or "skip" the update, or "ignore" it
+    bad_data: str = "stop"              # or "skip" images that cannot be read, up to 1 %
+    check_data: bool | None = None      # decode every image first; None: where there are few
 
 
 def train(solver: str | Path | object, dataset: Dataset, output_dir: str | Path,
@@ -56,8 +59,10 @@ def prepared(solver: str | Path | object, dataset: Dataset, output_dir: str | Pa
              care: Care = Care()) -> SolverWrapper:
     """All that `train` does before the first iteration."""
     check_net(train_net_path(solver), dataset.classes)
-    wrapper = SolverWrapper(solver, *prepare(dataset, cfg.TRAIN.USE_FLIPPED), output_dir, weights,
-                            care=care)
+    roidb, maskdb = prepare(dataset, cfg.TRAIN.USE_FLIPPED)
+    if care.check_data or (care.check_data is None and len(dataset) <= BY_DEFAULT):
+        roidb, maskdb = readable(roidb, maskdb, skip=care.bad_data == "skip")
+    wrapper = SolverWrapper(solver, roidb, maskdb, output_dir, weights, care=care)
     if care.resume:
         wrapper.restore(care.resume)
     return wrapper
@@ -86,6 +91,7 @@ class SolverWrapper:
         data: Any = self.solver.net.layers[0]       # the net's own data layer
         data.set_roidb(roidb)
         data.set_maskdb(maskdb)
+        data.bad_data = care.bad_data
 
     def restore(self, state: str | Path) -> None:
         """Go on where an earlier run took this snapshot, or the newest good one of a folder."""

@@ -14,8 +14,7 @@ from typing import TextIO
 import numpy as np
 from tqdm import tqdm
 
-import caffe
-from caffe.extend import atomic_path
+from caffe.extend import Solver, atomic_path
 from mnc.drawing.losses import read_rows
 
 log = logging.getLogger("mnc")
@@ -37,7 +36,7 @@ class LossFile:
     not full are in the solver state.
     """
 
-    def __init__(self, path: Path, solver: caffe.Solver) -> None:
+    def __init__(self, path: Path, solver: Solver) -> None:
         self.path, self.solver = path, solver
         self.names = [name for name in solver.net.outputs if solver.net.blobs[name].count == 1]
         self.every = max(solver.param.display, 1)
@@ -99,7 +98,7 @@ class LossFile:
 
 
 @contextmanager
-def progress(solver: caffe.Solver, max_iters: int) -> Iterator[None]:
+def progress(solver: Solver, max_iters: int) -> Iterator[None]:
     """A bar on a terminal; in a log file nothing but the solver's own lines."""
     with tqdm(total=max_iters, initial=solver.iter, unit="it", desc="training",
               disable=not sys.stderr.isatty()) as bar:

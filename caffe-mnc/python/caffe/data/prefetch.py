@@ -26,6 +26,10 @@ class Job:
         self._done: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = _Thread(_run, function, self._done)
 
+    def lost(self) -> bool:
+        """Whether its thread stayed behind in a fork, with nothing to give."""
+        return not self._thread.works() and self._done.empty()
+
     def result(self) -> Any:
         """The value, once; waits for it. Raises what the function raised."""
         item = wait_for(self._poll, self._what, self._thread.works)
