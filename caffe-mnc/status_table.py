@@ -12,6 +12,7 @@ BEGIN, END = "<!-- written by status_table.py -->", "<!-- end -->"
 
 sys.path.insert(0, str(Path(__file__).with_name("python")))
 
+from caffe.engine.compat.forks import forks_of_type  # noqa: E402
 from caffe.engine.fillers import FILLERS  # noqa: E402
 from caffe.engine.layer import LAYERS  # noqa: E402
 from caffe.engine.registry import Registry  # noqa: E402
@@ -22,12 +23,13 @@ from caffe.engine.solving.update_rules import SOLVERS  # noqa: E402
 def table() -> str:
     """All registered names; for layers the family file and the first line of the docstring."""
     lines = ["", f"{len(LAYERS.names())} layer types:", "",
-             "| type | file | what |", "|---|---|---|"]
+             "| type | file | what | beside BVLC: of |", "|---|---|---|---|"]
     for name in LAYERS.names():
         entry = LAYERS.get(name)
         what = inspect.getdoc(entry).splitlines()[0].replace("|", "\\|")
         file = entry.__module__.partition(".layer_types.")[2].replace(".", "/")
-        lines.append(f"| {name} | {file}.py | {what} |")
+        forks = ", ".join(fork.partition(" (")[0] for fork in forks_of_type(name))
+        lines.append(f"| {name} | {file}.py | {what} | {forks} |")
     lines += ["", *(_line(*each) for each in (("Solvers", SOLVERS), ("Fillers", FILLERS),
                                               ("Learning-rate policies", LR_POLICIES))), ""]
     return "\n".join(lines)

@@ -56,3 +56,10 @@ def test_other_mistakes_stay_errors(lenient):
 ])
 def test_a_field_is_blanked_to_its_end(text, left):
     assert without_field(text, 1, 1).ljust(len(left)) == left
+
+
+@pytest.mark.parametrize("field", ["torch_pooling: true", "pad_shape { dim: 1 }", "ceil: false"])
+def test_fields_that_may_change_shapes_are_never_left_out(lenient, field):
+    """A net of other shapes is another net: the weights may even fit."""
+    with pytest.raises(caffe.PrototxtError, match="may change shapes"):
+        read_net(f'layer {{ name: "p" type: "Pooling" pooling_param {{ {field} }} }}')

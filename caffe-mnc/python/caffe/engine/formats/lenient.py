@@ -1,4 +1,7 @@
-"""Lenient reading: unknown fields of a text file are taken out, with a warning each."""
+"""Lenient reading: unknown fields of a text file are taken out, with a warning each.
+
+Fields that could change shapes are not: a net of other shapes is another net.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,21 @@ def set_lenient(on: bool = True) -> None:
 
 def is_lenient() -> bool:
     return _enabled
+
+
+# Words of fields that give a layer's top its shape, or its parameters theirs.
+_SHAPING = re.compile(r"axes|axis|ceil|crop|depth|dilat|dim|factor|floor|group|height|hole|kernel|"
+                      r"length|num_|order|output|pad|pool|round|scale_bias|shape|size|stride|"
+                      r"width|_[hw]$")
+_NO_OPTIONS = ("NetParameter", "LayerParameter", "V1LayerParameter", "SolverParameter")
+
+
+def may_shape(message: str, field: str) -> bool:
+    """Whether an unknown field of a message could change the shapes of a net: it is never left out.
+
+    Judged by its name; fields of layers, nets and solvers themselves do not.
+    """
+    return message not in _NO_OPTIONS and bool(_SHAPING.search(field))
 
 
 def without_field(text: str, line: int, column: int) -> str:

@@ -15,9 +15,10 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from caffe.engine import log, plugins
+from caffe.engine.compat import forks
 from caffe.engine.errors import PrototxtError
 from caffe.engine.formats import extensions
-from caffe.engine.formats.lenient import is_lenient, without_field
+from caffe.engine.formats.lenient import is_lenient, may_shape, without_field
 from caffe.engine.formats.text import decode
 from caffe.engine.formats.upgrade import upgrade, upgrade_solver
 from caffe.engine.registry import nearest
@@ -70,8 +71,13 @@ def _parse(text: str, message: Message, label: str) -> None:
             return
         except text_format.ParseError as error:
             explained = f"{label}:{_explain(error, message)}"
-            if not (is_lenient() and _UNKNOWN_FIELD.search(str(error))):
+            unknown = _UNKNOWN_FIELD.search(str(error))
+            if not (is_lenient() and unknown):
                 raise PrototxtError(explained) from error
+            if may_shape(_short(unknown[1]), unknown[2]):
+                raise PrototxtError(f"{explained}. Reading is lenient, but this may change shapes "
+                                    f"or parameters, so that the net would be another; take it out "
+                                    f"of the file if it would not") from error
             log.warning("%s (left out)", explained)
             text = without_field(text, error.GetLine() or 0, error.GetColumn() or 0)
             message.Clear()
@@ -154,6 +160,8 @@ _OTHER_FORM = {
 def _hint(name: str, known, message: str) -> str:
     if instead := _OTHER_FORM.get((_short(message), name)):
         return f"; {instead}"
+    if said := forks.said_of(name, kind="field"):
+        return f"; {said}"
     return f";{nearest(name, known) or ' known: ' + ', '.join(known)}"
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from caffe.engine import plugins
 from caffe.engine.blob import Blob
-from caffe.engine.compat import python2
+from caffe.engine.compat import forks, python2
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, Layer
 from caffe.engine.registry import nearest
@@ -233,7 +233,9 @@ def make_layer(param: Any, phase: int, dtype: Any, device: Any) -> Layer:
     try:
         kind = LAYERS.get(param.type)
     except LayerError as error:
-        raise LayerError(f'layer "{param.name}": {error}') from None
+        said = forks.said_of(param.type, kind="type")
+        reason = f'unknown layer type "{param.type}"; {said}' if said else error
+        raise LayerError(f'layer "{param.name}": {reason}') from None
     return kind(param, phase, dtype, device)
 
 
