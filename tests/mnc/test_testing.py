@@ -67,6 +67,16 @@ def test_every_form_is_written_and_measures_the_same_again(tester, imdb, tmp_pat
                 assert one is other or one == pytest.approx(other, abs=1e-6), (name, key)
 
 
+def test_results_are_not_written_over_by_what_is_said_of_them(tester, imdb, tmp_path, capsys):
+    assert tester("--write", "coco") == 0
+    path = tmp_path / "out/coco_seg.json"
+    before = path.read_bytes()
+    assert cli.main(["evaluate", "--cpu", str(path), "--imdb", imdb, "--write", "coco", "--out",
+                     str(tmp_path / "out")]) == 1
+    assert "lies there under a name that this command writes" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
 def test_evaluate_knows_the_data_set_and_the_threshold_of_masks(tester, imdb, tmp_path, capsys):
     """As they are in the file; --set and --imdb go first."""
     assert tester(quick=[*QUICK, "BINARIZE_THRESH", "0.2"]) == 0

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnc.commands.report_flags import add_report_arguments, check_forms
-from mnc.config import cfg, cfg_from_dict
-from mnc.tasks import TASKS
+from mnc.config import ConfigError, cfg, cfg_from_dict
+from mnc.tasks import TASKS, Task
 
 if TYPE_CHECKING:
     from mnc.data import Dataset
@@ -21,7 +21,8 @@ log = logging.getLogger("mnc")
 def run(args: argparse.Namespace) -> int:
     """Measure results again: of `mnc test`, or of any system; returns the exit status.
 
-    Raises DataError for results that are not of the data set.
+    Raises DataError for results that are not of the data set, ConfigError if they would be
+    written over.
     """
     from mnc.commands.report import Report
     from mnc.data import DataError
@@ -35,11 +36,20 @@ def run(args: argparse.Namespace) -> int:
     saved = replace(saved, task=wanted)
     check_forms(wanted, args.write)
     output = Path(args.out or Path(args.results).parent / f"{Path(args.results).stem}_evaluated")
+    check_out(output, Path(args.results), wanted)
     output.mkdir(parents=True, exist_ok=True)
     report = Report.of(args, output, dataset, cfg.BINARIZE_THRESH)
     report.check()
     report.make(saved, results=str(args.results))
     return 0
+
+
+def check_out(output: Path, given: Path, task: Task) -> None:
+    """Raises ConfigError if what is written into `output` would be written over the results."""
+    written = (f"metrics_{task.name}.json", f"coco_{task.name}.json", "voc_det", "SegInst")
+    if given.resolve() in [(output / name).resolve() for name in written]:
+        raise ConfigError(f"--out {output}: {given} lies there under a name that this command "
+                          "writes; name another folder")
 
 
 def dataset_of(args: argparse.Namespace) -> Dataset:
