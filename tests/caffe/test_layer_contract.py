@@ -19,7 +19,7 @@ import cases_regions
 from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
 from caffe.engine.formats.prototxt import read_net
-from caffe.engine.layer import LAYERS, Phase
+from caffe.engine.layer import LAYERS, Phase, layer_class
 from caffe.engine.net.build import make_layer
 from caffe.engine.net.net import Net
 
@@ -206,6 +206,13 @@ def test_options_stay_as_they_were_written(kind, case):
         message.ClearField("param")         # statistics say there that they do not learn,
         message.ClearField("loss_weight")   # losses that they count, as in Caffe
     assert kept == written
+
+
+@pytest.mark.parametrize("kind, case", [p for p in ALL if len(p.values[1].bottoms) == 1])
+def test_the_class_knows_how_many_parameters_options_make(kind, case):
+    layer = Bench(kind, case).layer
+    count = layer_class(kind).parameter_count(layer.param)
+    assert count is None or count == len(layer.blobs)
 
 
 @pytest.mark.parametrize("kind, case", ALL)

@@ -4,7 +4,8 @@ Names here stay. Everything below `caffe.engine` may move; nothing outside the p
 imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer written with it.
 
     layers      Layer, TorchLayer, LossLayer; exactly, at_least, between (numbers of bottoms and
-                tops); LAYERS.register("Type"); Phase, TRAIN, TEST; Blob, BlobList
+                tops); LAYERS.register("Type"), layer_class (of a type); Phase, TRAIN, TEST;
+                Blob, BlobList
     inside one  fill (a FillerParameter's values), generator (the engine's random numbers),
                 current_device (where a net made now computes), Mode (a reference's arithmetic, or
                 the exact one)
@@ -54,6 +55,7 @@ from caffe.engine.layer import (
     at_least,
     between,
     exactly,
+    layer_class,
 )
 from caffe.engine.optional import need
 from caffe.engine.random import generator
@@ -95,6 +97,7 @@ __all__ = [
     "generator",
     "inside",
     "keep_freed_memory",
+    "layer_class",
     "locked",
     "nearest",
     "need",

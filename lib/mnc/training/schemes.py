@@ -18,7 +18,7 @@ import numpy as np
 from google.protobuf import text_format
 
 import caffe
-from caffe.extend import read_net, read_solver
+from caffe.extend import layer_class, read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data.roidb import prepare
@@ -30,7 +30,6 @@ from mnc.training.loop import SolverWrapper
 LOSSES = {1: ("rpn_loss_cls", "rpn_loss_bbox"), 2: ("loss_mask",),
           3: ("loss_cls", "loss_seg_cls", "loss_bbox")}
 ENDINGS = {1: "", 2: "_stage2", 3: "_stage3"}      # of a stage's own features in mnc_separate
-BLOBS = {"BatchNorm": 3, "Scale": 2}               # of layers whose prototxt has no `param`
 DECAY = 0.8     # of a step's iterations; then the rate falls, as in the solvers under models/
 
 Weights = dict[str, list[np.ndarray]]              # by layer, as training holds them
@@ -164,7 +163,7 @@ def needed(net: caffe_pb2.NetParameter, layers: Sequence[str]) -> set[str]:
 
 def freeze(layer: caffe_pb2.LayerParameter) -> None:
     """lr_mult and decay_mult 0 for every parameter of the layer."""
-    while len(layer.param) < BLOBS.get(layer.type, 0):
+    while len(layer.param) < (layer_class(layer.type).parameter_count(layer) or 0):
         layer.param.add()
     for param in layer.param:
         param.lr_mult = param.decay_mult = 0

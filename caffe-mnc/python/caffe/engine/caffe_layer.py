@@ -47,7 +47,7 @@ class Layer:
     num_top: Arity = at_least(0)
     no_gradient: tuple[int, ...] = ()    # bottoms that can never have a gradient (labels)
     default_loss_weight = 0.0            # of the first top
-    num_statistics = 0                       # so many parameters are statistics: nobody trains them
+    num_statistics = 0                   # so many parameters are statistics: nobody trains them
     is_input = False                     # the user fills its tops
     takes_arrays = False                 # Net.set_input_arrays may call its `set_arrays`
     discards = False                     # has no tops because nothing is done with its bottoms
@@ -119,6 +119,11 @@ class Layer:
     def coordinate_map(cls, options: dict[str, Any]) -> CoordinateMap | None:
         """Where coordinates of the bottom lie in the top, from the options as NetSpec has them."""
         return (None, 1, 0) if cls.keeps_coordinates else None
+
+    @classmethod
+    def parameter_count(cls, param: Any) -> int | None:
+        """How many parameters a layer of one bottom and these options has, where that is told."""
+        return cls.num_statistics or None
 
     @classmethod
     def drawing(cls, param: Any) -> Drawing:

@@ -57,6 +57,10 @@ class Scale(BroadcastLayer):
     0: a scalar)
     """
 
+    @classmethod
+    def parameter_count(cls, param):
+        return 1 + param.scale_param.bias_term
+
     def setup(self, bottom, top):
         options = self.param.scale_param
         shape = self.place(options, bottom)

@@ -54,6 +54,10 @@ class BaseConvolution(TorchLayer):
         return options.num_output, options.group
 
     @classmethod
+    def parameter_count(cls, param):
+        return 1 + param.convolution_param.bias_term
+
+    @classmethod
     def drawing(cls, param):
         options = param.convolution_param
         window = [[*values, default][0] for values, default in (

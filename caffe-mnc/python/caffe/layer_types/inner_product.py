@@ -27,6 +27,10 @@ class InnerProduct(TorchLayer):
     owns_output = is_product = True
 
     @classmethod
+    def parameter_count(cls, param):
+        return 1 + param.inner_product_param.bias_term
+
+    @classmethod
     def drawing(cls, param):
         return Drawing("#CC33FF", flows=str(param.inner_product_param.num_output),
                        weight_and_bias=True)
