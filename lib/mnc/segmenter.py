@@ -128,8 +128,8 @@ class Segmenter:
                               self.cfg.BINARIZE_THRESH)
 
     def _mask(self, found: Instances, n: int, height: int, width: int) -> np.ndarray:
-        painted, _ = paint(found.boxes[n:n + 1], found.masks[n:n + 1], np.array([1]), width, height,
-                           self.cfg.BINARIZE_THRESH)
+        painted, _ = paint(found.boxes[n:n + 1], found.masks[n:n + 1], np.array([1]),
+                           (height, width), self.cfg.BINARIZE_THRESH)
         return painted > 0
 
 

@@ -216,6 +216,13 @@ def test_files_for_voc(saved):
                                                     "000007 0.4 0 0 100 50\n")
 
 
+def test_a_class_with_a_slash_has_a_file_in_the_folder(saved):
+    folder, save = saved
+    label_map(folder.parent / "map.prototxt", ["../cat", "dog"])
+    save("VOC")
+    assert {path.name for path in folder.iterdir()} == {"det_.._cat.txt", "det_dog.txt"}
+
+
 def test_files_for_coco(saved):
     folder, save = saved
     save("COCO")

@@ -24,8 +24,8 @@ def instances(*boxes, side=21):
 
 def test_painting_equals_the_public_code():
     golden = np.load(GOLDEN / "vis_image.npz")
-    found = paint(golden["boxes"], golden["masks"], golden["classes"], int(golden["img_width"]),
-                  int(golden["img_height"]))
+    found = paint(golden["boxes"], golden["masks"], golden["classes"],
+                  (int(golden["img_height"]), int(golden["img_width"])))
     np.testing.assert_array_equal(found[0], golden["inst_img"])
     np.testing.assert_array_equal(found[1], golden["cls_img"])
     np.testing.assert_array_equal(color_map(), golden["color_map"])
@@ -33,7 +33,7 @@ def test_painting_equals_the_public_code():
 
 def test_later_instances_lie_on_top():
     boxes = np.array([[1, 1, 3, 2], [2, 2, 4, 3]])
-    found, _ = paint(boxes, np.ones((2, 21, 21)), [3, 5], width=6, height=5)
+    found, _ = paint(boxes, np.ones((2, 21, 21)), [3, 5], (5, 6))
     np.testing.assert_array_equal(found, [[0, 0, 0, 0, 0, 0],
                                           [0, 1, 1, 1, 0, 0],
                                           [0, 1, 2, 2, 2, 0],
@@ -42,7 +42,7 @@ def test_later_instances_lie_on_top():
 
 
 def test_a_box_that_leaves_the_image_is_cut():
-    found, _ = paint(np.array([[-5, -5, 100, 100]]), np.ones((1, 21, 21)), [1], width=4, height=3)
+    found, _ = paint(np.array([[-5, -5, 100, 100]]), np.ones((1, 21, 21)), [1], (3, 4))
     assert found.shape == (3, 4) and (found == 1).all()
 
 

@@ -41,8 +41,7 @@ def run(args: argparse.Namespace) -> int:
     output.mkdir(parents=True, exist_ok=True)
     report = Report.of(args, output, dataset, cfg.BINARIZE_THRESH)
     report.check(pictures=task.pictures)
-    folder = args.proposals or str(Path(cfg.DATA_DIR, "MCG"))
-    proposals = folder if task.regions else None
+    proposals = proposals_of(args)
     prototxts, weights = zip(*models)
     about = origin(prototxts, weights, cfg, dataset, task.name, proposals)
     source = ProposalFolder(proposals, dataset) if proposals else None
@@ -56,6 +55,12 @@ def run(args: argparse.Namespace) -> int:
             write_pictures(report, saved)
         report.make(saved, weights=" + ".join(map(str, weights)))
     return 0
+
+
+def proposals_of(args: argparse.Namespace) -> str | None:
+    """The folder of the given regions, for a task that takes any."""
+    folder = args.proposals or str(Path(cfg.DATA_DIR, "MCG"))
+    return folder if TASKS[args.task].regions else None
 
 
 def take_test_settings(args: argparse.Namespace) -> None:

@@ -16,15 +16,15 @@ TINT = 0.45                  # share of the colour inside a mask
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
-def paint(boxes: np.ndarray, masks: np.ndarray, labels: np.ndarray, width: int, height: int,
+def paint(boxes: np.ndarray, masks: np.ndarray, labels: np.ndarray, image_size: tuple[int, int],
           threshold: float = 0.4) -> tuple[np.ndarray, np.ndarray]:
     """(instance map, class map), (height, width) each; instances count from 1, later on top.
 
     boxes (N, 4 or more), masks (N, S, S). The class map shows the edges of the boxes as BOX_EDGE.
     """
-    instance_map, class_map = np.zeros((2, height, width), int)
+    instance_map, class_map = np.zeros((2, *image_size), int)
     for n, (box, mask, label) in enumerate(zip(boxes, masks, labels), 1):
-        x1, y1, x2, y2 = clipped_corners(box, width, height)
+        x1, y1, x2, y2 = clipped_corners(box, image_size)
         inside = cv2.resize(mask.astype(np.float32), (x2 - x1 + 1, y2 - y1 + 1)) >= threshold
         window = np.s_[y1:y2 + 1, x1:x2 + 1]
         instance_map[window][inside] = n
@@ -36,8 +36,9 @@ def paint(boxes: np.ndarray, masks: np.ndarray, labels: np.ndarray, width: int, 
     return instance_map, class_map
 
 
-def clipped_corners(box: np.ndarray, width: int, height: int) -> tuple[int, int, int, int]:
-    """Whole-numbered corners inside the image, inclusive."""
+def clipped_corners(box: np.ndarray, image_size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Whole-numbered corners inside the image (height, width), inclusive."""
+    height, width = image_size
     x1, y1, x2, y2 = np.clip(np.round(box[:4]), 0, [width - 1, height - 1] * 2).astype(int).tolist()
     return x1, y1, x2, y2
 
@@ -81,8 +82,7 @@ def _zoomed(box: np.ndarray, zoom: int) -> np.ndarray:
 
 def _draw_mask(picture: np.ndarray, box: np.ndarray, mask: np.ndarray, color: list[int],
                threshold: float) -> None:
-    height, width = picture.shape[:2]
-    inside, _ = paint(box[None], mask[None], np.array([1]), width, height, threshold)
+    inside, _ = paint(box[None], mask[None], np.array([1]), picture.shape[:2], threshold)
     inside = inside > 0
     picture[inside] = (picture[inside] * (1 - TINT) + np.array(color) * TINT).astype(np.uint8)
     contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL,
@@ -92,7 +92,7 @@ def _draw_mask(picture: np.ndarray, box: np.ndarray, mask: np.ndarray, color: li
 
 def _draw_label(picture: np.ndarray, box: np.ndarray, text: str, color: list[int]) -> None:
     height, width = picture.shape[:2]
-    x1, y1, x2, y2 = clipped_corners(box, width, height)
+    x1, y1, x2, y2 = clipped_corners(box, (height, width))
     cv2.rectangle(picture, (x1, y1), (x2, y2), color, 1)
     (w, h), below = cv2.getTextSize(text, FONT, 0.45, 1)
     x = max(min(x1, width - w), 0)

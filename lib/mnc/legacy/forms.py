@@ -131,8 +131,8 @@ def _pair(found: ImageDetections) -> tuple[list, list]:
 def _convert_pred_to_image(img_width: int, img_height: int,
                            pred_dict: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
     """(instance map, class map) of {"boxes", "masks", "cls_name"}, lists of as many."""
-    return paint(pred_dict["boxes"], pred_dict["masks"], pred_dict["cls_name"], img_width,
-                 img_height, cfg.BINARIZE_THRESH)
+    return paint(pred_dict["boxes"], pred_dict["masks"], pred_dict["cls_name"],
+                 (img_height, img_width), cfg.BINARIZE_THRESH)
 
 
 def _get_voc_color_map(n: int = 256) -> np.ndarray:

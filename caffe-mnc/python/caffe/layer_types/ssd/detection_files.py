@@ -73,11 +73,11 @@ class DetectionFiles:
 
 
 def _voc(prefix: str, found: list[Found], names: dict[int, str]) -> None:
-    """A file for each class with lines: name score x1 y1 x2 y2"""
+    """A file for each class with lines: name score x1 y1 x2 y2; a slash of the class is _ there"""
     for label, name in names.items():
         lines = [f"{f.image} {f.score:g} {' '.join(map(str, f.corners))}\n"
                  for f in found if f.label == label]
-        Path(f"{prefix}{name}.txt").write_text("".join(lines))
+        Path(f"{prefix}{name.replace('/', '_')}.txt").write_text("".join(lines))
 
 
 def _ilsvrc(prefix: str, found: list[Found], names: dict[int, str]) -> None:
