@@ -26,13 +26,13 @@ class Pair:
 
 
 class PairBatches(Batches):
-    """Items: (image, labels), the paths of a line of the list behind the root folder."""
+    """Items: the words of a line of the list, (image, labels): files behind the root folder."""
 
     def __init__(self, batch_size: int, seed: int, options: Any, transformer: Transformer) -> None:
         super().__init__(batch_size, seed)
         self.options, self.transformer = options, transformer
-        listed = FileList(options.source, options.root_folder)
-        self.lines = [[listed.path(name) for name in line.split()] for _, line in listed.lines]
+        self.listed = FileList(options.source, options.root_folder)
+        self.lines = [line.split() for _, line in self.listed.lines]
         if not self.lines:
             raise ValueError(f"{options.source}: lists no images")
 
@@ -66,7 +66,7 @@ class PairBatches(Batches):
         """The image, without its mean, and the grey values of its labels, both as they are."""
         if len(item) < 2:
             raise ValueError(f'{self.options.source}: expected "image labels", got "{item[0]}"')
-        paths = item[:2]
+        paths = [self.listed.path(name) for name in item[:2]]
         image = read_image(paths[0], color=self.options.is_color)
         labels = read_image(paths[1], color=False)
         if same_size and image.shape[1:] != labels.shape[1:]:
@@ -212,7 +212,7 @@ class SegBatches(PairBatches):
         if options.label_type == options.PIXEL:
             image, labels = self.read(item, same_size=True)
         else:
-            image = read_image(item[0], color=options.is_color)
+            image = read_image(self.listed.path(item[0]), color=options.is_color)
             value = int(item[1]) if options.label_type == options.IMAGE and len(item) > 1 \
                 else options.ignore_label
             labels = np.full((1, *image.shape[1:]), value, np.float32)
