@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from caffe.engine import log
 from caffe.engine.blob import Blob
 from caffe.engine.errors import WeightsError
-from caffe.engine.formats import hdf5
+from caffe.engine.formats import hdf5, wire
 from caffe.engine.formats.atomic_file import write_file
 from caffe.engine.formats.blob_proto import Stored, from_blob_proto, to_blob_proto
 from caffe.engine.formats.seal import read_sealed, seal
@@ -132,16 +132,33 @@ def read_caffemodel(path: str | os.PathLike[str]) -> Any:
     content = read_sealed(path)
     if len(content) > PROTOBUF_LIMIT:
         raise WeightsError(f"{path}: protobuf cannot read files above 2 GB; use HDF5")
-    message = caffe_pb2.NetParameter()
     try:
-        message.ParseFromString(content)
+        message = caffe_pb2.NetParameter.FromString(content)
     except DecodeError as error:
+        if (without := _without_options(content, path)) is not None:
+            return without
         what = ("an HDF5 file; this takes a binary .caffemodel" if h5py.is_hdf5(path) else
                 f"neither a .caffemodel nor an HDF5 file, or damaged ({len(content)} bytes)")
         raise WeightsError(f"{path}: {what}") from error
     if not message.layer and not message.layers:
         what = "not a file of weights (a mean, a datum, a solver state?)" if content else "empty"
         raise WeightsError(f"{path}: holds no layers: it is {what}")
+    return message
+
+
+def _without_options(content: bytes, path: str | os.PathLike[str]) -> Any | None:
+    """The layers of a file whose options are another fork's, with names, types and blobs; or None.
+
+    Forks use one field number for different messages.
+    """
+    try:
+        message = caffe_pb2.NetParameter.FromString(wire.only(content, wire.WEIGHTS))
+    except (ValueError, DecodeError):
+        return None
+    if not any(name for name, _ in _stored_layers(message)):
+        return None
+    log.warning("%s: the options of its layers are another fork's, and left out; names and "
+                "parameters are read", path)
     return message
 
 
