@@ -29,10 +29,8 @@ def run(args: argparse.Namespace) -> int:
     from mnc.results.names import folder_name
     from mnc.results.origin import origin
 
-    task = TASKS[args.task]
+    task, dataset, models = TASKS[args.task], get_dataset(args.imdb), models_of(args)
     check_forms(task, args.write)
-    dataset = get_dataset(args.imdb)
-    models = models_of(args)
     for prototxt, _ in models:
         check_net(prototxt, dataset.classes)
     nets = [load_net(prototxt, weights, cfg.TEST.PRECISION) for prototxt, weights in models]
@@ -46,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     about = origin(prototxts, weights, cfg, dataset, task.name, proposals)
     source = ProposalFolder(proposals, dataset) if proposals else None
     finder = Finder(nets, TestSettings.of(cfg), task, source)
+    work = Run(output / f"detections_{task.name}.npz", dataset, about)
     with together() as team:
-        work = Run(output / f"detections_{task.name}.npz", dataset, about)
         detections = work.detections(team, finder, args.reuse)
     if team.rank == 0 and detections is not None:
         saved = Saved(detections, task, None, about)
