@@ -29,8 +29,9 @@ def run(args: argparse.Namespace) -> int:
     from mnc.results.names import folder_name
     from mnc.results.origin import origin
 
-    task, dataset, models = TASKS[args.task], get_dataset(args.imdb), models_of(args)
+    task = TASKS[args.task]
     check_forms(task, args.write)
+    dataset, models = get_dataset(args.imdb), models_of(args)
     for prototxt, _ in models:
         check_net(prototxt, dataset.classes)
     nets = [load_net(prototxt, weights, cfg.TEST.PRECISION) for prototxt, weights in models]
