@@ -52,7 +52,7 @@ def ssd300(classes: int) -> caffe.NetSpec:
 
 @pytest.fixture
 def no_values(monkeypatch):
-    monkeypatch.setattr("caffe.engine.layer.fill", lambda tensor, filler: None)
+    monkeypatch.setattr("caffe.engine.caffe_layer.fill", lambda tensor, filler: None)
 
 
 def built(net: caffe.NetSpec) -> Net:
