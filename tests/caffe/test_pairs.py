@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +160,34 @@ def test_other_files_are_no_states(name, tmp_path):
                "datum": caffe_pb2.Datum(channels=1, height=1, width=1, data=b"1").SerializeToString()}
     (tmp_path / name).write_bytes(content[name])
     refused(training(tmp_path / "s"), tmp_path / name, name)
+
+
+def test_damage_of_any_kind_is_one_error_or_none(tmp_path, hdf5):
+    """Bytes changed, lost and added, without the seal that would tell at once."""
+    (state,) = trained(tmp_path / "s", 2, hdf5=hdf5)
+    solver, random = training(tmp_path / "s", hdf5=hdf5), np.random.RandomState(4)
+    for path in (state, weights_of(state)):
+        whole = path.read_bytes()[0 if hdf5 else SIZE:]
+        for _ in range(150):
+            content, place = bytearray(whole), random.randint(len(whole), size=3)
+            content[place[0]] = random.randint(256)
+            del content[place[1]:place[1] + random.randint(5)]
+            content[place[2]:place[2]] = random.bytes(random.randint(3))
+            path.write_bytes(content)
+            with suppress(WeightsError):
+                solver.restore(state)
+            with suppress(WeightsError):
+                solver.net.copy_from(str(weights_of(state)))
+        path.write_bytes(whole)
+
+
+def test_names_that_are_no_text_are_read(tmp_path):
+    (path,) = trained(tmp_path / "s", 1)
+    message = caffe_pb2.SolverState.FromString(path.read_bytes()[SIZE:])
+    message.learned_net = "weights_XX_iter_1.caffemodel"
+    message.ClearField("extra")
+    path.write_bytes(message.SerializeToString().replace(b"XX", b"\xc4\xe3"))
+    refused(training(tmp_path / "s"), path, "are missing, not beside it either")
 
 
 # --- the newest good one -------------------------------------------------------------------------

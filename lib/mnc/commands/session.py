@@ -38,6 +38,9 @@ def run(args: argparse.Namespace) -> int:
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
 
 
 def show_log(level: int) -> None:

@@ -72,3 +72,8 @@ def to_blob_proto(data: torch.Tensor, diff: torch.Tensor | None = None) -> Any:
             tag = _TAGS[what, tensor.dtype] << 3 | 2
             proto.MergeFromString(bytes([tag]) + varint(len(content)) + content)
     return proto
+
+
+def text_of(field: Any) -> str:
+    """A string of a message; protobuf gives bytes where it is no UTF-8."""
+    return field.decode("utf-8", "replace") if isinstance(field, bytes) else field

@@ -17,12 +17,9 @@ from google.protobuf.message import DecodeError
 from caffe.engine.errors import WeightsError
 from caffe.engine.formats import hdf5 as hdf5_format
 from caffe.engine.formats.atomic_file import write_file
+from caffe.engine.formats.blob_proto import from_blob_proto, text_of, to_blob_proto
 from caffe.engine.formats.seal import read_sealed, seal
-from caffe.engine.formats.weights import (
-    PROTOBUF_LIMIT,
-    from_blob_proto,
-    to_blob_proto,
-)
+from caffe.engine.formats.weights import PROTOBUF_LIMIT
 from caffe.proto import caffe_pb2
 
 
@@ -84,9 +81,9 @@ def _read_binary(path: str | os.PathLike[str]) -> SolverState:
     message.ParseFromString(read_sealed(path))
     label = os.fspath(path)
     return SolverState(
-        message.iter, message.learned_net, message.current_step,
+        message.iter, text_of(message.learned_net), message.current_step,
         [from_blob_proto(h, f"{label}: history {i}").read() for i, h in enumerate(message.history)],
-        {e.name: from_blob_proto(e.blob, f"{label}: {e.name}").read() if e.HasField("blob")
+        {text_of(e.name): from_blob_proto(e.blob, label).read() if e.HasField("blob")
          else np.frombuffer(e.data, np.uint8) for e in message.extra})
 
 

@@ -23,7 +23,7 @@ from caffe.engine.blob import Blob
 from caffe.engine.errors import WeightsError
 from caffe.engine.formats import hdf5, wire
 from caffe.engine.formats.atomic_file import write_file
-from caffe.engine.formats.blob_proto import Stored, from_blob_proto, to_blob_proto
+from caffe.engine.formats.blob_proto import Stored, from_blob_proto, text_of, to_blob_proto
 from caffe.engine.formats.seal import read_sealed, seal
 from caffe.proto import caffe_pb2
 
@@ -182,9 +182,9 @@ def _stored_layers(message: Any) -> Iterator[tuple[str, Any]]:
     """(name, blobs) of each layer, in files of any age."""
     for layer in message.layers:
         old = layer.layer if layer.HasField("layer") else layer      # V0 nests the layer
-        yield old.name, old.blobs
+        yield text_of(old.name), old.blobs
     for layer in message.layer:
-        yield layer.name, layer.blobs
+        yield text_of(layer.name), layer.blobs
 
 
 def _match_hdf5(net: Any, file: h5py.File, path: str) -> list[tuple[Blob, Stored]]:

@@ -195,7 +195,7 @@ def _find_model(state: SolverState, path: Path) -> str | None:
         raise WeightsError(f'{path}: the state of iteration {state.iter} names the weights '
                            f'"{state.learned_net}" of another')
     for candidate in (path.parent / Path(state.learned_net).name, Path(state.learned_net)):
-        if candidate.exists():
+        if os.path.exists(candidate):           # False, too, where no file can be called so
             return str(candidate)
     raise WeightsError(f'{path}: its weights "{state.learned_net}" are missing, not beside it '
                        f"either")
