@@ -397,6 +397,37 @@ def test_resumed_test_losses_are_those_of_an_undisturbed_training(tmp_path, caps
     assert test_lines() == expected and len(set(expected)) > 1
 
 
+@pytest.mark.parametrize("arrays_first", [True, False])
+def test_memory_data_goes_on_where_it_was(arrays_first, tmp_path):
+    net = """layer { name: "d" type: "MemoryData" top: "x" top: "y"
+                     memory_data_param { batch_size: 1 channels: 1 height: 1 width: 2 } }
+             layer { name: "fc" type: "InnerProduct" bottom: "x" top: "z"
+                     inner_product_param { num_output: 1 weight_filler { type: "xavier" } } }
+             layer { name: "loss" type: "EuclideanLoss" bottom: "z" bottom: "y" top: "loss" }"""
+    arrays = np.random.rand(5, 1, 1, 2).astype(np.float32), np.arange(5, dtype=np.float32)
+
+    def begun():
+        solver = training(tmp_path / "s", net=net)
+        solver.net.set_input_arrays(*arrays)
+        return solver
+
+    straight = begun()
+    straight.step(7)
+    first = begun()
+    first.step(3)
+    first.snapshot()
+    second = begun() if arrays_first else training(tmp_path / "s", net=net)
+    second.restore(tmp_path / "s_iter_3.solverstate")
+    if not arrays_first:
+        second.net.set_input_arrays(*arrays)
+    second.step(4)
+    np.testing.assert_array_equal(second.net.params["fc"][0].data,
+                                  straight.net.params["fc"][0].data)
+    second.net.set_input_arrays(*arrays)            # later ones begin at their start
+    second.net.forward()
+    assert second.net.blobs["y"].data[0] == 0
+
+
 def test_a_layer_of_a_user_keeps_its_own_state_and_may_fail_at_it(tmp_path, capsys):
     first = training(tmp_path / "s")
     first.net.layer_dict["fc"].snapshot_state = lambda: b"seven"

@@ -118,6 +118,7 @@ class MemoryData(Layer):
         reshape_tops(self, top, (self.batch_size, *self.item_shape), (self.batch_size,))
         self._data = self._labels = None
         self._position = 0
+        self._restored: int | None = None       # a place that waits for its arrays
 
     def reset(self, data: np.ndarray, labels: np.ndarray) -> None:
         """Serve `data` (n, C, H, W) with `labels` (n values in any shape) from the start.
@@ -136,7 +137,8 @@ class MemoryData(Layer):
         if self.param.HasField("transform_param"):
             log.warning("%s does not transform arrays: transform_param is ignored", self.title)
         self._data, self._labels = data, labels.reshape(-1)
-        self._position = 0
+        place, self._restored = self._restored or 0, None
+        self._position = place if place < len(data) else 0
 
     def set_arrays(self, data: np.ndarray, labels: np.ndarray) -> None:
         """`reset` for Net.set_input_arrays: (n, C, H, W) and (n, 1, 1, 1), float32, contiguous."""
@@ -171,8 +173,10 @@ class MemoryData(Layer):
         return json.dumps(self._position).encode()
 
     def restore_state(self, state: bytes) -> None:
-        """Go on from that place; the arrays are given by `reset` as before, but before this."""
+        """Go on from that place, in the arrays there are or in those that come next."""
         with naming(self):
             position = int(json.loads(state))
-        if self._data is not None and 0 <= position < len(self._data):
+        if self._data is None:
+            self._restored = max(position, 0)
+        elif 0 <= position < len(self._data):
             self._position = position
