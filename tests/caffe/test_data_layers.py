@@ -346,6 +346,9 @@ def test_a_solver_resumes_to_the_same_weights(folder, tmp_path):
 
 def test_threads_begin_with_the_first_forward_and_end_with_the_net(folder):
     gc.collect()
+    for thread in threading.enumerate():        # those of earlier tests, told to end just now
+        if thread.name == "reading ahead":
+            thread.join(1)
     before = threading.active_count()
     n = net("Data", data_options(folder))
     assert threading.active_count() == before
