@@ -62,7 +62,7 @@ def _allowed(constraint: Any, windows: np.ndarray, boxes: np.ndarray) -> np.ndar
             values = share(both, whole)
             low = getattr(constraint, f"min_{kind}") if least else -np.inf
             high = getattr(constraint, f"max_{kind}") if most else np.inf
-            return ((values >= low) & (values <= high)).any(1)
+            return np.any((values >= low) & (values <= high), axis=1)
     return np.ones(len(windows), bool)
 
 

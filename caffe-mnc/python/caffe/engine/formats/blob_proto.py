@@ -15,7 +15,8 @@ from caffe.engine.formats.wire import varint
 from caffe.proto import caffe_pb2
 
 _MOST_VALUES = 2**40            # of a shape, its lengths of 0 left out of account
-_RAW_TYPES = {2: np.dtype("<f2"), 4: np.dtype("<f4"), 8: np.dtype("<f8")}    # bytes a value
+_RAW_TYPES: dict[int, np.dtype] = {         # by bytes a value
+    2: np.dtype("<f2"), 4: np.dtype("<f4"), 8: np.dtype("<f8")}
 _TAGS = {("data", torch.float32): 5, ("diff", torch.float32): 6,
          ("data", torch.float64): 8, ("diff", torch.float64): 9}
 
