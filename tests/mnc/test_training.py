@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+from urllib.parse import unquote
 
 import h5py
 import numpy as np
@@ -41,10 +42,10 @@ def run(tiny_model, data, tmp_path, mini_cfg):
 
 
 def stored(path):
-    """Every data set of an HDF5 file."""
+    """Every data set of an HDF5 file, by its name with the special characters back in it."""
     found = {}
     with h5py.File(path) as file:
-        file.visititems(lambda name, item: found.update({name: item[()]})
+        file.visititems(lambda name, item: found.update({unquote(name): item[()]})
                         if isinstance(item, h5py.Dataset) else None)
     return found
 
