@@ -8,7 +8,8 @@ import oracles
 from cases import WEIGHTS, Bottom, Case, case, fractions, labels, x
 
 ELSEWHERE = dict.fromkeys(("DenseImageData", "ImageLabelmapData", "ImageSegData", "MatWrite"),
-                          "test_label_maps.py")
+                          "test_label_maps.py") | {
+    "DetectNetTransformation": "test_detectnet.py"}
 
 
 def depthwise(stride: int, pad: int, dilation: int):

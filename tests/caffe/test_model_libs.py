@@ -50,11 +50,6 @@ def ssd300(classes: int) -> caffe.NetSpec:
     return net
 
 
-@pytest.fixture
-def no_values(monkeypatch):
-    monkeypatch.setattr("caffe.engine.caffe_layer.fill", lambda tensor, filler: None)
-
-
 def built(net: caffe.NetSpec) -> Net:
     return Net.from_proto(read_net(str(net.to_proto())), caffe.TEST)
 

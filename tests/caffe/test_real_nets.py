@@ -24,15 +24,6 @@ def folder(real_material) -> Path:
     return real_material / "prototxts"
 
 
-@pytest.fixture
-def no_values(monkeypatch):
-    """Parameters get a shape but no memory: some of these nets have half a gigabyte of them."""
-    monkeypatch.setattr("caffe.engine.caffe_layer.fill", lambda tensor, filler: None)
-    monkeypatch.setattr("caffe.engine.blob.Blob.tensor", property(
-        lambda self: self._data.read().reshape(self._shape) if self.count < 1e6 else None,
-        caffe._caffe.Blob.tensor.fset))
-
-
 def kinds(records, key):
     return [name for name, record in records.items() if key in record]
 
