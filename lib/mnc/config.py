@@ -157,7 +157,10 @@ def cfg_from_dict(changes: Mapping[str, Any], source: str) -> None:
 
 
 def changes_in_file(filename: str | os.PathLike) -> dict[str, Any]:
-    """What a YAML file says, by dotted keys; the keys are not checked here."""
+    """What a YAML file says, by dotted keys; the keys are not checked here.
+
+    Raises ConfigError where it cannot be read or is no such file.
+    """
     from caffe.extend import parse_yaml, read_text  # with torch: not to print a list of keys
 
     try:
@@ -174,7 +177,10 @@ def changes_in_file(filename: str | os.PathLike) -> dict[str, Any]:
 
 
 def cfg_from_list(pairs: Sequence[Any]) -> None:
-    """Apply KEY VALUE KEY VALUE ...: dotted keys; a value that is no Python literal is text."""
+    """Apply KEY VALUE KEY VALUE ...: dotted keys; a value that is no Python literal is text.
+
+    Raises ConfigError where that is not so.
+    """
     words = list(map(str, pairs))
     flag = next((word for word in words if word.startswith("--")), None)
     if flag:

@@ -54,7 +54,7 @@ class Regions:
         return len(self.boxes)
 
     def rows(self: AnyRegions, index: np.ndarray | slice) -> AnyRegions:
-        """Some of them."""
+        """Some of them. By numbers, or a mask (N, ) bool."""
         return replace(self, **{each.name: getattr(self, each.name)[index]
                                 for each in fields(self)})
 

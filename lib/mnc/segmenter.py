@@ -99,7 +99,10 @@ class Segmenter:
         return [self(image) for image in images]
 
     def folder(self, folder: str | os.PathLike) -> Iterator[tuple[Path, list[Instance]]]:
-        """(file, instances) of each image in a folder, by name, as they are found."""
+        """(file, instances) of each image in a folder, by name, as they are found.
+
+        Raises DataError where there is none.
+        """
         paths = images_in(Path(folder))
         if not paths:
             raise DataError(f"no image in {folder}")
@@ -164,7 +167,10 @@ def as_paths(name: str, given: str | os.PathLike | Sequence) -> list[str | os.Pa
 
 
 def prototxt_of(net: str | os.PathLike) -> Path:
-    """The path itself, or models/NAME/mnc_5stage/test.prototxt for a bare name."""
+    """The path itself, or models/NAME/mnc_5stage/test.prototxt for a bare name.
+
+    Raises DataError where there is neither.
+    """
     path = Path(net)
     if path.suffix or path.exists():
         return path
@@ -175,7 +181,10 @@ def prototxt_of(net: str | os.PathLike) -> Path:
 
 
 def names_for(number: int, classes: Sequence[str] | None) -> tuple[str, ...]:
-    """Names of so many classes, the background's first."""
+    """Names of so many classes, the background's first.
+
+    Raises ValueError for another number of names.
+    """
     if classes is None:
         return class_names(number)
     if len(classes) != number - 1:
@@ -185,7 +194,10 @@ def names_for(number: int, classes: Sequence[str] | None) -> tuple[str, ...]:
 
 
 def as_bgr(image: Image) -> np.ndarray:
-    """(H, W, 3) uint8 BGR of a file, or of an array that is that or grey."""
+    """(H, W, 3) uint8 BGR of a file, or of an array that is that or grey.
+
+    Raises ValueError for any other.
+    """
     if not isinstance(image, np.ndarray):
         return read_image(image)
     if (image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,))

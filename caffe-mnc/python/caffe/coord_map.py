@@ -48,7 +48,10 @@ def coord_map(fn: Function) -> CoordinateMap:
 
 
 def compose(base_map: CoordinateMap, next_map: CoordinateMap) -> CoordinateMap:
-    """base after next: a1 (a2 i + b2) + b1."""
+    """base after next: a1 (a2 i + b2) + b1.
+
+    Raises AxisMismatchException where they are not of one axis.
+    """
     (axis1, a1, b1), (axis2, a2, b2) = base_map, next_map
     if None not in (axis1, axis2) and axis1 != axis2:
         raise AxisMismatchException(f"maps on axis {axis1} and axis {axis2}")
@@ -94,6 +97,8 @@ def crop(top_from: Top, top_to: Top) -> Top:
     """A Crop of `top_from` to the place and size of `top_to`.
 
     They must have one scale, and `top_from` must reach beyond `top_to` by whole pixels.
+
+    Raises AssertionError where one of this does not hold.
     """
     axis, a, b = coord_map_from_to(top_from, top_to)
     a, b = np.atleast_1d(a), np.atleast_1d(b)

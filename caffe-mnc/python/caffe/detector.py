@@ -51,7 +51,10 @@ class Detector(Net):
         return found
 
     def detect_selective_search(self, image_fnames: Sequence[str]) -> list[dict[str, Any]]:
-        """`detect_windows` on the proposals of the package selective_search_ijcv_with_python."""
+        """`detect_windows` on the proposals of the package selective_search_ijcv_with_python.
+
+        Raises CaffeError where it cannot be imported.
+        """
         try:
             import selective_search_ijcv_with_python as selective_search  # type: ignore
         except ImportError as error:
@@ -65,6 +68,8 @@ class Detector(Net):
     def crop(self, im: np.ndarray, window: Any) -> np.ndarray:
         """The window of an image (H, W, K); with context, resized to the net's input, the mean
         where the context leaves the image.
+
+        Raises ValueError where context_pad leaves the window no room.
         """
         top, left, bottom, right = (int(n) for n in window)
         if not self.context_pad:

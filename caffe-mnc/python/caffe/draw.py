@@ -27,7 +27,10 @@ def get_edge_label(layer: Any) -> str:
 
 
 def get_layer_lr_mult(layer: Any) -> tuple[float, float]:
-    """(lr_mult of the weights, of the bias) of a layer that has both."""
+    """(lr_mult of the weights, of the bias) of a layer that has both.
+
+    Raises ValueError for layers that have not.
+    """
     if not _drawing(layer).weight_and_bias:
         raise ValueError(f"{layer.type} layers have no lr_mult of weight and bias")
     if len(layer.param) > 2:
@@ -116,7 +119,10 @@ def _is_in(layer: Any, phase: int | None) -> bool:
 
 def draw_net(caffe_net: Any, rankdir: str, ext: str = "png", phase: int | None = None,
              display_lrm: bool = False) -> bytes:
-    """The drawing of a NetParameter as a file of format `ext` ("raw": Graphviz's own text)."""
+    """The drawing of a NetParameter as a file of format `ext` ("raw": Graphviz's own text).
+
+    Raises CaffeError where the program dot is missing.
+    """
     graph = get_pydot_graph(caffe_net, rankdir, phase=phase, display_lrm=display_lrm)
     if ext == "raw":
         return graph.to_string().encode()

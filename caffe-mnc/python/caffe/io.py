@@ -41,17 +41,20 @@ def array_to_blobproto(arr: np.ndarray, diff: np.ndarray | None = None) -> Any:
 
 
 def arraylist_to_blobprotovector_str(arraylist: Iterable[np.ndarray]) -> bytes:
-    """The arrays as one serialized BlobProtoVector."""
+    """The arrays as one serialized BlobProtoVector. Of any shape."""
     return caffe_pb2.BlobProtoVector(blobs=map(array_to_blobproto, arraylist)).SerializeToString()
 
 
 def blobprotovector_str_to_arraylist(str: bytes) -> list[np.ndarray]:
-    """The arrays in a serialized BlobProtoVector."""
+    """The arrays in a serialized BlobProtoVector. Shapes are those in it."""
     return [blobproto_to_array(b) for b in caffe_pb2.BlobProtoVector.FromString(str).blobs]
 
 
 def array_to_datum(arr: np.ndarray, label: int | None = None) -> Any:
-    """A Datum of an array (K, H, W): uint8 as bytes, everything else as floats."""
+    """A Datum of an array (K, H, W): uint8 as bytes, everything else as floats.
+
+    Raises ValueError for any other shape.
+    """
     if arr.ndim != 3:
         raise ValueError(f"a Datum holds (channels, height, width), got the shape {arr.shape}")
     datum = caffe_pb2.Datum(channels=arr.shape[0], height=arr.shape[1], width=arr.shape[2])
@@ -65,7 +68,10 @@ def array_to_datum(arr: np.ndarray, label: int | None = None) -> Any:
 
 
 def datum_to_array(datum: Any) -> np.ndarray:
-    """The array (K, H, W) in a Datum, its label left out: uint8, or float for float_data."""
+    """The array (K, H, W) in a Datum, its label left out: uint8, or float for float_data.
+
+    Raises ValueError for an encoded image.
+    """
     if datum.encoded:
         raise ValueError("the Datum holds an encoded image file (encoded: true); decode datum.data "
                          "with an image library")
@@ -124,7 +130,10 @@ class Transformer:
         return image
 
     def set_transpose(self, in_: str, order: Sequence[int]) -> None:
-        """Order of the image's axes in the input: (2, 0, 1) for (H, W, K) -> (K, H, W)."""
+        """Order of the image's axes in the input: (2, 0, 1) for (H, W, K) -> (K, H, W).
+
+        Raises ValueError for another number of axes.
+        """
         self._check(in_)
         if len(order) != len(self.inputs[in_]) - 1:
             raise ValueError(f"transpose {tuple(order)}: input {in_} has "
@@ -132,7 +141,10 @@ class Transformer:
         self.transpose[in_] = order
 
     def set_channel_swap(self, in_: str, order: Sequence[int]) -> None:
-        """Order of the channels, by their places before: (2, 1, 0) for RGB <-> BGR."""
+        """Order of the channels, by their places before: (2, 1, 0) for RGB <-> BGR.
+
+        Raises ValueError for another number of channels.
+        """
         self._check(in_)
         if len(order) != self.inputs[in_][1]:
             raise ValueError(f"channel_swap {tuple(order)}: input {in_} has "
@@ -152,7 +164,10 @@ class Transformer:
         self.raw_scale[in_] = scale
 
     def set_mean(self, in_: str, mean: np.ndarray) -> None:
-        """What to subtract: (K,), or (K, H, W) or (H, W), resized to the input if need be."""
+        """What to subtract: (K,), or (K, H, W) or (H, W), resized to the input if need be.
+
+        Raises ValueError for other shapes and numbers of channels.
+        """
         self._check(in_)
         channels, *size = self.inputs[in_][1:]
         if mean.ndim not in (1, 2, 3):
@@ -227,7 +242,10 @@ def resize_image(im: np.ndarray, new_dims: Sequence[int] | np.ndarray,
 
 def oversample(images: Sequence[np.ndarray] | np.ndarray,
                crop_dims: Sequence[int] | np.ndarray) -> np.ndarray:
-    """Ten crops an image (10 N, *crop_dims, K): four corners and the centre, then mirrored."""
+    """Ten crops an image (10 N, *crop_dims, K): four corners and the centre, then mirrored.
+
+    Raises ValueError where the crops are larger than the images.
+    """
     size, crop = np.array(images[0].shape[:2]), np.array([int(n) for n in crop_dims])
     if (crop > size).any():
         raise ValueError(f"crops of {crop[0]} x {crop[1]} do not fit into images of "

@@ -34,7 +34,10 @@ def to_proto(*tops: Top | Function) -> Any:
 
 
 def assign_proto(proto: Message, name: str, val: Any) -> None:
-    """proto.name = val, where lists fill repeated fields and dicts fill messages."""
+    """proto.name = val, where lists fill repeated fields and dicts fill messages.
+
+    Raises AttributeError where there is no such field.
+    """
     if name not in proto.DESCRIPTOR.fields_by_name and not _is_declared(proto, name):
         raise AttributeError(f"{proto.DESCRIPTOR.name} has no field {name!r};"
                              f"{nearest(name, proto.DESCRIPTOR.fields_by_name)}")

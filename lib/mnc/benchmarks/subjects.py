@@ -124,7 +124,7 @@ def noise_image(height: int, width: int) -> np.ndarray:
 
 
 def one_image_data(folder: Path, image: np.ndarray) -> Dataset:
-    """A data set of this image with eight rectangles to learn."""
+    """A data set of this image with eight rectangles to learn. image (H, W, 3) uint8 BGR."""
     height, width = image.shape[:2]
     cv2.imwrite(str(folder / "image.png"), image)
     boxes = [(x * width // 4 + 10, y * height // 2 + 10, width // 5, height // 3)

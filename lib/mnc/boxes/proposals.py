@@ -51,7 +51,10 @@ def propose(scores: np.ndarray, deltas: np.ndarray, anchors: np.ndarray,
 
 
 def by_score(scores: np.ndarray) -> np.ndarray:
-    """Rows in the order of their scores, best first, equal ones in row order."""
+    """Rows in the order of their scores, best first, equal ones in row order.
+
+    scores (N,); rows (N,) or fewer, int.
+    """
     return np.argsort(-scores, kind="stable")
 
 

@@ -86,7 +86,10 @@ def clipping_gradient(boxes: np.ndarray, im_shape: tuple[int, int], grad: np.nda
 
 
 def filter_small_boxes(boxes: np.ndarray, min_size: float) -> np.ndarray:
-    """Indices of the boxes whose width and height both reach `min_size`."""
+    """Indices of the boxes whose width and height both reach `min_size`.
+
+    boxes (N, 4); indices of the shape (kept,).
+    """
     w, h, _, _ = _sizes_and_centres(boxes)
     return np.where((w >= min_size) & (h >= min_size))[0]
 

@@ -57,6 +57,7 @@ class COCO:
         return str(self.folder / self.files[i])
 
     def image(self, i: int) -> np.ndarray:
+        """(H, W, 3) uint8 BGR"""
         return read_image(self.image_path(i), tuple(self.index.sizes[i].tolist()))
 
     def annotation(self, i: int) -> Annotation:

@@ -172,6 +172,7 @@ class Subset:
         return self.whole.image_path(self.indices[i])
 
     def image(self, i: int) -> np.ndarray:
+        """(H, W, 3) uint8 BGR"""
         return self.whole.image(self.indices[i])
 
     def annotation(self, i: int) -> Annotation:
@@ -199,6 +200,7 @@ class Joined:
         return part.image_path(k)
 
     def image(self, i: int) -> np.ndarray:
+        """(H, W, 3) uint8 BGR"""
         part, k = self.places[i]
         return part.image(k)
 
@@ -225,7 +227,10 @@ def problems(dataset: Dataset, *, progress: bool = False) -> dict[int, str]:
 
 
 def without_problems(dataset: Dataset, *, progress: bool = False) -> Dataset:
-    """The data set less what cannot be used; one warning says which images, and why."""
+    """The data set less what cannot be used; one warning says which images, and why.
+
+    Raises DataError where nothing is left.
+    """
     bad = problems(dataset, progress=progress)
     if not bad:
         return dataset

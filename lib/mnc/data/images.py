@@ -17,6 +17,8 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
 
     A photograph that was taken sideways is turned upright, as its file says, unless it was
     annotated as it lies in the file: size is the (height, width) it was annotated with.
+
+    Raises DataError where it cannot be read or decoded.
     """
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such image file")
@@ -34,7 +36,10 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
 
 
 def read_as_annotated(dataset: Dataset, i: int) -> np.ndarray:
-    """Image i of the data set, turned as its annotation is where that says its size."""
+    """Image i of the data set, turned as its annotation is where that says its size.
+
+    (H, W, 3) uint8 BGR.
+    """
     try:
         size = dataset.annotation(i).size
     except DataError:
@@ -55,6 +60,8 @@ def prepare_image(image: np.ndarray, pixel_means: np.ndarray, target_size: int,
 
     image (H, W, 3) BGR; pixel_means 3 numbers of any shape that broadcasts. The means go before
     the resizing.
+
+    Raises DataError for another shape.
     """
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(f"an image must be (H, W, 3), got shape {image.shape}")

@@ -53,7 +53,10 @@ class Settings:
 # --- one image -----------------------------------------------------------------------------------
 
 def raw_regions(path: str | os.PathLike, settings: Settings) -> tuple[np.ndarray, np.ndarray]:
-    """(boxes (N, 4) float32, masks (N, S, S) bool) of a published file; without empty regions."""
+    """(boxes (N, 4) float32, masks (N, S, S) bool) of a published file; without empty regions.
+
+    Raises DataError where the file does not hold them.
+    """
     content = _variables(path, ("superpixels", "labels"))
     if not is_numbers(content["superpixels"]) or content["superpixels"].ndim != 2:
         raise DataError(f"{path}: superpixels must be a map (H, W) of numbers")
@@ -109,7 +112,10 @@ def _spans(owner: np.ndarray) -> np.ndarray:
 
 def with_truth(boxes: np.ndarray, masks: np.ndarray, truth: Annotation,
                settings: Settings) -> dict[str, np.ndarray]:
-    """The arrays of a training file: instances first, then regions, each against the instances."""
+    """The arrays of a training file: instances first, then regions, each against the instances.
+
+    boxes (N, 4), masks (N, S, S) bool.
+    """
     form, count = MaskForm(settings.mask_size, settings.threshold), len(truth.labels)
     gt = truth.boxes.astype(int)
     whole: Any = truth.masks                # every instance has one (checked before)
@@ -236,7 +242,10 @@ def _same_settings(out: Path, settings: Settings) -> None:
 # --- reading prepared files ----------------------------------------------------------------------
 
 def load_regions(path: str | os.PathLike) -> tuple[TrainingRegions, bool]:
-    """(regions to train on, whether they are of the mirrored image)"""
+    """(regions to train on, whether they are of the mirrored image)
+
+    Raises DataError where the columns do not fit each other.
+    """
     content = load_mat(path, TRAINING_KEYS)
     columns = region_columns(path, content)
     count = len(content["boxes"])
@@ -270,7 +279,7 @@ def region_columns(path: str | os.PathLike,
 
 
 def check_labels(path: str | os.PathLike, labels: np.ndarray, num_classes: int) -> None:
-    """DataError where output_label names a class that a net of so many has not."""
+    """DataError where output_label names a class that a net of so many has not. labels (N, ...)."""
     out = labels[(labels < 0) | (labels >= num_classes)]
     if len(out):
         raise DataError(f"{path}: output_label holds {out[0]:g}, but the net's classes are "
@@ -278,7 +287,10 @@ def check_labels(path: str | os.PathLike, labels: np.ndarray, num_classes: int) 
 
 
 def load_mat(path: str | os.PathLike, keys: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """These variables of a MATLAB file, arrays of finite numbers."""
+    """These variables of a MATLAB file, arrays of finite numbers.
+
+    Of the shapes in the file. Raises DataError where one is missing or not finite.
+    """
     content = _variables(path, keys)
     if wrong := [key for key, value in content.items() if not is_numbers(value)]:
         raise DataError(f"{path}: {', '.join(wrong)} must be finite numbers")

@@ -26,7 +26,10 @@ def minibatch(rois: Entry, masks: Entry | None, pixel_means: np.ndarray, *, targ
 
 def scaled_image(rois: Entry, pixel_means: np.ndarray, target_size: int,
                  max_size: int) -> tuple[np.ndarray, float]:
-    """The image of a roidb entry, mirrored if it says so, ready for a blob; and its scale."""
+    """The image of a roidb entry, mirrored if it says so, ready for a blob; and its scale.
+
+    (H', W', 3) float32. Raises DataError where it is not of the annotation's size.
+    """
     size = rois["height"], rois["width"]
     image = read_image(rois["image"], size)
     if image.shape[:2] != size:
@@ -37,7 +40,10 @@ def scaled_image(rois: Entry, pixel_means: np.ndarray, target_size: int,
 
 
 def padded_masks(entry: Entry) -> dict[str, np.ndarray]:
-    """gt_masks and mask_info of a maskdb entry; h = w = 0 for an instance without a mask."""
+    """gt_masks and mask_info of a maskdb entry; h = w = 0 for an instance without a mask.
+
+    (G, h, w) and (G, 2).
+    """
     widest, tallest = entry["mask_max"]
     padded = np.zeros((len(entry["gt_masks"]), tallest, widest), np.float32)
     sizes = np.zeros((len(padded), 2), np.float32)

@@ -68,6 +68,8 @@ def prepare(dataset: Dataset, use_flipped: bool = True, *,
 
     Difficult instances and crowds are not trained on. What cannot be used is left out, and one
     warning says what and why. progress None: a bar on a terminal.
+
+    Raises DataError where no image is left.
     """
     progress = sys.stderr.isatty() if progress is None else progress
     roidb, maskdb, wrong = [], [], []
@@ -135,7 +137,7 @@ def roi_entry(image: str, found: Annotation, size: tuple[int, int], num_classes:
 
 
 def mask_entry(masks: list[np.ndarray | None]) -> Entry:
-    """The maskdb entry of one image."""
+    """The maskdb entry of one image. masks: one (h, w) bool an instance, or None."""
     sizes = [mask.shape for mask in masks if mask is not None] or [(1, 1)]
     tallest, widest = (max(side) for side in zip(*sizes))
     return {"gt_masks": masks, "mask_max": [widest, tallest], "flipped": False}

@@ -46,9 +46,11 @@ class SBD:
         return image_file(self.folder / "img", self.names[i])
 
     def image(self, i: int) -> np.ndarray:
+        """(H, W, 3) uint8 BGR"""
         return read_as_annotated(self, i)
 
     def annotation(self, i: int) -> Annotation:
+        """Raises DataError where it names an unknown class."""
         path = self.folder / "inst" / f"{self.names[i]}.mat"
         owner, labels = read_instances(path)
         out = [label for label in labels if not 1 <= label < len(self.classes)]
@@ -59,7 +61,10 @@ class SBD:
 
 
 def read_instances(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
-    """Segmentation (H, W) uint8 and Categories (n,) int of one inst/*.mat."""
+    """Segmentation (H, W) uint8 and Categories (n,) int of one inst/*.mat.
+
+    Raises DataError where the file does not hold them.
+    """
     if not os.path.isfile(path):
         raise DataError(f"{path}: no such annotation file")
     content = read_mat(path, ["GTinst"])
@@ -84,7 +89,10 @@ def read_instances(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray]:
 
 def write_sample(folder: str | os.PathLike, name: str, image: np.ndarray, owner: np.ndarray,
                  labels: np.ndarray, num_classes: int) -> None:
-    """Write image (H, W, 3) uint8 BGR, owner (H, W) (0 or the n-th instance) and labels (n,)."""
+    """Write image (H, W, 3) uint8 BGR, owner (H, W) (0 or the n-th instance) and labels (n,).
+
+    Raises OSError where that fails.
+    """
     folder = Path(folder)
     for part in ("img", "inst", "cls"):
         (folder / part).mkdir(exist_ok=True)

@@ -12,19 +12,19 @@ import numpy as np
 
 
 def cross(rng: np.random.Generator) -> np.ndarray:
-    """A plus with arms of width 2t."""
+    """A plus with arms of width 2t. (points, 2)"""
     t = rng.uniform(0.30, 0.37)
     return np.array([(-t, -1), (t, -1), (t, -t), (1, -t), (1, t), (t, t),
                      (t, 1), (-t, 1), (-t, t), (-1, t), (-1, -t), (-t, -t)])
 
 
 def triangle(rng: np.random.Generator) -> np.ndarray:
-    """A triangle on its base, the tip a little off the middle."""
+    """A triangle on its base, the tip a little off the middle. (points, 2)"""
     return np.array([(-1, 1), (rng.uniform(-0.3, 0.3), -1), (1, 1)])
 
 
 def star(rng: np.random.Generator) -> np.ndarray:
-    """Five points at radius 1, five notches at about half of it."""
+    """Five points at radius 1, five notches at about half of it. (points, 2)"""
     angle = np.arange(10) * np.pi / 5 - np.pi / 2
     radius = np.where(np.arange(10) % 2 == 0, 1.0, rng.uniform(0.47, 0.55))
     return np.stack((radius * np.cos(angle), radius * np.sin(angle)), axis=1)
@@ -43,7 +43,7 @@ def crescent(rng: np.random.Generator) -> np.ndarray:
 
 
 def ell(rng: np.random.Generator) -> np.ndarray:
-    """An L with two arms of width 2t."""
+    """An L with two arms of width 2t. (points, 2)"""
     t = 2 * rng.uniform(0.34, 0.40)
     return np.array([(-1, -1), (-1 + t, -1), (-1 + t, 1 - t), (1, 1 - t), (1, 1), (-1, 1)])
 
@@ -56,6 +56,8 @@ def posed(polygon: np.ndarray, rng: np.random.Generator, side: float, tilt: floa
     """The polygon mirrored at random, stretched, and turned by at most `tilt` degrees.
 
     Its tight box has its corner at 0 and `side` pixels for the longer side.
+
+    polygon: (points, 2), x and y.
     """
     angle = np.deg2rad(rng.uniform(-tilt, tilt))
     turn = np.array([(np.cos(angle), -np.sin(angle)), (np.sin(angle), np.cos(angle))])

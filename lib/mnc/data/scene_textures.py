@@ -13,7 +13,10 @@ import numpy as np
 
 
 def smooth_noise(rng: np.random.Generator, height: int, width: int, sigma: float) -> np.ndarray:
-    """Gaussian noise blurred by sigma pixels, mean 0, deviation about 1."""
+    """Gaussian noise blurred by sigma pixels, mean 0, deviation about 1.
+
+    (height, width) float32.
+    """
     noise = cv2.GaussianBlur(rng.standard_normal((height, width), dtype=np.float32), (0, 0), sigma)
     return noise * (2 * np.sqrt(np.pi) * sigma)
 
@@ -27,13 +30,13 @@ def turned_grid(rng: np.random.Generator, height: int, width: int) -> tuple[np.n
 
 
 def stripes(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Parallel bands."""
+    """Parallel bands. (height, width) in 0 .. 1"""
     u, _ = turned_grid(rng, height, width)
     return 0.5 + 0.5 * np.tanh(2.5 * np.sin(2 * np.pi * u / rng.uniform(8.5, 12)))
 
 
 def spots(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Round dots on a turned square lattice."""
+    """Round dots on a turned square lattice. (height, width) in 0 .. 1"""
     u, v = turned_grid(rng, height, width)
     period = rng.uniform(10.5, 13.5)
     distance = np.hypot(u % period - period / 2, v % period - period / 2)
@@ -41,7 +44,7 @@ def spots(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def marble(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """Soft irregular blotches."""
+    """Soft irregular blotches. (height, width) in 0 .. 1"""
     return 0.5 + 0.5 * np.tanh(smooth_noise(rng, height, width, rng.uniform(4.5, 6.5)))
 
 
@@ -68,7 +71,7 @@ def background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def clutter(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """The image with one more faint thing on it."""
+    """The image with one more faint thing on it. (H, W, 3) float32 BGR"""
     height, width = image.shape[:2]
     stencil = np.zeros((height, width), np.float32)
     centre = (int(rng.integers(width)), int(rng.integers(height)))

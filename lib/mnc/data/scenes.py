@@ -94,6 +94,7 @@ class Layout:
         return np.array([columns.mean(), rows.mean()])
 
     def hidden(self) -> np.ndarray:
+        """(N,) the share of each instance that others cover"""
         visible = np.bincount(self.owner.ravel(), minlength=len(self.areas) + 1)[1:]
         return 1 - visible / np.array(self.areas)
 
@@ -117,7 +118,10 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 def newcomer(rng: np.random.Generator, image: np.ndarray, layout: Layout,
              colours: list[np.ndarray], wanted: int) -> None:
-    """Try to add one instance: beside one of its class, upon any other, or anywhere."""
+    """Try to add one instance: beside one of its class, upon any other, or anywhere.
+
+    image (H, W, 3) float32 BGR.
+    """
     host, label = 0, int(rng.integers(1, len(CLASSES)))
     if colours and rng.uniform() < 0.88:
         host = int(rng.integers(1, len(colours) + 1))
@@ -179,6 +183,8 @@ def paint(rng: np.random.Generator, image: np.ndarray, window: tuple[slice, slic
 
     Below it a soft shadow; the texture mixes the colour and a second one, darker or lighter, and
     the rim is still darker or lighter than that.
+
+    image (H, W, 3) float32 BGR, alpha (h, w) of the window.
     """
     height, width = alpha.shape
     if colour.mean() > 110:

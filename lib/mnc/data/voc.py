@@ -60,6 +60,7 @@ class VOC:
         return image_file(self.folder / "JPEGImages", self.names[i])
 
     def image(self, i: int) -> np.ndarray:
+        """(H, W, 3) uint8 BGR"""
         return read_as_annotated(self, i)
 
     def annotation(self, i: int) -> Annotation:

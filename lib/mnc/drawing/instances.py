@@ -102,6 +102,7 @@ def _draw_label(picture: np.ndarray, box: np.ndarray, text: str, color: list[int
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
+    """Write a picture (H, W, 3) uint8 BGR. Raises OSError where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), image):
         raise OSError(f"{path}: the picture could not be written")

@@ -59,7 +59,10 @@ class Curve:
 
 
 def average_precision(recall: np.ndarray, precision: np.ndarray, *, eleven_point: bool) -> float:
-    """Mean over r = 0, .1 .. 1 of the best precision at recall >= r; or the area under it."""
+    """Mean over r = 0, .1 .. 1 of the best precision at recall >= r; or the area under it.
+
+    recall, precision: (points,).
+    """
     if eleven_point:
         best = [precision[recall >= r].max(initial=0.0) for r in np.arange(0.0, 1.1, 0.1)]
         return float(np.mean(best))

@@ -58,26 +58,35 @@ def detect_boxes(net: Nets, image: np.ndarray,
 
 
 def find_instances(net: Nets, image: np.ndarray, settings: TestSettings) -> ImageDetections:
-    """Instances of an image of a set; without voting those from which the set's best are taken."""
+    """Instances of an image of a set; without voting those from which the set's best are taken.
+
+    image (H, W, 3) uint8 BGR.
+    """
     if settings.voting is not None:
         return segment_image(net, image, settings)
     return best_of(im_detect(net, image, settings), settings.most)
 
 
 def find_boxes(net: Nets, image: np.ndarray, settings: TestSettings) -> ImageDetections:
-    """Boxes of an image of a set."""
+    """Boxes of an image of a set. image (H, W, 3) uint8 BGR."""
     return detect_boxes(net, image, settings)
 
 
 # --- what the nets say ---------------------------------------------------------------------------
 
 def im_detect(net: Nets, image: np.ndarray, settings: TestSettings) -> Raw:
-    """Boxes, masks and class scores of the three-stage or five-stage net, of every pass."""
+    """Boxes, masks and class scores of the three-stage or five-stage net, of every pass.
+
+    image (H, W, 3) uint8 BGR.
+    """
     return pooled(net, image, settings, read_raw)
 
 
 def pooled(net: Nets, image: np.ndarray, settings: TestSettings, read: Read) -> Raw:
-    """`read` after each net has seen each view of the image, all in one."""
+    """`read` after each net has seen each view of the image, all in one.
+
+    image (H, W, 3) uint8 BGR.
+    """
     mirrorings = (False, True) if settings.mirrored else (False,)
     found = []
     for one, short_side, mirrored in itertools.product(as_list(net), settings.scales, mirrorings):

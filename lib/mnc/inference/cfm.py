@@ -58,12 +58,18 @@ class ProposalFolder:
 
 def find_regions(net: Nets, image: np.ndarray, settings: TestSettings,
                  regions: Regions) -> ImageDetections:
-    """The regions of an image of a set, by class, from which the set's best are taken."""
+    """The regions of an image of a set, by class, from which the set's best are taken.
+
+    image (H, W, 3) uint8 BGR.
+    """
     return best_of(cfm_detect(net, image, regions, settings), settings.most)
 
 
 def cfm_detect(net: Nets, image: np.ndarray, regions: Regions, settings: TestSettings) -> Raw:
-    """Class scores and masks of the regions, by one net or several, mirrored too if asked for."""
+    """Class scores and masks of the regions, by one net or several, mirrored too if asked for.
+
+    image (H, W, 3) uint8 BGR.
+    """
     chosen = choose(regions, settings.regions.top)
     found = [_read_groups(one, image, chosen, settings) for one in as_list(net)]
     if settings.mirrored:

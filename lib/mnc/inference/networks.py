@@ -37,7 +37,10 @@ def load_net(prototxt: str | os.PathLike, weights: str | os.PathLike,
 
 
 def optimize(net: caffe.Net, precision: str = "fp32") -> None:
-    """Let a test net compute no more than the blobs that are read here, in one of PRECISIONS."""
+    """Let a test net compute no more than the blobs that are read here, in one of PRECISIONS.
+
+    Raises InferenceError for another.
+    """
     if precision not in PRECISIONS:
         raise InferenceError(f"precision {precision!r} (TEST.PRECISION, --precision): it is one of "
                              f"{', '.join(PRECISIONS)}")

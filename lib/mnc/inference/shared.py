@@ -21,6 +21,8 @@ def test_together(team: Team, images: Sequence[int],
 
     Where an error or Ctrl-C ends a share the other workers finish theirs; then `keep` gets all
     that was found, and the error goes on.
+
+    Raises InferenceError where another worker failed.
     """
     found: ByImage = {}
     problem: BaseException | None = None

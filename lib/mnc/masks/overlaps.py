@@ -10,13 +10,19 @@ from caffe import ops
 
 
 def common_window(box1: np.ndarray, box2: np.ndarray) -> np.ndarray | None:
-    """The box shared by two whole-pixel boxes; None if they do not meet."""
+    """The box shared by two whole-pixel boxes; None if they do not meet.
+
+    Boxes and result: (4, ) x1, y1, x2, y2.
+    """
     window = np.concatenate((np.maximum(box1[:2], box2[:2]), np.minimum(box1[2:4], box2[2:4])))
     return window if (window[:2] <= window[2:]).all() else None
 
 
 def window_of(mask: np.ndarray, box: np.ndarray, window: np.ndarray) -> np.ndarray:
-    """The part (a view) of `mask`, cropped to `box`, that lies in `window`."""
+    """The part (a view) of `mask`, cropped to `box`, that lies in `window`.
+
+    mask (h, w); box, window: x1, y1, x2, y2 (inclusive).
+    """
     x1, y1, x2, y2 = window - np.tile(box[:2], 2)
     return mask[y1:y2 + 1, x1:x2 + 1]
 
@@ -33,5 +39,8 @@ def mask_overlaps(boxes: np.ndarray, masks: Sequence[np.ndarray], query: np.ndar
 
 
 def mask_overlap(box1: np.ndarray, box2: np.ndarray, mask1: np.ndarray, mask2: np.ndarray) -> float:
-    """`mask_overlaps` of one mask with one other."""
+    """`mask_overlaps` of one mask with one other.
+
+    Boxes of the shape (4,), masks (h, w) of their boxes.
+    """
     return float(mask_overlaps(np.array([box1]), [mask1], np.array([box2]), [mask2])[0, 0])

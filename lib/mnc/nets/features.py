@@ -27,7 +27,10 @@ def backbone(net: NetWriter, sizes: Sizes) -> None:
 
 @singledispatch
 def write(row: Row, net: NetWriter, sizes: Sizes, bottom: str) -> str:
-    """Append the layers of one row; returns their top."""
+    """Append the layers of one row; returns their top.
+
+    Raises TypeError for a row of no known kind.
+    """
     raise TypeError(f"no layers are known for a row {row!r}")
 
 

@@ -22,7 +22,10 @@ class TrainingError(NetError):
 
 
 def train_net_path(solver: str | os.PathLike | caffe_pb2.SolverParameter) -> Path:
-    """The train net a solver names: from the working directory, else beside the solver file."""
+    """The train net a solver names: from the working directory, else beside the solver file.
+
+    Raises TrainingError where it names none.
+    """
     file = Path(solver) if isinstance(solver, (str, os.PathLike)) else None
     param: Any = read_solver(str(solver)) if file else solver
     path = Path(param.train_net or param.net)

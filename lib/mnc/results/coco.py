@@ -44,7 +44,10 @@ def _full_size(boxes: np.ndarray, masks: Masks, binarize: float,
 
 
 def to_xywh(box: np.ndarray) -> list[float]:
-    """[x, y, width, height] of inclusive pixels, width = x2 - x1 + 1."""
+    """[x, y, width, height] of inclusive pixels, width = x2 - x1 + 1.
+
+    box of the shape (4,) or longer.
+    """
     x1, y1, x2, y2 = (float(v) for v in box[:4])
     return [x1, y1, x2 - x1 + 1, y2 - y1 + 1]
 
@@ -128,6 +131,8 @@ def read_entries(path: str | Path, dataset: Dataset) -> list[dict]:
 
     A file may name an image by its number, its name or its file's name, a category by number or
     name, and give a mask as polygons.
+
+    Raises DataError with the number of the entry that does not fit.
     """
     images, categories = _image_numbers(dataset), _category_numbers(dataset)
     sizes = {}
@@ -208,6 +213,8 @@ def to_detections(dataset: Dataset, entries: Sequence[Mapping]) -> SetDetections
 
     Where a detection has a mask its box is tight around it; detections without any mask have empty
     lists of masks.
+
+    Raises DataError where only some of an image have a mask.
     """
     places = {number: i for i, number in enumerate(image_ids(dataset))}
     labels = {number: c for c, number in enumerate(category_ids(dataset), 1)}

@@ -64,7 +64,10 @@ def load_detections(path: Path) -> tuple[SetDetections, list[str]]:
 
 
 def about_detections(path: Path) -> dict[str, object]:
-    """What `save_detections` was told about them; empty where that was nothing."""
+    """What `save_detections` was told about them; empty where that was nothing.
+
+    Raises ValueError where that is no JSON of names.
+    """
     with _opened(path) as file:
         about = json.loads(str(file["about"])) if "about" in file else {}
         if not isinstance(about, dict):

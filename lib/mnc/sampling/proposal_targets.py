@@ -126,6 +126,8 @@ def sample_bins(overlaps: np.ndarray, bins: Sequence[OverlapBin], total: int) ->
     """Sorted rows, round(total * fraction) at most from each bin; bins share their ends.
 
     One draw for every bin that holds any row, even if all are taken.
+
+    overlaps (N,); rows of the shape (sampled,), int.
     """
     taken = np.zeros(0, int)
     for b in bins:

@@ -80,7 +80,10 @@ def trained(wrapper: SolverWrapper, iterations: int) -> Path:
 
 
 def shares(iterations: int, scheme: Scheme) -> list[int]:
-    """Iterations of each step; they add up."""
+    """Iterations of each step; they add up.
+
+    Raises TrainingError for fewer iterations than steps.
+    """
     if iterations < len(scheme.steps):
         raise TrainingError(f"{iterations} iterations are too few for {len(scheme.steps)} steps")
     ends = [iterations * k // len(scheme.steps) for k in range(len(scheme.steps) + 1)]

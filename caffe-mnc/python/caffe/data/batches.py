@@ -52,7 +52,7 @@ class Batches:
         raise NotImplementedError
 
     def assemble(self, items: list, random: np.random.Generator) -> tuple[np.ndarray, ...]:
-        """The arrays of a batch."""
+        """The arrays of a batch. Arrays of one first axis, (batch, ...) each."""
         raise NotImplementedError
 
     def label(self, item: Any) -> str:
@@ -69,7 +69,10 @@ class Batches:
         return f"{self}" + (f" ({', '.join(labels[:8])})" if labels else "")
 
     def run(self, place: Place) -> Iterator[tuple[tuple[np.ndarray, ...], Place]]:
-        """(arrays, place behind them) of the batch at `place` and of all after it."""
+        """(arrays, place behind them) of the batch at `place` and of all after it.
+
+        Raises ValueError where there are no items.
+        """
         number, epoch, item = place.batch, place.epoch, place.item
         source = self.items(epoch, item)
         while True:

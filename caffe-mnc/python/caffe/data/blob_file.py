@@ -12,7 +12,10 @@ from caffe.proto import caffe_pb2
 
 
 def read_blob(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array in a .binaryproto file; ValueError if it is none, or damaged."""
+    """The array in a .binaryproto file; ValueError if it is none, or damaged.
+
+    Its shape is the one in the file.
+    """
     with open(path, "rb") as file:
         content = file.read()
     try:

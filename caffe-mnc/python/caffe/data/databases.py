@@ -20,7 +20,10 @@ class Database(Protocol):
 
 
 def open_database(path: str, *, leveldb: bool) -> Database:
-    """Open the database at `path` for reading; ValueError or OSError if that cannot be."""
+    """Open the database at `path` for reading; ValueError or OSError if that cannot be.
+
+    FileNotFoundError where there is none.
+    """
     if not os.path.exists(path):
         raise FileNotFoundError(f'no database at "{path}"')
     return LevelDb.shared(path) if leveldb else LmdbFile(path)
@@ -50,6 +53,8 @@ class LevelDb:
             return database
 
     def values(self, first: int = 0) -> Iterator[bytes]:
+        """The values from the one numbered `first` on. Raises ValueError where the file is damaged.
+        """
         try:
             with self._db.iterator(include_key=False, verify_checksums=True) as records:
                 for number, value in enumerate(records):

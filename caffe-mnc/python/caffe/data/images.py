@@ -27,7 +27,10 @@ def read_image(path: str | os.PathLike[str], *, color: bool | None = True,
 
 def decode_image(content: bytes, label: str, *, color: bool | None = True,
                  size: tuple[int, int] = (0, 0)) -> np.ndarray:
-    """The image that an encoded file (PNG, JPEG ...) holds; errors begin with `label`."""
+    """The image that an encoded file (PNG, JPEG ...) holds; errors begin with `label`.
+
+    Raises ValueError where it does not decode, or not to 8 bits a channel.
+    """
     import cv2
 
     image = image_file.decode(content, label, color=color)
@@ -48,7 +51,10 @@ class Record:
 
 
 def parse_datum(content: bytes, label: str, *, color: bool | None = None) -> Record:
-    """The record a serialized Datum holds; `color` as in `read_image`, for encoded images only."""
+    """The record a serialized Datum holds; `color` as in `read_image`, for encoded images only.
+
+    Raises ValueError where it is none, or damaged.
+    """
     try:
         datum = caffe_pb2.Datum.FromString(content)
     except DecodeError as error:

@@ -61,7 +61,7 @@ def shared_areas(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """part / whole, 0 where the whole is 0"""
+    """part / whole, 0 where the whole is 0. Arrays of shapes that broadcast."""
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)
 
 

@@ -77,7 +77,7 @@ class Transformer:
         return self.apply(image, random).image
 
     def apply(self, image: np.ndarray, random: np.random.Generator) -> Transformed:
-        """The transformed image, and which part of it that is."""
+        """The transformed image, and which part of it that is. (C, H, W) in, (C, H', W') out."""
         image = self._prepared(image, random)
         self.check(image.shape)
         flipped, window = self.place(image.shape, random)
@@ -128,14 +128,20 @@ def _shares(window: tuple[slice, ...], shape: tuple[int, ...]) -> np.ndarray:
 
 
 def as_bytes(image: np.ndarray, option: str) -> np.ndarray:
-    """The image; ValueError if it does not have 8 bits a channel, which `option` needs."""
+    """The image; ValueError if it does not have 8 bits a channel, which `option` needs.
+
+    (C, H, W), as it is.
+    """
     if image.dtype != np.uint8:
         raise ValueError(f"{option} works on images of 8 bits a channel, not on {image.dtype}")
     return image
 
 
 def read_mean(path: str) -> np.ndarray:
-    """The mean image in a .binaryproto, (C, H, W) float32."""
+    """The mean image in a .binaryproto, (C, H, W) float32.
+
+    Raises ValueError where the file holds no such array.
+    """
     mean = read_blob(path)
     if mean.ndim == 4 and len(mean) == 1:
         mean = mean[0]

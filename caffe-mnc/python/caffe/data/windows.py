@@ -39,6 +39,8 @@ def read_window_file(path: str, root: str = "") -> WindowList:
         width
         number of windows
         label overlap x1 y1 x2 y2       (a line each)
+
+    Raises ValueError with the place where the file is not so.
     """
     listed = FileList(path, root)
     lines = listed.lines

@@ -41,7 +41,10 @@ class SyncedTensor:
         return self._host is not None
 
     def shows(self, value: torch.Tensor) -> bool:
-        """Whether `value` lies in the memory behind the views handed out."""
+        """Whether `value` lies in the memory behind the views handed out.
+
+        `value` may have any shape.
+        """
         return self.touched and value.numel() > 0 and (
             value.untyped_storage().data_ptr() == self._host.untyped_storage().data_ptr())
 
@@ -53,7 +56,7 @@ class SyncedTensor:
         self.shape = shape
 
     def adopt(self, value: torch.Tensor) -> None:
-        """Take `value` as the content."""
+        """Take `value` as the content. Of this shape, on any device."""
         self.resize(tuple(value.shape))
         value = value.detach().to(self.device, self.dtype)
         if self.touched and self.device.type == "cpu":
@@ -80,7 +83,10 @@ class SyncedTensor:
             self.head = Head.UNINITIALIZED
 
     def read(self) -> torch.Tensor:
-        """The content on the device; zeros if nothing was ever written. May be changed in place."""
+        """The content on the device; zeros if nothing was ever written. May be changed in place.
+
+        Of the blob's shape. Raises CaffeError where an optimised net did not keep it.
+        """
         if self.head is Head.RELEASED:
             raise CaffeError("the net was optimised for other outputs and did not keep this blob; "
                              "name it in net.optimize(outputs=[...])")
@@ -125,7 +131,10 @@ class SyncedTensor:
             self.head = Head.DEVICE
 
     def overwrite(self) -> torch.Tensor:
-        """Memory on the device for the caller to fill: what was there is lost."""
+        """Memory on the device for the caller to fill: what was there is lost.
+
+        Of the blob's shape.
+        """
         if self.touched and self.device.type == "cpu":
             return self.read()
         if self._device is None or self._device.shape != self.shape:
@@ -188,7 +197,10 @@ class Blob:
     width = property(lambda self: self._legacy(3), doc="Fourth of four axes.")
 
     def reshape(self, *shape: int) -> None:
-        """Give the blob a new shape. Content survives if the number of elements stays."""
+        """Give the blob a new shape. Content survives if the number of elements stays.
+
+        Raises ValueError for a negative or too large axis.
+        """
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = tuple(shape[0])
         shape = tuple(int(n) for n in shape)

@@ -86,16 +86,22 @@ class Layer:
         """Give the tops their shapes. Before every forward."""
 
     def forward(self, bottom: list[Blob], top: list[Blob]) -> None:
+        """Compute the tops. Raises LayerError where a layer does not define it."""
         raise LayerError(f"{self.title} has no forward()")
 
     def backward(self, top: list[Blob], propagate_down: list[bool], bottom: list[Blob]) -> None:
+        """Compute the diffs of bottoms that `propagate_down` names. Raises LayerError where it
+        should and a layer does not define it.
+        """
         if any(propagate_down):
             raise LayerError(f"{self.title} has no backward(), but its bottoms need a gradient")
 
     # --- what a layer may tell about itself; none of it needs to be ----------------------------
 
     def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None) -> Tensors:
-        """The tops of a pure layer from the values of its bottoms, without blobs or recording."""
+        """The tops of a pure layer from the values of its bottoms, without blobs or recording.
+
+        Shapes as those of the blobs."""
         raise NotImplementedError
 
     def fuse_with(self, following: Layer) -> Callable[..., Tensors] | None:
@@ -103,7 +109,10 @@ class Layer:
         return None
 
     def overwriting(self) -> Callable[[torch.Tensor], torch.Tensor] | None:
-        """`run` for a bottom whose memory may be used for the top, if that can be had."""
+        """`run` for a bottom whose memory may be used for the top, if that can be had.
+
+        It takes and gives tensors of the bottom's shape.
+        """
         return None
 
     def as_affine(self) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -112,7 +121,10 @@ class Layer:
 
     def fold_affine(self, params: list[torch.Tensor], factor: torch.Tensor,
                     shift: torch.Tensor) -> list[torch.Tensor] | None:
-        """Parameters in place of `params` that make the top top * factor_c + shift_c."""
+        """Parameters in place of `params` that make the top top * factor_c + shift_c.
+
+        factor and shift: (C,), one value a channel of the top.
+        """
         return None
 
     @classmethod
@@ -136,12 +148,16 @@ class Layer:
         return f'layer "{self.name}" ({self.type})'
 
     def check_arity(self, bottom: Sequence, top: Sequence) -> None:
+        """Raises LayerError where the layer takes another number of bottoms or tops."""
         for what, blobs, arity in (("bottom", bottom, self.num_bottom), ("top", top, self.num_top)):
             if len(blobs) not in arity:
                 raise LayerError(f"{self.title} takes {arity} {what} blob(s), got {len(blobs)}")
 
     def add_blob(self, shape: Sequence[int], filler: Any = None) -> None:
-        """Append a parameter of `shape`, filled as the FillerParameter says (0 without one)."""
+        """Append a parameter of `shape`, filled as the FillerParameter says (0 without one).
+
+        Raises LayerError where the filler cannot fill that shape.
+        """
         blob = self.blobs.add_blob(*shape)
         zeros = filler is None or (filler.type == "constant" and not filler.value)
         if not zeros:       # a new blob reads as zeros, and takes no memory until it is read

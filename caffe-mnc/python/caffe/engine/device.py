@@ -37,7 +37,10 @@ def set_mode_gpu() -> None:
 
 
 def set_device(index: int) -> None:
-    """Choose the GPU by its index; takes effect with `set_mode_gpu`."""
+    """Choose the GPU by its index; takes effect with `set_mode_gpu`.
+
+    Raises CaffeError where there is no such GPU.
+    """
     count = torch.cuda.device_count()
     if count and not 0 <= index < count:
         raise CaffeError(f"set_device({index}): there are {count} CUDA devices, 0 to {count - 1}")

@@ -33,7 +33,10 @@ class WeightsError(CaffeError, ValueError):
 
 @contextmanager
 def in_file(path: str | os.PathLike[str]) -> Iterator[None]:
-    """What is wrong with a layer is said together with the file the layer stands in."""
+    """What is wrong with a layer is said together with the file the layer stands in.
+
+    Raises LayerError in place of the one without the file.
+    """
     try:
         yield
     except LayerError as error:

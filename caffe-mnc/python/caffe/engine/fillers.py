@@ -20,7 +20,10 @@ Shape = tuple[int, ...]
 
 
 def fill(tensor: torch.Tensor, param: Any) -> None:
-    """Fill `tensor` in place as the FillerParameter says; ValueError when it cannot be done."""
+    """Fill `tensor` in place as the FillerParameter says; ValueError when it cannot be done.
+
+    Of any shape that the filler can fill.
+    """
     values = FILLERS.get(param.type)(tuple(tensor.shape), param, generator("cpu"))
     tensor.copy_(values)
 
@@ -30,13 +33,13 @@ _LARGEST = torch.finfo(torch.float32).max
 
 @FILLERS.register("constant")
 def constant(shape: Shape, param: Any, random: torch.Generator) -> torch.Tensor:
-    """value"""
+    """value; for any shape"""
     return torch.full(shape, param.value)
 
 
 @FILLERS.register("uniform")
 def uniform(shape: Shape, param: Any, random: torch.Generator) -> torch.Tensor:
-    """U(min, max)"""
+    """U(min, max). Raises ValueError where that is no finite range."""
     if param.min > param.max:
         raise ValueError(f"uniform filler: min {param.min:g} is above max {param.max:g}")
     if not math.isfinite(param.max - param.min) or abs(param.max - param.min) > _LARGEST:
@@ -46,7 +49,10 @@ def uniform(shape: Shape, param: Any, random: torch.Generator) -> torch.Tensor:
 
 @FILLERS.register("gaussian")
 def gaussian(shape: Shape, param: Any, random: torch.Generator) -> torch.Tensor:
-    """N(mean, std^2); `sparse: s` keeps an element with probability s / shape[0], else it is 0"""
+    """N(mean, std^2); `sparse: s` keeps an element with probability s / shape[0], else it is 0
+
+    Raises ValueError for a negative std, or sparse without an axis.
+    """
     if param.std < 0:
         raise ValueError(f"gaussian filler: std {param.std:g} is negative")
     values = torch.empty(shape).normal_(param.mean, param.std, generator=random)
@@ -60,7 +66,7 @@ def gaussian(shape: Shape, param: Any, random: torch.Generator) -> torch.Tensor:
 
 @FILLERS.register("xavier")
 def xavier(shape: Shape, param: Any, random: torch.Generator) -> torch.Tensor:
-    """U(-a, a), a = sqrt(3 / fan)"""
+    """U(-a, a), a = sqrt(3 / fan); for any shape with axes"""
     bound = math.sqrt(3 / fan(shape, param))
     return torch.empty(shape).uniform_(-bound, bound, generator=random)
 
@@ -84,6 +90,8 @@ def bilinear(shape: Shape, param: Any, random: torch.Generator) -> torch.Tensor:
     """w[y, x] = (1 - |x/f - c|)(1 - |y/f - c|), f = ceil(K/2), c = (K-1)/(2f), in every channel
 
     The kernel of a Deconvolution that enlarges by f.
+
+    Shape (channels, 1 or more, K, K). Raises ValueError for any other.
     """
     if len(shape) != 4 or shape[2] != shape[3]:
         raise ValueError(f"bilinear filler: needs 4 axes and square kernels, got shape {shape}")

@@ -219,6 +219,9 @@ def _edited(blob: Blob, recorded: torch.Tensor) -> bool:
 
 
 def own_memory(value: torch.Tensor, bottom: list[Blob]) -> torch.Tensor:
-    """`value`, copied if it is a view of memory that a user can write to through a bottom."""
+    """`value`, copied if it is a view of memory that a user can write to through a bottom.
+
+    Of any shape.
+    """
     value = value.detach()
     return value.clone() if any(blob.shows(value) for blob in bottom) else value

@@ -42,6 +42,8 @@ def get_state() -> dict[str, np.ndarray]:
 
     The global ones of numpy, of torch ("torch/DEVICE") and of Python's `random` are among them,
     for Python layers draw from those.
+
+    Each of the shape (bytes,).
     """
     states = {device: each.get_state().numpy().copy() for device, each in _generators.items()}
     states["torch/cpu"] = torch.get_rng_state().numpy().copy()
@@ -54,7 +56,10 @@ def get_state() -> dict[str, np.ndarray]:
 
 
 def set_state(states: dict[str, np.ndarray]) -> None:
-    """Put back what `get_state` returned; devices that are absent here are left out."""
+    """Put back what `get_state` returned; devices that are absent here are left out.
+
+    Each of the shape (bytes,).
+    """
     for name, state in states.items():
         if name == "numpy":
             np.random.set_state(tuple(_from_json(state)))

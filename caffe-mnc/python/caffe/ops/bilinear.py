@@ -23,6 +23,8 @@ def clamped_taps(point: Tensor, size: int) -> Taps:
     """Taps of the original MNC: the border pixel reaches half a pixel out, nothing lies beyond.
 
     Points outside [-0.5, size - 0.5] get no weight; others are clamped to [0, size - 1].
+
+    point: any shape; the taps have it, too.
     """
     inside = (point >= -0.5) & (point <= size - 0.5)
     point = torch.where(inside, point, 0).clamp(min=0)

@@ -7,7 +7,10 @@ from torch import Tensor
 
 
 def computable(x: Tensor) -> Tensor:
-    """x in a precision that the kernels compute in: float32 stands in for lower ones."""
+    """x in a precision that the kernels compute in: float32 stands in for lower ones.
+
+    Of any shape.
+    """
     return x if x.dtype in (torch.float32, torch.float64) else x.float()
 
 

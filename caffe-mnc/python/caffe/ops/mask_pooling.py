@@ -10,7 +10,10 @@ from torch import Tensor
 
 
 def mask_pooling(features: Tensor, mask: Tensor) -> Tensor:
-    """features (N, C, H, W), mask (N, 1, H, W) -> (N, C, H, W), channels-last if features are."""
+    """features (N, C, H, W), mask (N, 1, H, W) -> (N, C, H, W), channels-last if features are.
+
+    Raises ValueError for other shapes, TypeError where the dtypes differ.
+    """
     if features.dim() != 4 or mask.shape != (features.shape[0], 1, *features.shape[2:]):
         raise ValueError(f"mask_pooling: features must be (N, C, H, W) and the mask (N, 1, H, W), "
                          f"got {tuple(features.shape)} and {tuple(mask.shape)}")
@@ -21,7 +24,10 @@ def mask_pooling(features: Tensor, mask: Tensor) -> Tensor:
 
 
 def memory_format(features: Tensor) -> torch.memory_format:
-    """How the features lie in memory, and so the top: channels-last, or else contiguous."""
+    """How the features lie in memory, and so the top: channels-last, or else contiguous.
+
+    features (N, C, H, W).
+    """
     channels_last = features.is_contiguous(memory_format=torch.channels_last)
     if channels_last and not features.is_contiguous():
         return torch.channels_last

@@ -20,7 +20,7 @@ from caffe.ops.mode import Mode, check_mode
 
 
 def mask_resize(x: Tensor, height: int, width: int, mode: int = Mode.REFERENCE) -> Tensor:
-    """(N, C, h, w) -> (N, C, height, width)"""
+    """(N, C, h, w) -> (N, C, height, width). Raises ValueError for other shapes."""
     if x.dim() != 4 or not x.is_floating_point() or min(x.shape[2:]) < 1:
         raise ValueError(f"mask_resize: a floating tensor (N, C, h, w) of at least 1 x 1 pixels is "
                          f"needed, got {x.dtype} {tuple(x.shape)}")

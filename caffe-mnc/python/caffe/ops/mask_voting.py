@@ -21,6 +21,8 @@ def mask_voting(boxes: Tensor, masks: Tensor, candidate_inds: Tensor, candidate_
     boxes (N, 4) inclusive float pixels; masks (N, S, S) or (N, 1, S, S); candidate_weights as long
     as candidate_inds -> masks (K, S, S), boxes (K, 4) int32 (corner W // 2, H // 2 if nothing
     exceeds the threshold).
+
+    Raises ValueError for other shapes, TypeError where the dtypes differ.
     """
     masks = masks.reshape(masks.shape[0], *masks.shape[-2:])
     if boxes.shape != (masks.shape[0], 4) or not masks.shape[1] == masks.shape[2] >= 1:

@@ -16,6 +16,8 @@ def nms(dets: Tensor, thresh: float, inclusive: bool = False, limit: int = 0) ->
     Of equal scores the lower row comes first. A box is dropped when its IoU with a better kept one
     is > thresh, or >= thresh if `inclusive`. With a `limit` the search ends at so many survivors.
     A row with NaN is dropped: it would outlive every other.
+
+    Raises ValueError for other shapes.
     """
     if dets.dim() != 2 or dets.shape[1] != 5 or not dets.is_floating_point():
         raise ValueError(f"nms: dets must be floating (N, 5) rows x1, y1, x2, y2, score, "

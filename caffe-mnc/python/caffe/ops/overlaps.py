@@ -18,6 +18,8 @@ def box_overlaps(boxes: Tensor, query: Tensor) -> Tensor:
     """(N, K): IoU of each of `boxes` (N, >=4) with each of `query` (K, >=4); columns 0-3 count.
 
     0 also where there is no such thing: a coordinate is NaN, or a box infinite or of no size.
+
+    Raises ValueError for other shapes, TypeError where the dtypes differ.
     """
     if any(x.dim() != 2 or x.shape[1] < 4 for x in (boxes, query)):
         raise ValueError(f"box_overlaps: boxes must be (N, 4 or more) and query (K, 4 or more), "

@@ -14,7 +14,10 @@ ROW_ELEMENTS = 1 << 18      # elements gathered at a time: what the caches hold
 
 
 def check_inputs(op: str, features: Tensor, rois: Tensor, pooled: tuple[int, int]) -> None:
-    """features (N, C, H, W) and rois (R, 5) of one floating dtype and device, or an error."""
+    """features (N, C, H, W) and rois (R, 5) of one floating dtype and device, or an error.
+
+    Raises ValueError, or TypeError where the dtypes differ.
+    """
     if features.dim() != 4 or rois.dim() != 2 or rois.shape[1] != 5:
         raise ValueError(f"{op}: features must be (N, C, H, W) and rois (R, 5), "
                          f"got {tuple(features.shape)} and {tuple(rois.shape)}")
@@ -31,7 +34,10 @@ def check_inputs(op: str, features: Tensor, rois: Tensor, pooled: tuple[int, int
 
 
 def check_images(op: str, rois: Tensor, images: int) -> None:
-    """Every RoI must name one of the `images` of the batch; the fraction of a number is cut."""
+    """Every RoI must name one of the `images` of the batch; the fraction of a number is cut.
+
+    rois (R, 5). Raises IndexError.
+    """
     if rois.shape[0] == 0 or rois.device.type != "cpu" or torch.compiler.is_compiling():
         return
     low, high = (float(n) for n in rois[:, 0].detach().aminmax())

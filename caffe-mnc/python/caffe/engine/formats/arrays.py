@@ -25,6 +25,8 @@ def read_arrays(source: str | os.PathLike[str] | IO[bytes]) -> dict[str, np.ndar
     """The arrays of an .npz file, by name.
 
     Raises ValueError if it is another or a damaged file, or holds objects (pickles); OSError.
+
+    Shapes are those in the file.
     """
     try:
         with zipfile.ZipFile(source) as archive:
@@ -39,7 +41,10 @@ def read_arrays(source: str | os.PathLike[str] | IO[bytes]) -> dict[str, np.ndar
 
 
 def read_array(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array of an .npy file. Raises ValueError if it is another or a damaged file; OSError."""
+    """The array of an .npy file. Raises ValueError if it is another or a damaged file; OSError.
+
+    Its shape is that in the file.
+    """
     with open(path, "rb") as file:
         content = file.read()
     try:

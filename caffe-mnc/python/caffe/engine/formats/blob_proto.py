@@ -56,14 +56,14 @@ def _values(proto: Any) -> tuple[Any, np.dtype | type]:
         return proto.data, np.float32
     count = math.prod(proto.shape.dim) if proto.shape.dim else \
         proto.num * proto.channels * proto.height * proto.width
-    raw = _RAW_TYPES.get(len(proto.raw_data) // max(1, count), np.dtype("<f4"))
+    raw: Any = _RAW_TYPES.get(len(proto.raw_data) // max(1, count), np.dtype("<f4"))
     whole = len(proto.raw_data) // raw.itemsize * raw.itemsize
     wide = np.float64 if raw.itemsize == 8 else np.float32
     return np.frombuffer(proto.raw_data[:whole], raw), wide
 
 
 def to_blob_proto(data: torch.Tensor, diff: torch.Tensor | None = None) -> Any:
-    """A BlobProto of a float32 or float64 tensor, with its gradient if given."""
+    """A BlobProto of a float32 or float64 tensor, with its gradient if given. Of any shape."""
     proto = caffe_pb2.BlobProto()
     proto.shape.dim.extend(data.shape)
     for what, tensor in (("data", data), ("diff", diff)):

@@ -101,7 +101,10 @@ def children(group: h5py.Group) -> dict[str, h5py.Group | h5py.Dataset]:
 
 
 def arrays_below(group: h5py.Group, depth: int = 0) -> dict[str, h5py.Dataset]:
-    """The data sets in a group and the groups in it, by path."""
+    """The data sets in a group and the groups in it, by path.
+
+    Raises Hdf5Error where groups lie too deep in each other.
+    """
     if depth > DEEPEST:
         raise Hdf5Error(f"{group.file.filename}: more than {DEEPEST} groups in each other")
     found: dict[str, h5py.Dataset] = {}
@@ -135,7 +138,10 @@ def check_numbers(dataset: Any, label: str) -> h5py.Dataset:
 
 
 def numbers(dataset: h5py.Dataset) -> np.ndarray:
-    """The values of a checked data set, in the byte order of this machine."""
+    """The values of a checked data set, in the byte order of this machine.
+
+    Of the shape it has in the file.
+    """
     return np.asarray(dataset[()], dataset.dtype.newbyteorder("="))
 
 

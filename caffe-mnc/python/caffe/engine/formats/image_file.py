@@ -62,7 +62,10 @@ def decode_exactly(content: bytes, label: str) -> np.ndarray:
 
 
 def decode_map(content: bytes, label: str) -> np.ndarray | None:
-    """(H, W) grey values, or indices into the palette of the file; None if it has colours."""
+    """(H, W) grey values, or indices into the palette of the file; None if it has colours.
+
+    Raises ValueError where it does not decode.
+    """
     from PIL import Image
 
     check_size(content, label)

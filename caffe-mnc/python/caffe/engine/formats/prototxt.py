@@ -28,7 +28,10 @@ M = TypeVar("M", bound=Any)        # a protobuf message
 
 
 def read_net(source: str | os.PathLike[str]) -> caffe_pb2.NetParameter:
-    """The net of a prototxt file, or of text that is one, in the current form of nets."""
+    """The net of a prototxt file, or of text that is one, in the current form of nets.
+
+    Raises PrototxtError with file, line and column.
+    """
     param = read_message(source, caffe_pb2.NetParameter())
     if missing := _inputs_without_source(param):
         raise PrototxtError(f'{label_of(source)}: input "{missing[0]}" has no shape; '
@@ -53,7 +56,10 @@ def read_solver(source: str | os.PathLike[str]) -> caffe_pb2.SolverParameter:
 
 
 def read_message(source: str | os.PathLike[str], message: M) -> M:
-    """Fill `message` from a file or from text, and return it."""
+    """Fill `message` from a file or from text, and return it.
+
+    Raises PrototxtError with file, line and column.
+    """
     label = label_of(source)
     _parse(_text(source), message, label)
     missing = message.FindInitializationErrors()

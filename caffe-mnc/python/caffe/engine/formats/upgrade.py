@@ -33,7 +33,7 @@ def upgrade_layers(param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 
 
 def upgrade_solver(param: caffe_pb2.SolverParameter) -> caffe_pb2.SolverParameter:
-    """The enum `solver_type` as the string `type`."""
+    """The enum `solver_type` as the string `type`. Raises PrototxtError where both are given."""
     if not param.HasField("solver_type"):
         return param
     if param.HasField("type"):
@@ -108,7 +108,10 @@ _V1_DATA_PARAMS = ("data_param", "image_data_param", "window_data_param")
 
 
 def v1_to_current(param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
-    """`layers { type: RELU }` -> `layer { type: "ReLU" }`; parallel lists -> `param { }`."""
+    """`layers { type: RELU }` -> `layer { type: "ReLU" }`; parallel lists -> `param { }`.
+
+    Raises PrototxtError where both forms are in one net.
+    """
     if not param.layers:
         return param
     if param.layer:

@@ -57,7 +57,7 @@ def first_not_finite(net: Any) -> str | None:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether all values are; the sum tells it for nearly every array in one pass."""
+    """Whether all values are; the sum tells it for nearly every array in one pass. Of any shape."""
     return bool(torch.isfinite(tensor.sum(dtype=torch.float64)) or torch.isfinite(tensor).all())
 
 
@@ -311,6 +311,8 @@ def save_hdf5(net: Any, path: str | os.PathLike[str], write_diff: bool = False) 
     """Write the parameters (and gradients) of `net` as HDF5.
 
     A shared parameter is stored once and linked under every layer that uses it in its shape.
+
+    Raises WeightsError where two layers with parameters share a name.
     """
     names = Counter(layer.name for layer in net.layers if layer.blobs)
     for name, count in names.items():

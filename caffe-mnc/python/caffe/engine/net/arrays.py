@@ -57,7 +57,10 @@ def _filled(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def forward_all(net: Any, blobs: list[str] | None, inputs: Arrays) -> Arrays:
-    """Outputs, and `blobs`, for all items of `inputs`."""
+    """Outputs, and `blobs`, for all items of `inputs`.
+
+    Raises ValueError unless there is an array for each input.
+    """
     if not inputs:
         raise ValueError(f"forward_all needs an array for each input: {', '.join(net.inputs)}")
     found = [_copies(net.forward(blobs, **batch)) for batch in batches(net, inputs)]
@@ -69,6 +72,8 @@ def forward_backward_all(net: Any, blobs: list[str] | None, diffs: list[str] | N
     """Outputs (and `blobs`) and diffs of inputs (and `diffs`) for all items.
 
     `given` has data for inputs and diffs for outputs.
+
+    Raises ValueError for names that are neither.
     """
     unknown = set(given) - {*net.inputs, *net.outputs}
     if unknown:
@@ -94,7 +99,10 @@ def _joined(parts: list[Arrays], total: int | None) -> Arrays:
 
 
 def set_input_arrays(net: Any, data: np.ndarray, labels: np.ndarray) -> None:
-    """Let the MemoryData layer at the start of `net` read from these arrays, without a copy."""
+    """Let the MemoryData layer at the start of `net` read from these arrays, without a copy.
+
+    data (N, K, H, W), labels (N, 1, 1, 1). Raises CaffeError where there is no such layer.
+    """
     layer = net.layers[0] if net.layers else None
     if layer is None or not layer.takes_arrays:
         raise CaffeError("set_input_arrays: the first layer of the net must be a MemoryData layer, "

@@ -45,7 +45,10 @@ class Node:
 # --- passes over the text of the net -----------------------------------------------------------
 
 def filter_by_state(param: Any, state: Any) -> Any:
-    """Keep the layers whose include/exclude rules let them into a net of this NetState."""
+    """Keep the layers whose include/exclude rules let them into a net of this NetState.
+
+    Raises LayerError for a layer that has both kinds of rules.
+    """
     kept = caffe_pb2.NetParameter()
     kept.CopyFrom(param)
     del kept.layer[:]
@@ -150,6 +153,8 @@ def connect(param: Any, make_layer: Callable[[Any], Layer], make_blob: Callable[
     """Create, connect and set up the layers in order: (nodes, blob names, blobs).
 
     `on_ready(node)` is called after each layer's setup, before the next is made.
+
+    Raises LayerError where two layers make one blob, or one cannot be made.
     """
     nodes: list[Node] = []
     names: list[str] = []
@@ -194,7 +199,10 @@ def _automatic_tops(node: Node) -> int:
 
 
 def set_up(node: Node) -> None:
-    """Arity, setup, first reshape and loss weights of one layer."""
+    """Arity, setup, first reshape and loss weights of one layer.
+
+    Raises LayerError where one of these does not fit.
+    """
     layer = node.layer
     layer.check_arity(node.bottom, node.top)
     with noted(layer):
@@ -228,7 +236,7 @@ class noted:
 
 
 def make_layer(param: Any, phase: int, dtype: Any, device: Any) -> Layer:
-    """The layer that a LayerParameter describes."""
+    """The layer that a LayerParameter describes. Raises LayerError for an unknown type."""
     plugins.load_named()
     try:
         kind = LAYERS.get(param.type)

@@ -156,7 +156,10 @@ class Graph:
 
 
 def arguments(file: str, args: tuple, options: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of Net() after the file, in either of pycaffe's orders."""
+    """The arguments of Net() after the file, in either of pycaffe's orders.
+
+    Raises TypeError for others.
+    """
     old_form = bool(args) and isinstance(args[0], (str, bytes, os.PathLike))
     order = ("weights", "phase") if old_form else ("phase", "level", "stages", "weights")
     known = {"phase": None, "level": 0, "stages": None, "weights": None, "dtype": "float32"}

@@ -103,6 +103,8 @@ class Net(Graph):
         folded with the weights as they are at the next forward: call it again after changing
         those by hand. precision "bfloat16" computes convolutions and matrix products in that, with
         all their weights as at the next forward.
+
+        Raises CaffeError for nets in phase TRAIN.
         """
         if self.phase != TEST:
             raise CaffeError("net.optimize() is for nets in phase TEST; training needs every blob")

@@ -30,7 +30,10 @@ class Parameters:
         self._explicit: list[set[str]] = []             # multipliers some layer has stated
 
     def add_layer(self, node: Node) -> None:
-        """Take in the parameters of the next layer."""
+        """Take in the parameters of the next layer.
+
+        Raises LayerError where they do not fit the `param` entries or what they share.
+        """
         layer, number = node.layer, len(self._layers)
         self._layers.append(layer)
         if len(layer.param.param) > len(layer.blobs):

@@ -26,7 +26,10 @@ class MeanOutputs:
         self.batches, self.sums = 0, dict[str, Any]()
 
     def add(self, net: Net) -> None:
-        """Take the outputs of one batch."""
+        """Take the outputs of one batch.
+
+        Raises PrototxtError where an output has another size than before.
+        """
         self.batches += 1
         for name, values in output_values(net).items():
             sums = self.sums.setdefault(name, np.zeros_like(values))
@@ -42,7 +45,7 @@ class MeanOutputs:
         log_outputs(net, log.TEST_OUTPUT, self.means())
 
     def means(self) -> dict[str, np.ndarray]:
-        """The mean of each value of each output so far."""
+        """The mean of each value of each output so far. Each of the shape (values,)."""
         return {name: total / self.batches for name, total in self.sums.items()}
 
 

@@ -22,6 +22,8 @@ def make_train_net(param: Any, folder: Path | None) -> Net:
 
     Files are looked for from the working directory, as in Caffe, then from `folder`, that of the
     solver file.
+
+    Raises PrototxtError where the solver names none or several.
     """
     given = [field for field in _TRAIN_FIELDS if param.HasField(field)]
     if len(given) != 1:

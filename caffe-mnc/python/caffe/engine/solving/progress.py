@@ -44,12 +44,13 @@ def run_forward(net: Net) -> float:
 
 
 def output_values(net: Net) -> dict[str, np.ndarray]:
-    """The outputs of `net` as flat float64 arrays, copied."""
+    """The outputs of `net` as flat float64 arrays, copied. Each of the shape (values,)."""
     return {name: net.blobs[name].tensor.double().reshape(-1).cpu().numpy()
             for name in net.outputs}
 
 
 def log_outputs(net: Net, line: str, values: dict[str, np.ndarray]) -> None:
+    """A line of the log for each of `values`, by output, each of the shape (values,)."""
     number = 0
     for name, array in values.items():
         weight = net.blob_loss_weights[name]

@@ -67,7 +67,10 @@ class Solver:
         log.info("Solver scaffolding done.")
 
     def update(self, gradient: torch.Tensor, history: list[torch.Tensor], rate: float) -> None:
-        """Turn `gradient` in place into the step to subtract; `history` holds its buffers."""
+        """Turn `gradient` in place into the step to subtract; `history` holds its buffers.
+
+        All of one shape, a part of the parameter's values.
+        """
         raise NotImplementedError
 
     # --- training ---------------------------------------------------------------------------
@@ -283,7 +286,10 @@ class Solver:
     # --- checks -----------------------------------------------------------------------------
 
     def check_options(self) -> None:
-        """What can be said before training starts is said before."""
+        """What can be said before training starts is said before.
+
+        Raises PrototxtError, or CaffeError where snapshots cannot be written.
+        """
         param = self.param
         lr_policies.LR_POLICIES.get(param.lr_policy)
         EVALUATIONS.get(param.eval_type)

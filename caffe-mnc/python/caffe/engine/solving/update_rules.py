@@ -47,6 +47,7 @@ class WithoutMomentum(Solver):
     """Rules that the solver file may give no momentum."""
 
     def check_options(self) -> None:
+        """Raises PrototxtError for a momentum."""
         super().check_options()
         if self.param.momentum:
             raise PrototxtError(f'momentum {self.param.momentum:g} cannot be used with type '
@@ -72,6 +73,7 @@ class RMSPropSolver(WithoutMomentum):
         gradient.div_(history[0].sqrt().add_(self.param.delta)).mul_(rate)
 
     def check_options(self) -> None:
+        """Raises PrototxtError for a rms_decay outside [0, 1)."""
         super().check_options()
         if not 0 <= self.param.rms_decay < 1:
             raise PrototxtError(f"rms_decay must be in [0, 1), got {self.param.rms_decay:g}")
