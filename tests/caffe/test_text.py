@@ -116,3 +116,8 @@ def test_names_that_are_inside():
     assert below_root("folder/", "/a.png") == "folder//a.png"         # as Caffe joins them
     assert below_root("folder/pre_", "a") == "folder/pre_a"
     assert below_root("", "../x") == "../x"
+
+
+def test_zeros_do_not_make_utf16_of_what_is_none():
+    text, encoding = texts.decode(b"\x00\xd8\x00\xd8a\x00")        # half a surrogate pair, twice
+    assert encoding != "utf-16-le" and "a" in text

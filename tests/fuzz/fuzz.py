@@ -147,6 +147,8 @@ def child(name: str, source: Iterator[bytes], board: Board, pipe: int, path: Pat
     for descriptor in (0, 1, 2):
         os.dup2(silence, descriptor)
     os.chdir(path.parent)
+    if hasattr(caffe, "set_memory_limit"):
+        caffe.set_memory_limit(MEMORY // 8)     # of a net; it has its gradients, too
     run, said = TARGETS[name].run, set()
     for count, data in enumerate(source, 1):
         board.write(count, data)

@@ -42,6 +42,7 @@ from mnc.config import cfg, cfg_from_file
 from mnc.data import mcg, sbd, voc
 from mnc.data.coco import COCO
 from mnc.data.lists import read_list
+from mnc.evaluation.figures import figures_of
 from mnc.results import saved
 
 Seeds = Callable[[], list[bytes]]
@@ -385,7 +386,7 @@ def coco_results() -> list[bytes]:
 @target("cocores", coco_results, structure, structure, text, havoc, suffix=".json", share=2)
 def cocores(path: Path) -> None:
     found = saved.load(path, scenes())
-    saved.figures_of(found, scenes(), 0.4, ("voc",))
+    figures_of(found, scenes(), 0.4, ("voc",))
 
 
 def archives() -> list[bytes]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from caffe.commands.registration import UsageError, tool
+from caffe.engine.formats.text import read_text
 
 ITERATION = re.compile(r"Iteration (\d+)")
 NUMBER = r"([-+]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?|nan|inf))"
@@ -84,7 +85,8 @@ def lines(path: str | os.PathLike[str]) -> Iterator[Line]:
     Seconds count from the line "Solving ...", which solver.solve() writes; from the first line with
     an iteration in the logs of loops around solver.step(), as those of MNC and py-faster-rcnn are.
     """
-    found = [(stamp, text) for text in _text(path).splitlines() if (stamp := TIME.search(text))]
+    texts = COLOUR.sub("", read_text(path)).split("\n")
+    found = [(stamp, text) for text in texts if (stamp := TIME.search(text))]
     start = next((i for i, (_, text) in enumerate(found) if "Solving" in text), None)
     first = next((i for i, (_, text) in enumerate(found) if ITERATION.search(text)), None)
     if start is None and first is None:
@@ -98,12 +100,6 @@ def lines(path: str | os.PathLike[str]) -> Iterator[Line]:
             iteration = float(match[1])
         if iteration is not None:
             yield Line(text, iteration, (moment - moments[0]).total_seconds())
-
-
-def _text(path: str | os.PathLike[str]) -> str:
-    content = Path(path).read_bytes()
-    encoding = "utf-16" if content.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8"
-    return COLOUR.sub("", content.decode(encoding, errors="replace"))
 
 
 def _moments(stamps: list[re.Match], path: str | os.PathLike[str]) -> list[datetime.datetime]:

@@ -1,4 +1,4 @@
-"""Memory that is freed and asked for again in every pass, kept at hand.
+"""What the process keeps: memory that is freed in every pass, and compiled kernels.
 
 By default glibc gives big blocks back to the system, which then clears each page anew: some 15 % of
 a VGG-16 forward pass. To keep them holds the memory of the largest pass until the process ends and
@@ -11,6 +11,7 @@ import ctypes
 import os
 import sys
 
+KERNELS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4       # of malloc.h
 ENOUGH = 2**31 - 1                          # bytes
 
@@ -27,3 +28,13 @@ def keep_freed_memory() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(M_MMAP_MAX, 0)
                                         and mallopt(M_TRIM_THRESHOLD, ENOUGH))
+
+
+def keep_few_kernels(count: int = 128) -> None:
+    """Let oneDNN keep so many compiled kernels, not 1024, unless the environment says otherwise.
+
+    It compiles one for each shape that a convolution meets. A net and its gradients have some
+    hundred; images of many sizes fill the rest with kernels that are not met again, half a MB each.
+    Of effect before the first convolution of a process: oneDNN reads the environment then.
+    """
+    os.environ.setdefault(KERNELS, str(count))

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffe.engine import memory
 from caffe.engine.errors import CaffeError
 
 
@@ -166,7 +165,6 @@ class Blob:
     def __init__(self, shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float32,
                  device: torch.device | str = "cpu") -> None:
         shape, device = tuple(int(n) for n in shape), torch.device(device)
-        memory.check(shape, dtype.itemsize)
         self._shape = shape
         self._data = SyncedTensor(shape, dtype, device)
         self._diff = SyncedTensor(shape, dtype, device)
@@ -206,7 +204,8 @@ class Blob:
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = tuple(shape[0])
         shape = tuple(int(n) for n in shape)
-        memory.check(shape, self.dtype.itemsize)
+        if any(n < 0 for n in shape):
+            raise ValueError(f"a blob cannot have the shape {shape}")
         self._shape = shape
         self._data.resize(shape)
         self._diff.resize(shape)

@@ -40,7 +40,9 @@ def decode(content: bytes) -> tuple[str, str]:
 def _guessed(content: bytes) -> str:
     zeros = (content[0::2].count(0), content[1::2].count(0))
     if len(content) % 2 == 0 and min(zeros) == 0 and max(zeros) > len(content) // 8:
-        return "utf-16-le" if zeros[1] else "utf-16-be"
+        wide = "utf-16-le" if zeros[1] else "utf-16-be"
+        if _decodes(content, wide):
+            return wide
     return next(name for name in ("utf-8", "gb2312", "gbk", "cp1252", "latin-1")
                 if _decodes(content, name))
 
