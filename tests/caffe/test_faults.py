@@ -251,6 +251,44 @@ def test_two_commands_with_one_prefix(folder, capsys):
         assert cli.main(["train", "--solver=solver.prototxt", "--nolock"]) == 0
 
 
+def test_check_data_names_all_that_is_wrong_before_training(folder, capsys):
+    import cv2
+
+    for i in range(5):
+        cv2.imwrite(f"{i}.png", np.zeros((4 + (i == 3), 4, 3), np.uint8))
+    Path("1.png").write_bytes(b"<html>")
+    Path("list").write_text("".join(f"{i}.png {i}\n" for i in range(6)))
+    Path("net.prototxt").write_text("""
+        layer { name: "d" type: "ImageData" top: "x" top: "y"
+                image_data_param { source: "list" batch_size: 2 } }
+        layer { name: "none" type: "Silence" bottom: "x" bottom: "y" }""")
+    assert cli.main(["train", "--solver=solver.prototxt", "--check_data"]) == 1
+    said = capsys.readouterr().err
+    assert "caffe: error: 3 records or images cannot be used:" in said
+    for fault in ("1.png", "3.png: has the shape (3, 5, 4), the first (3, 4, 4)", "5.png"):
+        assert f'layer "d" (ImageData): {fault}' in said or fault in said
+    assert "Starting Optimization" not in said
+
+
+def test_check_data_finds_changed_records_of_a_database(folder, capsys):
+    lmdb = pytest.importorskip("lmdb")
+    environment = lmdb.open("db", map_size=10**7)
+    with environment.begin(write=True) as transaction:
+        for i, side in enumerate((2, 2, 3, 2)):
+            datum = caffe_pb2.Datum(channels=1, height=side, width=2, data=b"x" * 2 * side, label=i)
+            content = datum.SerializeToString()
+            transaction.put(b"%08d" % i, content[:-4] if i == 1 else content)
+    environment.close()
+    Path("net.prototxt").write_text("""
+        layer { name: "d" type: "Data" top: "x" top: "y"
+                data_param { source: "db" backend: LMDB batch_size: 2 } }
+        layer { name: "none" type: "Silence" bottom: "x" bottom: "y" }""")
+    assert cli.main(["train", "--solver=solver.prototxt", "--check_data"]) == 1
+    said = capsys.readouterr().err
+    assert "2 records or images cannot be used" in said
+    assert "db: record 1" in said and "db: record 2: has the shape (1, 3, 2)" in said
+
+
 @pytest.mark.parametrize("flag, message", [
     ("--on_nan=x", "--on_nan takes stop, skip, ignore; got 'x'"),
     ("--keep=-1", "--keep takes a number of snapshots, got -1")])

@@ -371,3 +371,19 @@ def test_the_whole_job_starts_from_bundled_weights(small_checkout, weights, tmp_
     assert cli.main(["demo", "--cpu", "--scenes", "--iters", "1", "--images", "1",
                      "--out", str(out)]) == 0
     assert "the bundled weights" in (out / "index.html").read_text()
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does(monkeypatch, capsys):
+    import os
+    import signal
+
+    from mnc.cli import main
+    from mnc.commands import compare
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(compare, "run", lambda args: os.kill(os.getpid(), signal.SIGTERM))
+    try:
+        assert main(["compare", "x.json", "--imdb", "scenes_val"]) == 128 + signal.SIGTERM
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert capsys.readouterr().err.splitlines()[-1] == "terminated"

@@ -30,6 +30,7 @@ FLAGS = (
     Flag("sighup_effect", str, "snapshot", "train: what SIGHUP does: snapshot, stop or none"),
     Flag("keep", int, 0, "train: leave the newest so many snapshots on disk (default: all)"),
     Flag("lock", bool, True, "train: refuse to write snapshots that another training writes"),
+    Flag("check_data", bool, False, "train: decode every image of the data layers first"),
     Flag("on_nan", str, "stop", "train: where the loss is not finite: stop, skip the update, or "
                                 "ignore it"),
 )

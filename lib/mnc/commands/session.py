@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import sys
+import threading
 
 import torch
 
@@ -27,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     What a user can put right ends with a line on stderr and status 1.
     """
     keep_freed_memory()
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)       # training has its own meanwhile
     show_log(logging.INFO if workers.rank() == 0 else logging.WARNING)
     try:
         if workers.count() > 1 and args.command != "test":
@@ -38,9 +42,18 @@ def run(args: argparse.Namespace) -> int:
     except USER_ERRORS as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        terminated = isinstance(error, Terminated)
+        print("terminated" if terminated else "interrupted", file=sys.stderr)
+        return 128 + (signal.SIGTERM if terminated else signal.SIGINT)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what Ctrl-C would keep is kept."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated
 
 
 def show_log(level: int) -> None:

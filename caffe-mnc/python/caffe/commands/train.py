@@ -14,7 +14,9 @@ import torch
 from caffe.commands import devices
 from caffe.commands.flags import names
 from caffe.commands.registration import ACTIONS, UsageError
+from caffe.data.checking import faults
 from caffe.engine import device, log
+from caffe.engine.errors import CaffeError
 from caffe.engine.solving import pairs
 from caffe.engine.solving.finite import CHOICES
 from caffe.engine.solving.lock import locked
@@ -34,6 +36,8 @@ def run(flags: SimpleNamespace) -> int:
     with locked(param.snapshot_prefix) if flags.lock else nullcontext():
         if flags.snapshot:
             resume(solver, flags.snapshot)
+        if flags.check_data:
+            check_data(solver)
         log.info("Starting Optimization")
         with signals(solver, SIGINT=flags.sigint_effect, SIGTERM="stop",
                      SIGHUP=flags.sighup_effect):
@@ -50,6 +54,20 @@ def resume(solver: Solver, where: str) -> None:
         log.info("No snapshot %s_iter_N yet: training begins", solver.param.snapshot_prefix)
     elif found != where:
         log.info("Resuming from %s", found)
+
+
+def check_data(solver: Solver, most: int = 20) -> None:
+    """Decode every image that the data layers will read; CaffeError with what is wrong."""
+    layers: list[Any] = [layer for net in (solver.net, *solver.test_nets) for layer in net.layers
+                         if hasattr(layer, "batches")]
+    found = []
+    for layer in layers:
+        log.info("Checking the data of %s: %s", layer.title, layer.batches)
+        found += [f"{layer.title}: {fault}" for fault in faults(layer.batches)]
+    if found:
+        more = f"\n... and {len(found) - most} more" if len(found) > most else ""
+        raise CaffeError(f"{len(found)} records or images cannot be used:\n"
+                         + "\n".join(found[:most]) + more)
 
 
 def check(flags: SimpleNamespace) -> None:
