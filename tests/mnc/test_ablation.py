@@ -9,8 +9,8 @@ import subprocess
 import sys
 
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from mnc import cli
 from mnc.commands import ablation_runs
 from mnc.commands import ablation_table as ablation

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
+from conftest import ROOT
 from mnc.config import cfg, cfg_from_file, cfg_from_list
 from mnc.nets.settings import find_settings, save_settings, settings_of_net, settings_path
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
-from conftest import ROOT
 
 import caffe
 from caffe.engine.formats.prototxt import read_net
+from conftest import ROOT
 from mnc.config import cfg
 from mnc.data import get_dataset
 from mnc.schemes import SCHEMES, Scheme, Step

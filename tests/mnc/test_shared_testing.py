@@ -11,9 +11,9 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 import caffe
+from conftest import ROOT
 from mnc import cli
 from mnc.commands import session
 from mnc.config import cfg

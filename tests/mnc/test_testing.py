@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ROOT
 
 import caffe
+from conftest import ROOT
 from mnc import cli
 from mnc.config import cfg
 from mnc.results import detections as results

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import ROOT
 
 from caffe.engine.formats.prototxt import read_net
+from conftest import ROOT
 from mnc.config import DEFAULTS, cfg_from_file, cfg_from_list, value_of
 from mnc.nets.fit import check_net
 from mnc.nets.unread_keys import UNREAD, warn_of_unread_keys

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import caffe
 from caffe.commands import pictures
 from caffe.commands.registration import UsageError, tool
+from caffe.engine.formats.atomic_file import write_file
 
 
 @tool("classify")
@@ -31,7 +33,9 @@ def main(argv: Sequence[str]) -> int:
     predictions = classifier.predict(inputs, not args.center_only)
     print(f"Done in {time.perf_counter() - start:.2f} s.")
     print(f"Saving results into {args.output_file}")
-    np.save(args.output_file, predictions)
+    content = io.BytesIO()
+    np.save(content, predictions)
+    write_file(_with_ending(args.output_file), content.getbuffer())
     return 0
 
 
@@ -41,6 +45,11 @@ def size(text: str) -> list[int]:
     if len(dims) != 2 or min(dims) < 1:
         raise UsageError(f"--images_dim takes height,width, got {text!r}")
     return dims
+
+
+def _with_ending(path: str) -> str:
+    """As numpy.save names its files."""
+    return path if path.endswith(".npy") else f"{path}.npy"
 
 
 def load(path: Path, ending: str, color: bool) -> Any:

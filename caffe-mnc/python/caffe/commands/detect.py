@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import h5py
 import numpy as np
 
 import caffe
 from caffe.commands import pictures
 from caffe.commands.registration import UsageError, tool
+from caffe.engine.formats import hdf5
 from caffe.engine.formats.atomic_file import atomic_path
 
 CORNERS = ("ymin", "xmin", "ymax", "xmax")
@@ -89,7 +89,7 @@ def write_csv(path: str, detections: list[dict[str, Any]]) -> None:
 
 def write_hdf5(path: str, detections: list[dict[str, Any]]) -> None:
     """Arrays filename (n,), window (n, 4), prediction (n, K)."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    with hdf5.writing(path) as file:
         file["filename"] = [found["filename"] for found in detections]
         for name in ("window", "prediction"):
             file[name] = np.stack([np.ravel(found[name]) for found in detections])
