@@ -91,12 +91,13 @@ def read_metrics(path: Path) -> dict | None:
 
     Raises DataError for what is no JSON.
     """
+    from caffe.extend import parse_json
     from mnc.data import DataError
 
     if path.suffix != ".json" or not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = parse_json(path.read_bytes())
     except ValueError as error:
         raise DataError(f"{path}: not JSON: {error}") from error
     return content if isinstance(content, dict) and "imdb" in content else None

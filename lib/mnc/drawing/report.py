@@ -34,7 +34,9 @@ def write_report(path: Path, title: str, pictures: Sequence[tuple[str, np.ndarra
         parts.append(_table(metrics))
     parts += [_figure(caption, image) for caption, image in pictures]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(PAGE.format(title=html.escape(title), body="\n".join(parts)), encoding="utf-8")
+    # names of images may be no UTF-8
+    path.write_text(PAGE.format(title=html.escape(title), body="\n".join(parts)), encoding="utf-8",
+                    errors="replace")
 
 
 def _table(metrics: Mapping[str, object]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from caffe.extend import atomic_path
+from caffe.extend import atomic_path, read_encoded
 from mnc.data.dataset import DataError, Dataset
 from mnc.drawing.instances import color_map
 from mnc.instances import Detections, SetDetections
@@ -46,18 +47,27 @@ def read_voc_det(folder: str | Path, dataset: Dataset) -> SetDetections:
     places = {name: i for i, name in enumerate(line_names(dataset.names))}
     found: list[list[list]] = [[[] for _ in dataset.names] for _ in dataset.classes]
     for c, path in enumerate(class_files(Path(folder), dataset.classes[1:]), 1):
-        for number, line in enumerate(path.read_text().split("\n"), 1):
+        text, encoding = read_encoded(path)
+        for number, line in enumerate(text.split("\n"), 1):
             if not line.strip():
                 continue
             try:
                 *name, score, x1, y1, x2, y2 = line.rsplit(None, 5)
                 corners = [float(v) - 1 for v in (x1, y1, x2, y2)]
-                found[c][places[name[0].strip()]].append((*corners, float(score)))
+                place = _place(name[0].strip(), places, encoding)
+                found[c][place].append((*corners, float(score)))
             except (ValueError, KeyError, IndexError) as error:
                 raise DataError(f"{path}:{number}: not NAME SCORE X1 Y1 X2 Y2 of an image of "
                                 f"{dataset.name}: {line!r}") from error
     return [[Detections(np.array(rows, float).reshape(-1, 5), np.zeros((len(rows), 0, 0)))
              for rows in per_image] for per_image in found]
+
+
+def _place(name: str, places: Mapping[str, int], encoding: str) -> int:
+    """The index of an image, by its name or by the bytes of it; KeyError if there is none."""
+    if name in places or encoding.startswith("utf"):
+        return places[name]
+    return places[os.fsdecode(name.encode(encoding))]
 
 
 def class_files(folder: Path, classes: Sequence[str]) -> list[Path]:
@@ -113,7 +123,8 @@ def write_instance_pictures(folder: str | Path, dataset: Dataset, detections: Se
 
 def _write_lines(path: Path, lines: Sequence[str]) -> None:
     with atomic_path(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines))
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8",
+                             errors="surrogateescape")       # names may be no UTF-8
 
 
 def write_indexed(path: Path, indices: np.ndarray) -> None:

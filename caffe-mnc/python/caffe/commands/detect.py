@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from caffe.commands import pictures
 from caffe.commands.registration import UsageError, tool
 from caffe.engine.formats import hdf5
 from caffe.engine.formats.atomic_file import atomic_path
+from caffe.engine.formats.text import read_text
 
 CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
@@ -52,8 +54,8 @@ def detect(detector: Any, path: str, crop_mode: str) -> list[dict[str, Any]]:
         return detector.detect_windows(windows(path))
     if not path.lower().endswith("txt"):
         return detector.detect_selective_search(list(dict(windows(path))))
-    with open(path) as file:
-        return detector.detect_selective_search([line.strip() for line in file if line.strip()])
+    lines = map(str.strip, read_text(path).split("\n"))
+    return detector.detect_selective_search(list(filter(None, lines)))
 
 
 def windows(path: str) -> list[tuple[str, np.ndarray]]:
@@ -62,7 +64,7 @@ def windows(path: str) -> list[tuple[str, np.ndarray]]:
         raise UsageError(f"{path}: --crop_mode list takes a .csv with the columns filename, "
                          f"{', '.join(CORNERS)}")
     found: dict[str, list[list[float]]] = {}
-    with open(path, newline="") as file:
+    with io.StringIO(read_text(path), newline="") as file:
         table = csv.DictReader(file, skipinitialspace=True)
         missing = {"filename", *CORNERS}.difference(table.fieldnames or ())
         if missing:
