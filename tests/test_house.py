@@ -234,3 +234,31 @@ def test_mnc_has_few_floors():
     """A room is a folder or a module directly in lib/mnc; it lies above all that it imports."""
     found = floors()
     assert max(found.values()) <= MOST_FLOORS, sorted(found.items(), key=lambda pair: pair[1])
+
+
+# --- one reader -----------------------------------------------------------------------------------
+
+def imports(path: Path) -> set[str]:
+    """Every module a file imports, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.update({node.module, *(f"{node.module}.{alias.name}" for alias in node.names)})
+    return names
+
+
+def test_what_one_other_room_reads_says_why_it_is_not_there():
+    """The docstring of a module of mnc with a single reader, in another folder, names that one."""
+    modules = {".".join(p.relative_to(MNC.parent).with_suffix("").parts): p
+               for folder in (MNC, PYLAYER) for p in folder.rglob("*.py")
+               if p.name != "__init__.py" and "legacy" not in p.parts}
+    readers: dict[str, set[str]] = {module: set() for module in modules}
+    for module, path in modules.items():
+        for name in imports(path) & set(modules) - {module}:
+            readers[name].add(module)
+    silent = {module: reader for module, found in readers.items() if len(found) == 1
+              for reader in found if reader.rpartition(".")[0] != module.rpartition(".")[0]
+              and reader not in (ast.get_docstring(tree(modules[module])) or "")}
+    assert not silent, f"modules that do not say why they lie apart from their one reader: {silent}"

@@ -1,6 +1,7 @@
 """The region operators at VGG-16 sizes: native kernel, torch reference, and a copy beside them.
 
-The copy is of as many bytes as the operator reads or as it writes, whichever is more.
+The copy is of as many bytes as the operator reads or as it writes, whichever is more. Only
+mnc.commands.benchmark asks; the measuring is this room's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """How long a net takes, beside the least its convolutions and matrix products could take.
 
 Net and floor take turns in one run, so that their ratio survives a machine whose speed drifts.
+Only the command mnc.commands.benchmark asks; the measuring is this room's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""What a command runs in: log, configuration, device, and errors that end with one line."""
+"""What a command runs in: log, configuration, device, and errors that end with one line.
+
+mnc.cli imports it when it knows the command: it loads torch.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Precision-recall curves as a picture; here, and not with the report that asks for it, because
-matplotlib and pictures are this room's.
+"""Precision-recall curves as a picture; here, and not with mnc.commands.report that asks for
+it, because matplotlib and pictures are this room's.
 """
 
 from __future__ import annotations

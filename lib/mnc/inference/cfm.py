@@ -2,7 +2,7 @@
 
 A proposal is looked at at the one of TEST.SCALES where its area is nearest to that of a square of
 224 pixels; neighbouring scales share a pass of the net. Boxes stay as proposed. mnc.tasks names
-this detector; nobody else imports it but the command that gives it proposals.
+this detector; nobody else imports it but mnc.commands.test, which gives it proposals.
 """
 
 from __future__ import annotations

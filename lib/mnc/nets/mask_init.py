@@ -2,6 +2,7 @@
 
 A cascade classifies a RoI twice, with its whole features and with those under its mask. ImageNet
 knows one such head (fc6 and fc7, or conv5 of a ResNet); both start from it.
+mnc.commands.make_mask_init alone asks; what weights a net starts from is this room's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The bridge from stage 3 to stage 4: RoIs moved by their own deltas, and the gradient back.
 
-The arithmetic of one layer of pylayer, kept here so that it can be read and tested without a net.
+The arithmetic of one layer, pylayer.stage_bridge_layer, kept here so that it can be
+read and tested without a net.
 """
 
 from __future__ import annotations

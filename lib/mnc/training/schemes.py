@@ -3,7 +3,7 @@
 A step is a train net of models/NET in which one stage learns: the losses of that stage alone, all
 layers that an earlier stage needs with learning rate 0. A scheme is the steps in their order; each
 starts from what the steps before it have learned. This is training, whoever asks for it: today
-`mnc ablation` alone.
+mnc.commands.ablation_runs alone.
 """
 
 from __future__ import annotations

@@ -188,8 +188,8 @@ def rotated(scene: Scene, degree: float) -> Scene:
     height, width = scene.image.shape[:2]
     cosine, sine = (abs(f(math.radians(degree))) for f in (math.cos, math.sin))
     size = (math.ceil(width * cosine + height * sine), math.ceil(width * sine + height * cosine))
-    matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -degree, 1)
-    matrix[:, 2] += (np.array(size) - (width, height)) / 2
+    matrix: Any = cv2.getRotationMatrix2D((width / 2, height / 2), -degree, 1)
+    matrix[:, 2] += (np.array(size, float) - (width, height)) / 2
     image = cv2.warpAffine(scene.image, matrix, size, borderValue=(OUTSIDE,) * 3)
     half = scene.boxes[:, 2:] / 2
     centre = (scene.boxes[:, :2] + half) @ matrix[:, :2].T + matrix[:, 2]
