@@ -109,12 +109,21 @@ def test_passes_follow_each_other_without_a_gap(folder, kind, options):
 
 
 @pytest.mark.parametrize("kind, options", (
-    ("ImageData", image_options), ("HDF5Data", hdf5_options)))
+    ("Data", data_options), ("ImageData", image_options), ("HDF5Data", hdf5_options)))
 def test_shuffle_gives_each_item_once_a_pass_in_new_orders(folder, kind, options):
     found = labels(net(kind, options(folder, "shuffle: true")), 10)
     passes = [found[i:i + 5] for i in range(0, 20, 5)]
     assert all(sorted(p) == [0, 1, 2, 3, 4] for p in passes)
     assert len(set(map(tuple, passes))) > 1
+
+
+def test_two_labels_of_an_image(folder):
+    lines = (folder / "list.txt").read_text().splitlines()
+    (folder / "two.txt").write_text("".join(f"{line} {i + 10}\n" for i, line in enumerate(lines)))
+    options = image_options(folder, "task_class_num: 2").replace("list.txt", "two.txt")
+    assert batches(net("ImageData", options), 1)[0][1].tolist() == [[0, 10], [1, 11]]
+    with pytest.raises(LayerError, match="an image and 2 labels"):
+        net("ImageData", image_options(folder, "task_class_num: 2"))
 
 
 def test_seed_decides_what_is_drawn(folder):

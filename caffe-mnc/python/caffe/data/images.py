@@ -44,10 +44,10 @@ def decode_image(content: bytes, label: str, *, color: bool | None = True,
 
 @dataclass(frozen=True)
 class Record:
-    """A record of a database: image (C, H, W), uint8 or float32, and its label."""
+    """A record of a database: image (C, H, W), uint8 or float32, and its label, or several."""
 
     image: np.ndarray
-    label: int
+    label: int | tuple[int, ...]
 
 
 def parse_datum(content: bytes, label: str, *, color: bool | None = None) -> Record:

@@ -33,12 +33,19 @@ class FileList:
 
     def labelled(self) -> list[tuple[str, int]]:
         """(name, label) of lines "name label", blanks or tabs between; names may hold blanks."""
+        return [(name, label) for name, (label,) in self.with_labels(1)]
+
+    def with_labels(self, count: int) -> list[tuple[str, tuple[int, ...]]]:
+        """(name, labels) of lines with so many labels behind the name."""
         found = []
         for number, line in self.lines:
+            name, *labels = line.rsplit(None, count)
             try:
-                name, label = line.rsplit(None, 1)
-                found.append((name, int(label)))
+                found.append((name, tuple(int(label) for label in labels)))
             except ValueError:
-                raise ValueError(f'{self.source}, line {number}: expected "image label", the label '
-                                 f'a whole number; got "{line:.200}"') from None
+                labels = []
+            if len(labels) != count:
+                what = 'expected "image label", the label a whole number' if count == 1 else \
+                    f"expected an image and {count} labels, whole numbers"
+                raise ValueError(f'{self.source}, line {number}: {what}; got "{line:.200}"')
         return found

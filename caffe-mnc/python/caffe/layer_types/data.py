@@ -21,6 +21,8 @@ from caffe.engine.formats import hdf5
 from caffe.engine.layer import LAYERS, TRAIN, at_least, between, exactly
 from caffe.layer_types.batches import BatchLayer, reshape_tops
 
+SHUFFLED = 1024     # records of a database that are put in another order among themselves
+
 
 class ImageBatches(Batches):
     """Batches (N, C, H, W) of transformed images and (N,) of labels."""
@@ -60,12 +62,24 @@ class ImageBatches(Batches):
 class DatabaseBatches(ImageBatches):
     """Items: (number, record) of a database."""
 
-    def __init__(self, *args: Any, path: str, database: Database, color: bool | None) -> None:
+    def __init__(self, *args: Any, path: str, database: Database, color: bool | None,
+                 shuffle: bool = False) -> None:
         super().__init__(*args)
-        self.path, self.database, self.color = path, database, color
+        self.path, self.database, self.color, self.shuffle = path, database, color, shuffle
 
     def items(self, epoch: int, first: int) -> Iterator[tuple[int, bytes]]:
+        if self.shuffle:
+            return self._shuffled(epoch, first)
         return zip(itertools.count(first), self.database.values(first))
+
+    def _shuffled(self, epoch: int, first: int) -> Iterator[tuple[int, bytes]]:
+        """In a new order in each pass, within windows of so many records as are held at once."""
+        start = first // SHUFFLED * SHUFFLED
+        records = zip(itertools.count(start), self.database.values(start))
+        while window := list(itertools.islice(records, SHUFFLED)):
+            random = np.random.default_rng((self.seed, 3, epoch, window[0][0]))
+            order = random.permutation(len(window))
+            yield from (window[i] for i in order[max(0, first - window[0][0]):])
 
     def load(self, item: tuple[int, bytes]) -> Record:
         return parse_datum(item[1], self.label(item), color=self.color)
@@ -82,7 +96,8 @@ class Data(BatchLayer):
     """top: images (N, C, H, W), on request labels (N,), in the order of the database's keys
 
     source: an LMDB or LevelDB of Datum. All of a batch have one shape; rand_skip leaves out up to
-    so many records at the beginning.
+    so many records at the beginning. shuffle (NVIDIA, Intel): each pass has another order, within
+    windows of 1024 records.
     """
 
     num_top = between(1, 2)
@@ -98,7 +113,7 @@ class Data(BatchLayer):
         color = True if options.force_encoded_color else transformer.color
         size = self.positive(options.batch_size, "data_param.batch_size")
         self.batches = DatabaseBatches(size, self.seed, transformer, path=options.source,
-                                       database=database, color=color)
+                                       database=database, color=color, shuffle=options.shuffle)
         self.skip(self.batches.random_skip(options.rand_skip))
         first = next(self.batches.items(0, 0), None)
         if first is None:
@@ -113,21 +128,23 @@ class ImageListBatches(ImageBatches):
         super().__init__(*args)
         self.path, self.options = path, options
         listed = FileList(path, options.root_folder)
-        self.lines = [(listed.path(name), label) for name, label in listed.labelled()]
+        count = max(1, options.task_class_num)
+        self.lines = [(listed.path(name), labels[0] if count == 1 else labels)
+                      for name, labels in listed.with_labels(count)]
 
-    def items(self, epoch: int, first: int) -> Iterator[tuple[str, int]]:
+    def items(self, epoch: int, first: int) -> Iterator[tuple[str, Any]]:
         count = len(self.lines)
         order = self.random_of_pass(epoch).permutation(count) if self.options.shuffle \
             else range(count)
         return (self.lines[i] for i in order[first:])
 
-    def load(self, item: tuple[str, int]) -> Record:
+    def load(self, item: tuple[str, Any]) -> Record:
         options = self.options
         image = read_image(item[0], color=options.is_color,
                            size=(options.new_height, options.new_width))
         return Record(image, item[1])
 
-    def label(self, item: tuple[str, int]) -> str:
+    def label(self, item: tuple[str, Any]) -> str:
         return item[0]
 
     def __str__(self) -> str:
@@ -139,7 +156,8 @@ class ImageData(BatchLayer):
     """top: images (N, C, H, W) from a list of files, labels (N,)
 
     source: lines "path label", the path behind root_folder; shuffled anew in each pass if
-    `shuffle`. With new_height and new_width images are resized first.
+    `shuffle`. With new_height and new_width images are resized first. task_class_num k (caffe_ocr):
+    k labels behind each path, (N, k).
     """
 
     num_top = exactly(2)
@@ -158,7 +176,8 @@ class ImageData(BatchLayer):
                              f"to leave out {skipped} (rand_skip)")
         self.skip(skipped)
         first = next(self.batches.items(0, skipped))
-        reshape_tops(self, top, self.batches.output_shape(first), (size,))
+        reshape_tops(self, top, self.batches.output_shape(first),
+                     (size, *np.shape(first[1])))
 
 
 class Hdf5Batches(Batches):
