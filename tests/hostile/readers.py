@@ -19,6 +19,7 @@ import cv2
 import numpy as np
 
 MEMORY = 6_000_000_000
+LIMIT = 500_000_000             # of nets
 READERS, PATTERNS = {}, {}
 
 
@@ -143,6 +144,22 @@ def hdf5_data(path, folder):
     from caffe.layer_types.data import read_hdf5
 
     read_hdf5(str(path), ["data", "label"])
+
+
+@reader("fuzz/netbuild_*", "odd/*.prototxt")
+def nets(path, folder):
+    import caffe
+
+    caffe.set_memory_limit(LIMIT)
+    caffe.Net(str(path), caffe.TEST)
+
+
+@reader("fuzz/nettrain_*")
+def nets_that_train(path, folder):
+    import caffe
+
+    caffe.set_memory_limit(LIMIT)
+    caffe.Net(str(path), caffe.TRAIN)
 
 
 def main() -> None:

@@ -17,7 +17,8 @@ import pytest
 
 HERE = Path(__file__).parent
 KINDS = ("coco", "coco_results", "regions", "raw_regions", "sbd", "maps", "images", "load_image",
-         "datums", "configurations", "weights", "states", "hdf5_data")
+         "datums", "configurations", "weights", "states", "hdf5_data", "nets",
+         "nets_that_train")
 OURS = ("mnc.data.dataset.DataError", "mnc.config.ConfigError", "caffe.engine.errors.",
         "builtins.ValueError", "caffe.engine.formats.hdf5.Hdf5Error")
 SECONDS, MEGABYTES = 20, 1300       # a loaded machine; the process itself takes some 300 MB

@@ -27,6 +27,7 @@ from caffe.engine.compat import other_caffe, python2
 from caffe.engine.errors import CaffeError, LayerError, PrototxtError, WeightsError
 from caffe.engine.formats.lenient import set_lenient
 from caffe.engine.layer import TEST, TRAIN
+from caffe.engine.memory import set_memory_limit
 from caffe.engine.plugins import register_layer
 from caffe.net_spec import NetSpec, layers, params, to_proto
 from caffe.proto import caffe_pb2
@@ -47,7 +48,8 @@ __all__ = [
     "Classifier", "Detector", "Layer", "LayerError", "NesterovSolver", "Net", "NetSpec",
     "PrototxtError", "RMSPropSolver", "SGDSolver", "Solver", "Timer", "WeightsError", "__version__",
     "caffe_pb2", "get_solver", "has_nccl", "init_log", "io", "layer_type_list", "layer_types",
-    "layers", "log", "params", "register_layer", "set_device", "set_lenient", "set_mode_cpu",
+    "layers", "log", "params", "register_layer", "set_device", "set_lenient", "set_memory_limit",
+    "set_mode_cpu",
     "set_mode_gpu", "set_multiprocess", "set_random_seed", "set_solver_count", "set_solver_rank",
     "solver_count", "solver_rank", "to_proto",
 ]

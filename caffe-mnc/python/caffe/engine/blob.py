@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from caffe.engine import memory
 from caffe.engine.errors import CaffeError
 
 
@@ -165,6 +166,7 @@ class Blob:
     def __init__(self, shape: tuple[int, ...] = (), dtype: torch.dtype = torch.float32,
                  device: torch.device | str = "cpu") -> None:
         shape, device = tuple(int(n) for n in shape), torch.device(device)
+        memory.check(shape, dtype.itemsize)
         self._shape = shape
         self._data = SyncedTensor(shape, dtype, device)
         self._diff = SyncedTensor(shape, dtype, device)
@@ -204,8 +206,7 @@ class Blob:
         if len(shape) == 1 and isinstance(shape[0], (tuple, list)):
             shape = tuple(shape[0])
         shape = tuple(int(n) for n in shape)
-        if any(n < 0 for n in shape):
-            raise ValueError(f"a blob cannot have the shape {shape}")
+        memory.check(shape, self.dtype.itemsize)
         self._shape = shape
         self._data.resize(shape)
         self._diff.resize(shape)

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from caffe.engine import memory
 from caffe.engine.arity import Arity, at_least
 from caffe.engine.blob import Blob
 from caffe.engine.description import CoordinateMap, Drawing
@@ -182,5 +183,6 @@ class BlobList(list):
         self._dtype, self._device = dtype, device
 
     def add_blob(self, *shape: int) -> Blob:
+        memory.claim(shape, self._dtype.itemsize)
         self.append(Blob(shape, self._dtype, self._device))
         return self[-1]

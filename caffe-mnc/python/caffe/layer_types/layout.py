@@ -242,7 +242,7 @@ class Tile(TorchLayer):
             raise LayerError(f"{self.title}: tiles must be at least 1, got {self.tiles}")
 
     def compute(self, x: Tensor) -> Tensor:
-        return torch.cat([x] * self.tiles, self.axis)
+        return x.repeat([self.tiles if axis == self.axis else 1 for axis in range(x.ndim)])
 
 
 @LAYERS.register("Silence")

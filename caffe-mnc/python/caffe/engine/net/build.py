@@ -7,11 +7,12 @@ Caffe's `Net::Init` does, by the same rules and with the same names.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from caffe.engine import plugins
+from caffe.engine import memory, plugins
 from caffe.engine.blob import Blob
 from caffe.engine.compat import forks, python2
 from caffe.engine.errors import LayerError
@@ -205,7 +206,7 @@ def set_up(node: Node) -> None:
     """
     layer = node.layer
     layer.check_arity(node.bottom, node.top)
-    with noted(layer):
+    with noted(layer), sized(layer):
         layer.setup(node.bottom, node.top)
         layer.reshape(node.bottom, node.top)
     given = list(layer.param.loss_weight)
@@ -216,6 +217,21 @@ def set_up(node: Node) -> None:
     for blob, weight in zip(node.top, node.loss_weights):
         if weight:
             blob.diff_tensor.fill_(weight)
+
+
+@contextmanager
+def sized(layer: Layer) -> Iterator[None]:
+    """Arrays too large for the machine are errors that name the layer and its largest number."""
+    try:
+        yield
+    except (memory.SizeError, MemoryError, OverflowError, RuntimeError) as error:
+        large = isinstance(error, (memory.SizeError, MemoryError, OverflowError)) or any(
+            word in str(error) for word in ("overflow", "allocate memory"))
+        if not large or isinstance(error, LayerError):
+            raise
+        value, field = memory.largest_number(layer.param)
+        where = f"; its largest number is {field}: {value}" if field else ""
+        raise LayerError(f"{layer.title}: {str(error) or 'out of memory'}{where}") from error
 
 
 class noted:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from caffe.engine import log
+from caffe.engine import log, memory
 from caffe.engine.blob import Blob
 from caffe.engine.device import current_device
 from caffe.engine.errors import CaffeError
@@ -56,8 +56,9 @@ class Graph:
         self.name = self.proto.name
         self.debug_info = param.debug_info      # log mean absolute values of all blobs
         self.parameters = Parameters()
-        self.nodes, self._blob_names, self._blobs = connect(
-            self.proto, self._make_layer, self._make_blob, self.parameters.add_layer)
+        with memory.building():
+            self.nodes, self._blob_names, self._blobs = connect(
+                self.proto, self._make_layer, self._make_blob, self.parameters.add_layer)
         mark_backward(self.nodes, param.force_backward, self.parameters.learns)
         self._index()
         log.info('Network "%s" initialized: %d layers, %d blobs', self.name, len(self.nodes),
@@ -104,7 +105,8 @@ class Graph:
 
     def _show_outputs(self, names: list[str]) -> None:
         self.outputs = names
-        self._outputs = [self._blob_names.index(name) for name in names]
+        first = {name: i for i, name in reversed(list(enumerate(self._blob_names)))}
+        self._outputs = [first[name] for name in names]
 
     def _bottom_ids(self, i: int) -> list[int]:
         """Places in `_blobs` of the bottoms of layer `i`."""

@@ -26,6 +26,7 @@ class Parameters:
         self.owner: dict[tuple[int, int], tuple[int, int]] = {}
         self._by_name: dict[str, tuple[int, int, int]] = {}     # -> layer, index, position
         self._layers: list[Layer] = []
+        self._numbers: dict[int, int] = {}              # id of a layer -> its number
         self._position: dict[tuple[int, int], int] = {}
         self._explicit: list[set[str]] = []             # multipliers some layer has stated
 
@@ -36,6 +37,7 @@ class Parameters:
         """
         layer, number = node.layer, len(self._layers)
         self._layers.append(layer)
+        self._numbers.setdefault(id(layer), number)
         if len(layer.param.param) > len(layer.blobs):
             raise LayerError(f"{layer.title} has {len(layer.blobs)} parameter blob(s) but "
                              f"{len(layer.param.param)} param {{ }} entries")
@@ -49,7 +51,7 @@ class Parameters:
 
     def learns(self, node: Node) -> list[bool]:
         """For each parameter of a layer, whether its lr_mult is not zero."""
-        number = next(i for i, y in enumerate(self._layers) if y is node.layer)
+        number = self._numbers[id(node.layer)]
         return [self.lr_mult[self._position[number, i]] != 0
                 for i in range(len(node.layer.blobs))]
 
