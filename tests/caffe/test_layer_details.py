@@ -234,3 +234,12 @@ def test_infogain_matrix_comes_from_a_file(tmp_path):
         net(options, (2, 4), (2,))
     with pytest.raises(LayerError, match="write normalization: BATCH_SIZE"):
         net(options + " loss_param { normalize: false }", (2, 3), (2,))
+
+
+def test_inner_products_of_items_without_values_have_gradients_without_values():
+    net = caffe.Net("""layer { name: "x" type: "DummyData" top: "x" dummy_data_param { shape { dim: 2 dim: 0 } } }
+        layer { name: "ip" type: "InnerProduct" bottom: "x" top: "ip" inner_product_param { num_output: 3 } }
+        layer { name: "loss" type: "Reduction" bottom: "ip" top: "loss" loss_weight: 1 }""", caffe.TRAIN)
+    net.forward()
+    net.backward()
+    assert net.params["ip"][0].diff.shape == (3, 0) and (net.params["ip"][1].diff == 2).all()

@@ -221,3 +221,10 @@ def test_a_folder_stands_for_its_newest_pair(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(WeightsError, match="no good snapshot"):
         solver.resume(tmp_path / "none")
+
+
+def test_weights_in_the_place_of_a_state_are_told(tmp_path, hdf5):
+    state, = trained(tmp_path / "s", 2, hdf5=hdf5)
+    solver = training(tmp_path / "t", hdf5=hdf5)
+    with pytest.raises(WeightsError, match=f"these are weights.*beside them is {state}.*--weights"):
+        solver.restore(weights_of(state))

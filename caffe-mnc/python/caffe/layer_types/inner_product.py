@@ -64,7 +64,9 @@ class InnerProduct(TorchLayer):
         weight = self.blobs[0]
         if not self.blob_needs_gradient[0]:
             return ()
-        x, y = inputs[0].detach().reshape(-1, self.inputs), gradients[0].reshape(-1, self.outputs)
+        rows = math.prod(inputs[0].shape[:self.axis])
+        x = inputs[0].detach().reshape(rows, self.inputs)
+        y = gradients[0].reshape(rows, self.outputs)
         factors = (x.T, y) if self.transpose else (y.T, x)
         if weight.has_diff:
             weight.diff_tensor.addmm_(*factors)

@@ -118,6 +118,7 @@ class Pair:
 def check(solver: Solver, path: str | os.PathLike[str]) -> Pair:
     """The pair of a state file; WeightsError if it is no whole pair of this solver's net."""
     label = os.fspath(path)
+    _check_kind(label)
     state = read_state(path)
     about = _about(state, label)
     _check_history(solver, state.history, label)
@@ -141,6 +142,17 @@ def check(solver: Solver, path: str | os.PathLike[str]) -> Pair:
         raise WeightsError(f'{label}: its weights "{model}" have nothing for '
                            f"{', '.join(missing[:8])}")
     return Pair(label, state, found)
+
+
+def _check_kind(path: str) -> None:
+    """WeightsError if the name says that the file holds weights alone."""
+    name = re.search(r"(.*)\.caffemodel(\.h5)?$", path)
+    if not name or not os.path.isfile(path):
+        return
+    state = f"{name[1]}.solverstate{name[2] or ''}"
+    beside = f"; the solver state beside them is {state}" if os.path.exists(state) else ""
+    raise WeightsError(f"{path}: these are weights; a training goes on from a .solverstate "
+                       f"(--snapshot, --resume){beside}. To begin with them: --weights, copy_from")
 
 
 def _about(state: SolverState, path: str) -> dict[str, Any] | None:
