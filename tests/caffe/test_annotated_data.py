@@ -72,6 +72,23 @@ def test_without_annotation_type_the_top_is_labels(tmp_path):
     np.testing.assert_array_equal(made.blobs["label"].data, [5, 6])
 
 
+def test_labels_of_yolo_and_several_sizes(tmp_path):
+    """MobileNet-YOLO's: each batch has one of the sizes, labels are centres in shares."""
+    record = annotated(ramp(4, 8), [(3, BOX, False), (1, SMALL, True)])
+    made = net(write_lmdb(tmp_path / "db", [record] * 2), """annotated_data_param { yolo_data_type: 1 yolo_data_jitter: 0.3
+                               train_diffcult: false }
+        transform_param { resize_param { prob: 0.5 height: 8 width: 8 }
+                          resize_param { prob: 0.5 height: 16 width: 12 } }""")
+    assert made.blobs["label"].shape == (2, 1, 300, 5)
+    seen = set()
+    for _ in range(12):
+        made.forward()
+        seen.add(made.blobs["data"].shape)
+        np.testing.assert_array_equal(made.blobs["label"].data[0, 0, :2],
+                                      [[2, 0.5, 0.375, 0.5, 0.25], [0] * 5])
+    assert seen == {(2, 3, 8, 8), (2, 3, 16, 12)}
+
+
 def test_the_label_top_may_be_left_out(tmp_path):
     made = net(write_lmdb(tmp_path / "db", [annotated(ramp(4, 4), [(1, BOX, False)])]), tops="")
     made.forward()

@@ -48,6 +48,19 @@ class Objects:
         return np.column_stack((np.full(len(self), image), label, instance, self.boxes,
                                 difficult)).astype(np.float32)
 
+    def centred(self, most: int) -> np.ndarray:
+        """(1, most, 5) float32: label from 0, centre, width, height (YOLO); 0 behind the last"""
+        found = np.zeros((1, most, 5), np.float32)
+        low, high = self.boxes[:most, :2], self.boxes[:most, 2:]
+        found[0, :len(low)] = np.column_stack((self.about[:most, 0] - 1, (low + high) / 2,
+                                               high - low))
+        return found
+
+    def easy(self) -> Objects:
+        """Those that are not difficult."""
+        kept = self.about[:, 2] == 0
+        return Objects(self.boxes[kept], self.about[kept])
+
 
 def areas(boxes: np.ndarray) -> np.ndarray:
     """(..., 4) -> (...); 0 for boxes whose corners are the wrong way round"""

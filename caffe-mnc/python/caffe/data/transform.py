@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +31,7 @@ class Transformer:
     The window is drawn in TRAIN and central in TEST; a mean_file has the size of the whole image
     and is cut alike. mean_value: one, or one a channel. SSD's: the image is resized
     (resize_param) and made worse (noise_param) before; crop_h and crop_w for unequal sides.
+    `drawn` for each batch.
     """
 
     def __init__(self, options: Any, *, train: bool) -> None:
@@ -47,9 +49,20 @@ class Transformer:
         self.mean_file = options.mean_file
         self.mean = read_mean(options.mean_file) if options.HasField("mean_file") else None
         self.mean_value = np.array(options.mean_value, np.float32)
-        self.resizer = Resizer(options.resize_param) if options.HasField("resize_param") else None
+        given = [options.resize_param] if options.HasField("resize_param") else []
+        self.resizers = [Resizer(each) for each in (*given, *options.other_resize_param)]
+        self.resizer = self.resizers[0] if self.resizers else None
         self.noise = options.noise_param if options.HasField("noise_param") else None
         check_noise(options.noise_param)
+
+    def drawn(self, random: np.random.Generator) -> Transformer:
+        """This, or one with another of several resize_param, by their `prob` (MobileNet-YOLO)"""
+        if len(self.resizers) < 2:
+            return self
+        weights = np.array([max(0, each.options.prob) for each in self.resizers]) + 1e-9
+        other = copy.copy(self)
+        other.resizer = self.resizers[random.choice(len(weights), p=weights / weights.sum())]
+        return other
 
     def check(self, shape: tuple[int, ...]) -> None:
         """ValueError if (resized) images (C, H, W) of this shape cannot be transformed."""

@@ -87,7 +87,7 @@ FIELDS = {
                            "spatial_dropout_param stats_batch_size stride_3d use_weight_bias",
     "MobileNet-YOLO (eric612/MobileNet-YOLO)":
         "enable_classf_aug seg_resize_height seg_resize_width segmentation_evaluate_param "
-        "single_class train_diffcult yolo_data_jitter yolo_data_type yolo_seg_param",
+        "yolo_seg_param",
     "YOLO (yeahkun/caffe-yolo)": "box_data_param detection_loss_param side",
     "MS-CNN (zhaoweicai/mscnn)": "bbox_reg_param box_output_param decode_bbox_param "
                                  "detection_accuracy_param image_gt_data_param "

@@ -76,6 +76,10 @@ def _parse(text: str, message: Message, label: str) -> None:
             text_format.Parse(extensions.for_protobuf(text), message)
             return
         except text_format.ParseError as error:
+            if further := _further(text, error):
+                text = further
+                message.Clear()
+                continue
             explained = f"{label}:{_explain(error, message)}"
             unknown = _UNKNOWN_FIELD.search(str(error))
             if not (is_lenient() and unknown):
@@ -87,6 +91,18 @@ def _parse(text: str, message: Message, label: str) -> None:
             log.warning("%s (left out)", explained)
             text = without_field(text, error.GetLine() or 0, error.GetColumn() or 0)
             message.Clear()
+
+
+def _further(text: str, error: text_format.ParseError) -> str:
+    """`text` with a field that a fork repeats by the name it has here; '' if that is not it."""
+    match = _REPEATED.search(str(error))
+    name = match and _SEVERAL.get((_short(match[1]), match[2]))
+    if not match or not name:
+        return ""
+    lines = text.split("\n")
+    end = sum(len(each) + 1 for each in lines[:(error.GetLine() or 1) - 1]) + error.GetColumn()
+    found = [m for m in re.finditer(rf"\b{match[2]}\b", text) if m.start() < end]
+    return f"{text[:found[-1].start()]}{name}{text[found[-1].end():]}" if found else ""
 
 
 def _is_text(source: str | os.PathLike[str]) -> bool:
@@ -130,6 +146,7 @@ _FILE_NAME = re.compile(r"\.(prototxt|pt|txt|pbtxt|caffemodel|h5|json|ya?ml)$", 
 _UNKNOWN_FIELD = re.compile(r'Message type "([\w.]+)" has no field named "([^"]+)"')
 _UNKNOWN_VALUE = re.compile(r'Enum type "([\w.]+)" has no value named ([^\s]+?)\.?$')
 _REPEATED = re.compile(r'Message type "([\w.]+)" should not have multiple "([^"]+)" fields')
+_SEVERAL = {("TransformationParameter", "resize_param"): "other_resize_param"}
 _POSITION = re.compile(r"^\d+:\d+ : ")
 
 

@@ -15,9 +15,11 @@ from caffe.data.noise import check_distortion, distort
 from caffe.data.objects import Objects, parse_annotated
 from caffe.data.sampling import check_sampler, draw_window, expand, pixels_of
 from caffe.data.transform import Transformer, as_bytes
+from caffe.engine import log
 from caffe.engine.layer import LAYERS, TRAIN, between
 from caffe.layer_types.batches import BatchLayer, reshape_tops
 
+MOST_OBJECTS = 300      # of an image in labels of YOLO
 NO_OBJECT = np.full((1, 8), -1, np.float32)
 
 
@@ -31,6 +33,8 @@ class AnnotatedBatches(Batches):
                  train: bool) -> None:
         super().__init__(batch_size, seed)
         self.options, self.path = layer.transform_param, layer.data_param.source
+        self.yolo = layer.annotated_data_param.yolo_data_type == 1
+        self.easy = not layer.annotated_data_param.train_diffcult
         self.samplers = layer.annotated_data_param.batch_sampler
         self.database = database
         self.transformer = Transformer(self.options, train=train)
@@ -59,6 +63,7 @@ class AnnotatedBatches(Batches):
 
     def assemble(self, items: list, random: np.random.Generator) -> tuple[np.ndarray, ...]:
         images, found, labels = [], [], []
+        self.transformer = self.transformer.drawn(random)
         for number, item in enumerate(items):
             record, objects = self.load(item)
             try:
@@ -67,10 +72,13 @@ class AnnotatedBatches(Batches):
                 raise ValueError(f"{self.label(item)}: {error}") from error
             images.append(image)
             labels.append((objects is not None, record.label))
-            found.append(seen.rows(number))
+            found.append(seen.rows(number) if not self.yolo
+                         else (seen.easy() if self.easy else seen).centred(MOST_OBJECTS))
             self._check_alike(item, image.shape == images[0].shape, labels)
         if not labels[0][0]:
             return np.stack(images), np.array([label for _, label in labels], np.float32)
+        if self.yolo:
+            return np.stack(images), np.stack(found)
         rows = np.concatenate(found)
         return np.stack(images), (rows if len(rows) else NO_OBJECT)[None, None]
 
@@ -129,7 +137,8 @@ class AnnotatedData(BatchLayer):
     source: an LMDB or LevelDB of AnnotatedDatum (convert_annoset). Each image in turn: distort,
     expand, a window by batch_sampler, resize, noise, crop, mirror, mean, scale; boxes follow, and
     those that emit_constraint does not let through go. No object in a batch: one row of -1.
-    Records without annotation type: labels (N,) instead.
+    Records without annotation type: labels (N,) instead. MobileNet-YOLO's: yolo_data_type 1:
+    (N, 1, 300, 5): label from 0, centre, width, height; of several resize_param one a batch.
     """
 
     num_top = between(1, 2)
@@ -138,10 +147,11 @@ class AnnotatedData(BatchLayer):
         options = self.param.data_param
         database = open_database(options.source, leveldb=options.backend == options.LEVELDB)
         size = self.positive(options.batch_size, "data_param.batch_size")
+        if self.param.annotated_data_param.HasField("yolo_data_jitter"):
+            log.warning(f"{self.title}: yolo_data_jitter has no effect; batch_sampler crops")
         self.batches = AnnotatedBatches(size, self.seed, self.param, database,
                                         train=self.phase == TRAIN)
-        resizer = self.batches.transformer.resizer
-        if resizer and resizer.varies and size > 1:
+        if size > 1 and any(each.varies for each in self.batches.transformer.resizers):
             raise ValueError("resize_mode: FIT_SMALL_SIZE gives images of different sizes; set "
                              "batch_size: 1")
         self.skip(self.batches.random_skip(options.rand_skip))
@@ -150,5 +160,6 @@ class AnnotatedData(BatchLayer):
             raise ValueError(f"{options.source}: the database holds no records")
         record, objects = self.batches.load(first)
         shape = self.batches.transformer.output_shape(record.image.shape)
-        labels = (size,) if objects is None else (1, 1, max(1, len(objects)), 8)
+        labels = (size,) if objects is None else (size, 1, MOST_OBJECTS, 5) \
+            if self.batches.yolo else (1, 1, max(1, len(objects)), 8)
         reshape_tops(self, top, (size, *shape), labels)
