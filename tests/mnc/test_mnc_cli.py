@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import caffe
+import caffe.extend
 from mnc import cli
 from mnc.commands import demo, demo_scenes
 from mnc.commands.registration import COMMANDS
@@ -377,13 +378,27 @@ def test_sigterm_ends_a_command_as_ctrl_c_does(monkeypatch, capsys):
     import os
     import signal
 
-    from mnc.cli import main
     from mnc.commands import compare
 
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(compare, "run", lambda args: os.kill(os.getpid(), signal.SIGTERM))
     try:
-        assert main(["compare", "x.json", "--imdb", "scenes_val"]) == 128 + signal.SIGTERM
+        assert cli.main(["compare", "x.json", "--imdb", "scenes_val"]) == 128 + signal.SIGTERM
     finally:
         signal.signal(signal.SIGTERM, before)
     assert capsys.readouterr().err.splitlines()[-1] == "terminated"
+
+
+def test_layer_types_of_a_plugin_are_known(tmp_path, capsys):
+    (tmp_path / "own_layers.py").write_text(
+        "import caffe, caffe.extend\n"
+        "@caffe.register_layer('OfAPlugin')\n"
+        "class Own(caffe.extend.TorchLayer):\n"
+        "    def compute(self, x):\n"
+        "        return x\n")
+    missing = ["demo", "--cpu", str(tmp_path / "none.jpg")]
+    cli.main([*missing, "--plugin", str(tmp_path / "own_layers.py")])
+    assert "OfAPlugin" in caffe.layer_type_list()
+    assert cli.main([*missing, "--plugin", "no_such_plugin"]) == 1
+    assert "plugin no_such_plugin" in capsys.readouterr().err
+    caffe.extend.LAYERS.remove("OfAPlugin")

@@ -18,7 +18,8 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
     training    Solver, train_to (with snapshots when due and before an error), signals, locked
                 (one training a snapshot prefix), Job (work in a thread that is waited for with
                 time-outs)
-    process     need (a package that one feature needs), keep_freed_memory
+    process     need (a package that one feature needs), keep_freed_memory, load_plugin (layer
+                types of a module or file)
 """
 
 from caffe.data.prefetch import Job
@@ -58,6 +59,7 @@ from caffe.engine.layer import (
     layer_class,
 )
 from caffe.engine.optional import need
+from caffe.engine.plugins import load as load_plugin
 from caffe.engine.random import generator
 from caffe.engine.registry import Registry, nearest
 from caffe.engine.solving.lock import locked
@@ -98,6 +100,7 @@ __all__ = [
     "inside",
     "keep_freed_memory",
     "layer_class",
+    "load_plugin",
     "locked",
     "nearest",
     "need",

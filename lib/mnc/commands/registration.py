@@ -70,6 +70,8 @@ def _add_shared_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--precision", choices=PRECISIONS,
                    help="of convolutions and matrix products: tf32 rounds their inputs on a GPU, "
                         "bf16 (tests only) computes in bfloat16 (default: TEST.PRECISION, fp32)")
+    p.add_argument("--plugin", action="append", metavar="MODULE",
+                   help="module or .py file with layer types of your own; may be repeated")
     p.add_argument("--cfg", dest="cfg_file", metavar="FILE",
                    help="configuration laid over the defaults; without it test and demo take the "
                         "net's own")

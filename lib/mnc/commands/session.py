@@ -14,7 +14,7 @@ import threading
 import torch
 
 import caffe
-from caffe.extend import keep_freed_memory
+from caffe.extend import keep_freed_memory, load_plugin
 from mnc.commands.registration import COMMANDS
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list
 from mnc.data import DataError
@@ -36,6 +36,8 @@ def run(args: argparse.Namespace) -> int:
         signal.signal(signal.SIGTERM, _terminate)       # training has its own meanwhile
     show_log(logging.INFO if workers.rank() == 0 else logging.WARNING)
     try:
+        for plugin in getattr(args, "plugin", None) or ():
+            load_plugin(plugin)
         if workers.count() > 1 and args.command != "test":
             raise ConfigError(f"mnc {args.command} is work for one process: start it without "
                               "torchrun")
