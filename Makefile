@@ -3,6 +3,7 @@
 # make check   ruff and mypy over everything, in seconds (make test does it first)
 # make fuzz SECONDS=60    damaged and hostile files to every reader, in child processes; findings go to output/fuzz
 # make kill, make soak    trainings ended by kill -9 and gone on with; memory over 15,000 passes of many sizes
+# make matrix  the tests under the oldest and the newest numpy, protobuf, h5py, opencv ... that are allowed
 # make build   set up only: .venv with everything in it, the C++ kernels
 # make sanitize    the tests of the C++ kernels under sanitizers: of addresses, of undefined behaviour
 PYTHON ?= python3
@@ -18,7 +19,7 @@ STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.kernels
 OPS   := caffe-mnc/python/caffe/ops
 
-.PHONY: demo test check fuzz kill soak build sanitize asan ubsan clean
+.PHONY: demo test check fuzz kill soak matrix build sanitize asan ubsan clean
 .DELETE_ON_ERROR:
 
 build: $(BUILT)
@@ -36,7 +37,7 @@ check: build
 fuzz: build
 	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS) $(ARGS)
 
-kill soak: build
+kill soak matrix: build
 	$(BIN)/python tests/long/$@.py $(ARGS)
 
 $(STAMP): setup.py pyproject.toml requirements/constraints.txt | $(BIN)/python

@@ -127,7 +127,7 @@ def _text(source: str | os.PathLike[str]) -> str:
     try:
         data = Path(source).read_bytes()
     except OSError as error:
-        raise PrototxtError(f"{os.fspath(source)}: cannot be read: {error.strerror}") from error
+        raise PrototxtError(f"{label_of(source)}: cannot be read: {error.strerror}") from error
     text = decode(data)[0]
     if "\0" in text:
         raise PrototxtError(f"{os.fspath(source)}: is a binary file, not a text prototxt")
