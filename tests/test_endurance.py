@@ -12,10 +12,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc, forks")
 
-READERS = ("prototxt", "solver", "weights", "h5weights", "restore", "state", "recur", "datum", "mean",
-           "image", "load_image", "lmdb", "hdf5data", "imagelist", "windows", "labelmap", "log", "coco",
-           "cocores", "npz", "mcgmat", "sbdmat", "cfg", "vocmap", "vocxml", "list")
-
 
 def run(script: str, *argv: str, **env: str) -> str:
     done = subprocess.run([sys.executable, str(ROOT / "tests" / script), *argv], text=True,
@@ -25,8 +21,7 @@ def run(script: str, *argv: str, **env: str) -> str:
 
 
 def test_damaged_and_hostile_files_end_in_errors_of_ours(tmp_path):
-    text = run("fuzz/fuzz.py", "--seconds", "6", "--seed", "1", "--found", str(tmp_path),
-               *READERS)
+    text = run("fuzz/fuzz.py", "--seconds", "6", "--seed", "1", "--found", str(tmp_path))
     assert " 0 findings" in text
 
 

@@ -8,6 +8,7 @@ import zipfile
 import numpy as np
 import pytest
 
+import caffe
 from caffe.engine.formats.arrays import read_array, read_arrays
 
 ARRAYS = {"a": np.arange(6.0).reshape(2, 3), "b": np.asfortranarray(np.arange(6).reshape(2, 3)),
@@ -83,3 +84,12 @@ def test_a_size_that_no_compression_gives_is_refused():
     whole[place:place + 4] = (1 << 31).to_bytes(4, "little")
     with pytest.raises(ValueError, match="bytes cannot be 2147483648"):
         read_arrays(io.BytesIO(bytes(whole)))
+
+
+def test_an_array_beyond_the_limit_of_memory_is_refused():
+    caffe.set_memory_limit(1000)
+    try:
+        with pytest.raises(ValueError, match="a.npy: 1128 bytes are more than the limit of memory"):
+            read_arrays(archive(a=npy(np.zeros(125))))
+    finally:
+        caffe.set_memory_limit(None)

@@ -14,6 +14,8 @@ from typing import IO, Any
 
 import numpy as np
 
+from caffe.engine.memory import memory_limit
+
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0}
 _LONGEST_HEADER = 1 << 16
@@ -57,6 +59,9 @@ def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     if member.file_size > _HIGHEST_RATIO * (member.compress_size + 1):
         raise ValueError(f"{member.filename}: {member.compress_size} bytes cannot be "
                          f"{member.file_size}")
+    if member.file_size > memory_limit():
+        raise ValueError(f"{member.filename}: {member.file_size} bytes are more than the limit of "
+                         "memory (caffe.set_memory_limit)")
     with archive.open(member) as file:
         shape, _, dtype, start = _header(file.read(_LONGEST_HEADER))
         _check_size(shape, dtype, member.file_size - start)
