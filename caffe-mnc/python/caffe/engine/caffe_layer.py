@@ -63,6 +63,10 @@ class Layer:
     is_product = False          # `run` is a product with the parameters, in whatever precision
     keeps_low_precision = False     # each value comes of one value of a bottom, rounded if at all
 
+    # what net.to_torch() asks of a layer that is not pure
+    keeps_batch = False         # `run` is all but for `keep_batch`
+    bound_because = "it reads and writes blobs by itself"       # if it cannot leave the net
+
     # what caffe.coord_map asks
     keeps_coordinates = False           # a pixel of the top is the pixel of the bottom
     sized_like: tuple[int, ...] = ()    # bottoms that give a size, not content
@@ -127,6 +131,16 @@ class Layer:
         factor and shift: (C,), one value a channel of the top.
         """
         return None
+
+    def is_statistic(self, index: int) -> bool:
+        """Whether that parameter is a statistic: nobody trains it."""
+        return index < self.num_statistics
+
+    def keep_batch(self, params: list[torch.Tensor], bottom: torch.Tensor) -> None:
+        """Behind a `run` with these parameters, of the blobs' shapes: what it saw goes into them.
+
+        bottom: the value of bottom 0, of any shape the layer takes.
+        """
 
     @classmethod
     def coordinate_map(cls, options: dict[str, Any]) -> CoordinateMap | None:

@@ -36,6 +36,7 @@ class TorchLayer(Layer):
     pure = True
     per_bottom = False      # compute is applied to each bottom by itself, with the same parameters
     reads_bottoms_again = True  # Caffe's backward does; where not, it uses what forward kept
+    bound_because = "it counts, or keeps states from one forward to the next"   # where not pure
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,7 +76,10 @@ class TorchLayer(Layer):
 
     def forward(self, bottom: list[Blob], top: list[Blob]) -> None:
         record = self.recording and any([*self.bottom_needs_gradient, *self.blob_needs_gradient])
-        for blob, value in zip(top, self._run_on(bottom, record)):
+        outputs = self._run_on(bottom, record)
+        if self.keeps_batch and not self.replaying:
+            self.keep_batch([blob.tensor for blob in self.blobs], bottom[0].tensor)
+        for blob, value in zip(top, outputs):
             blob.tensor = own_memory(value, bottom)
 
     def _run_on(self, bottom: list[Blob], record: bool) -> Tensors:

@@ -82,6 +82,13 @@ class StatisticsBN(ChannelLayer):
     def pure(self) -> bool:     # type: ignore[override]
         return self.stored
 
+    @property
+    def keeps_batch(self) -> bool:      # type: ignore[override]
+        return not self.stored
+
+    def is_statistic(self, index):
+        return index >= 2
+
     def as_affine(self):
         if not self.stored:
             return None
@@ -103,12 +110,10 @@ class StatisticsBN(ChannelLayer):
             return (x - mean.detach()) / deviation * slope + bias
         return _Normalized.apply(x, mean.detach(), deviation) * slope + bias
 
-    def forward(self, bottom, top):
-        values = bottom[0].count
-        super().forward(bottom, top)
-        if values and not self.stored and not self.replaying:
-            for blob, new in zip(self.blobs[2:], self._batch):
-                blob.tensor.mul_(self.momentum).add_(new, alpha=1 - self.momentum)
+    def keep_batch(self, params, bottom):
+        if bottom.numel():
+            for moving, new in zip(params[2:], self._batch):
+                moving.mul_(self.momentum).add_(new, alpha=1 - self.momentum)
 
 
 class _Normalized(torch.autograd.Function):

@@ -61,17 +61,18 @@ class BatchNorm(TorchLayer):
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [shapes[0]]
 
-    def compute(self, x: Tensor, *statistics: Tensor) -> Tensor:
+    def compute(self, x: Tensor, mean: Tensor, variance: Tensor, factor: Tensor) -> Tensor:
         if x.numel() == 0:
             return x.clone()
         image = x if x.dim() > 1 else x[:, None]
         if self.stored:
-            y = F.batch_norm(image, *_mean_and_variance(*statistics), eps=self.eps)
+            y = F.batch_norm(image, *_mean_and_variance(mean, variance, factor),
+                             eps=self.eps)
         else:
             image = image.contiguous()      # the gradient of channels-last is ten times as slow
             y, mean, deviation = torch.native_batch_norm(image, None, None, None, None, True, 0.0,
                                                          self.eps)
-            self._batch = deviation.detach() ** -2 - self.eps, mean.detach()
+            self._batch = mean.detach(), deviation.detach() ** -2 - self.eps
         # no reshape() where none is needed: behind a view torch mistakes the layout of the gradient
         # of one image, and gives a wrong one
         return y if x.dim() > 1 else y[:, 0]
@@ -87,17 +88,17 @@ class BatchNorm(TorchLayer):
         factor = (variance + self.eps).rsqrt()
         return factor, -mean * factor
 
-    def forward(self, bottom, top):
-        values = bottom[0].count // max(1, self.blobs[0].count)
-        super().forward(bottom, top)
-        if values and not self.stored and not self.replaying:
-            self._accumulate(values)
+    @property
+    def keeps_batch(self) -> bool:      # type: ignore[override]
+        return not self.stored
 
-    def _accumulate(self, values: int) -> None:
-        var, mean = self._batch
-        unbias = values / (values - 1) if values > 1 else 1.0
-        for blob, new in zip(self.blobs, (mean, var * unbias, 1.0)):
-            blob.tensor.mul_(self.fraction).add_(new)
+    def keep_batch(self, params, bottom):
+        values = bottom.numel() // max(1, params[0].numel())
+        if values:
+            mean, variance = self._batch
+            unbias = values / (values - 1) if values > 1 else 1.0
+            for sums, new in zip(params, (mean, variance * unbias, 1.0)):
+                sums.mul_(self.fraction).add_(new)
 
 
 def _mean_and_variance(mean_sum: Tensor, var_sum: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:

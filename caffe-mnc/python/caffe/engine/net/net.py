@@ -19,6 +19,7 @@ from caffe.engine.net.graph import Graph, arguments
 from caffe.engine.net.parameters import share
 from caffe.engine.net.plan import Optimized
 from caffe.engine.net.recording import Recording
+from caffe.engine.net.torch_module import TorchNet
 
 
 class Net(Graph):
@@ -113,6 +114,14 @@ class Net(Graph):
             self._blob(name)
         self._optimized = Optimized(precision)
         self._show_outputs(names)
+
+    def to_torch(self, outputs: Iterable[str] | None = None) -> TorchNet:
+        """A torch.nn.Module that computes the blobs `outputs` (default: the net's outputs) from
+        copies of the weights, without this net: see `TorchNet`.
+
+        Raises CaffeError, before anything is made, for layers that are no functions of tensors.
+        """
+        return TorchNet(self, outputs)
 
     def forward_all(self, blobs: list[str] | None = None,
                     **inputs: np.ndarray) -> dict[str, np.ndarray]:

@@ -40,7 +40,7 @@ class PriorBox(TorchLayer):
         self.step = self._pair(options, "step", "step_h", "step_w")
         if len(bottom) == 1 and not self.image:
             raise LayerError(f"{self.title}: needs the image as bottom 1, or img_size")
-        self._made: tuple[tuple, Tensor] | None = None
+        self._made: tuple[tuple, np.ndarray] | None = None
 
     def _check_sizes(self, options) -> None:
         least, most = list(options.min_size), list(options.max_size)
@@ -79,9 +79,8 @@ class PriorBox(TorchLayer):
         if self._made is None or self._made[0] != (grid, image):
             boxes = self._boxes(grid, image)
             variances = np.broadcast_to(np.array(self.variance, np.float32), boxes.shape)
-            both = torch.from_numpy(np.stack((boxes, variances)).reshape(1, 2, -1))
-            self._made = (grid, image), both.to(self.device, self.dtype)
-        return self._made[1].clone()
+            self._made = (grid, image), np.stack((boxes, variances)).reshape(1, 2, -1)
+        return torch.tensor(self._made[1], dtype=self.dtype, device=self.device)
 
     def _boxes(self, grid: tuple[int, int], image: tuple[float, float]) -> np.ndarray:
         """(P, 4) float32"""
