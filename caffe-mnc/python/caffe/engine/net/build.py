@@ -221,7 +221,7 @@ def set_up(node: Node) -> None:
 
 @contextmanager
 def sized(layer: Layer) -> Iterator[None]:
-    """Arrays too large for the machine are errors that name the layer and its largest number."""
+    """Arrays too large for the machine are a LayerError with the layer and its largest number."""
     try:
         yield
     except (memory.SizeError, MemoryError, OverflowError, RuntimeError) as error:
