@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -37,6 +38,15 @@ def restored_cfg():
             cfg[key].update(value)         # in place: modules may hold the section
         else:
             cfg[key] = value
+
+
+@pytest.fixture(autouse=True)
+def restored_log() -> Iterator[None]:
+    """Commands let lines of mnc pass from INFO on; after the test the level is as before."""
+    logger = logging.getLogger("mnc")
+    before = logger.level
+    yield
+    logger.setLevel(before)
 
 
 @pytest.fixture(scope="module", params=("kernels", "references"))

@@ -119,6 +119,11 @@ cfg.TEST = EasyDict(
     MAX_ROIS_GPU=[2000],
     GROUP_SCALE=1,
     USE_TOP_K_MCG=0,              # 0: all
+    MAX_PER_IMAGE=100,            # results of an image, over all classes
+    MAX_PER_CLASS=40,             # detections of a class, times the images of the set, where no
+                                  # voting thins them (USE_MASK_MERGE off, task cfm or det)
+    NMS_NESTED=1.0,               # below 1: drop a result of whose mask this share or more lies in
+                                  # that of a better one of its class
 )
 
 # Where the public code departs from the paper: 'reference' follows the code, 'exact' the paper.

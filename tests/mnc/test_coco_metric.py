@@ -15,6 +15,8 @@ from mnc.evaluation.figures import figures_of
 from mnc.masks.rendering import pasted
 from mnc.results import coco as coco_results
 from mnc.results import saved as saved_results
+from mnc.results.detections import Saved
+from mnc.tasks import TASKS
 
 pytest.importorskip("pycocotools")
 
@@ -229,3 +231,25 @@ def test_an_instance_without_a_segmentation_in_the_file_is_no_obstacle(data, tmp
     own = get_dataset(f"coco:{tmp_path / 'gt.json'}:{data.folder / 'img'}")
     found = coco_metric(own, perfect(data))
     assert found["COCO mAP^r@[.5:.95]"] > 0.9 and found["COCO mAP^b@[.5:.95]"] > 0.8
+
+
+def test_more_results_than_100_of_an_image_count_beside_the_standard_figures(tmp_path):
+    """150 objects, all found: COCO's own figures see 100 of them."""
+    boxes = [[10 * (k % 15), 10 * (k // 15), 8, 8] for k in range(150)]
+    content = {"images": [{"id": 1, "file_name": "many.png", "height": 100, "width": 150}],
+               "categories": [{"id": 1, "name": "dot"}],
+               "annotations": [{"id": k, "image_id": 1, "category_id": 1, "bbox": box,
+                                "area": 64, "iscrowd": 0} for k, box in enumerate(boxes, 1)]}
+    (tmp_path / "many.json").write_text(json.dumps(content))
+    data = get_dataset(f"coco:{tmp_path / 'many.json'}:{tmp_path}")
+    found = np.array([[x, y, x + w - 1, y + h - 1, 1 - k / 1000]
+                      for k, (x, y, w, h) in enumerate(boxes)])
+    detections = [[(found[:0], np.zeros((0, 0, 0)))], [(found, np.zeros((150, 0, 0)))]]
+    about = {"settings": {"TEST": {"MAX_PER_IMAGE": 200}}}
+    plain, more = (figures_of(Saved(detections, TASKS["det"], None, each), data, 0.4, ("coco",))
+                   for each in ({}, about))
+    assert plain["COCO mAP^b@[.5:.95]"] == pytest.approx(67 / 101)         # recall ends at 2/3
+    assert plain["COCO AR^b of 100"] == pytest.approx(2 / 3)
+    assert more["COCO mAP^b@[.5:.95] of 200"] == more["COCO AR^b of 200"] == pytest.approx(1)
+    np.testing.assert_equal({name: more[name] for name in plain}, plain)
+    assert "COCO AP^b@[.5:.95] of 200" in results.table(more).splitlines()[0]

@@ -11,14 +11,14 @@ import pytest
 import caffe
 from golden_mnc import GOLDEN, relative_error
 from mnc.boxes.regression import clip_boxes
-from mnc.config import overridden
+from mnc.config import cfg, overridden
 from mnc.data import DataError, get_dataset
 from mnc.inference import Instances, TestSettings, detect_boxes, load_net, segment_image
 from mnc.inference import test_dataset as run_test  # a name pytest does not collect
 from mnc.inference.cascade import im_detect, read_raw
 from mnc.inference.networks import joined
-from mnc.inference.selection import ScoreFloor, best_of
-from mnc.instances import InferenceError, Raw
+from mnc.inference.selection import ScoreFloor, best_of, unnested
+from mnc.instances import Detections, InferenceError, Raw
 
 E2E = GOLDEN / "mnc_e2e"
 
@@ -222,3 +222,32 @@ def test_boxes_are_the_rois_where_regression_is_off(net, data, mini_cfg):
     for boxes, _ in found[1:]:
         np.testing.assert_allclose(boxes[np.lexsort(boxes[:, :4].T), :4],
                                    rois[np.lexsort(rois.T)], atol=1e-4)
+
+
+def test_results_inside_better_ones_are_dropped_by_their_masks():
+    """A ring and what lies in it: the ring's box holds it all, its mask none of the hole."""
+    ring, disc = np.ones((10, 10), np.float32), np.ones((10, 10), np.float32)
+    ring[3:7, 3:7] = 0
+    boxes = np.array([[0, 0, 9, 9, .9], [3, 3, 6, 6, .8], [0, 0, 4, 1, .7], [8, 0, 17, 9, .95]])
+    found = Detections(boxes, np.stack((ring, disc, disc, disc)))
+    settings = replace(TestSettings.of(cfg), nested=0.8)
+
+    def rows_left(given, settings):
+        return unnested([given], settings)[0].boxes[:, 4].tolist()
+    assert rows_left(found, settings) == [.9, .8, .95]          # in their order
+    assert rows_left(found, TestSettings.of(cfg)) == [.9, .8, .7, .95]
+    alone = Detections(boxes, np.zeros((4, 0, 0)))
+    assert rows_left(alone, settings) == [.9, .95]              # of boxes there is no hole
+    assert rows_left(found.rows(np.array([2])), settings) == [.7]
+
+
+def test_the_number_of_results_is_a_setting(net, data, mini_cfg):
+    counts = {}
+    for most in (3, 100):
+        mini_cfg.TEST.MAX_PER_IMAGE = most
+        found = run_test(net, data, mini_cfg)
+        counts[most] = [sum(len(per_image[i][0]) for per_image in found) for i in range(len(data))]
+    assert all(0 < count <= 3 for count in counts[3]) and max(counts[100]) > 3
+    mini_cfg.TEST.USE_MASK_MERGE, mini_cfg.TEST.MAX_PER_CLASS = False, 1
+    found = run_test(net, data, mini_cfg)
+    assert all(sum(len(boxes) for boxes, _ in per_image) <= len(data) for per_image in found)

@@ -73,7 +73,7 @@ def _add_shared_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--plugin", action="append", metavar="MODULE",
                    help="module or .py file with layer types of your own; may be repeated")
     p.add_argument("--cfg", dest="cfg_file", metavar="FILE",
-                   help="configuration laid over the defaults; without it test and demo take the "
+                   help="configuration laid over the defaults; without it commands take the "
                         "net's own")
     p.add_argument("--set", dest="set_cfgs", nargs=argparse.REMAINDER, default=[],
                    metavar="KEY VALUE",

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnc.config import ConfigError, cfg, get_output_dir
+from mnc.config import ConfigError, cfg, cfg_from_dict, cfg_from_file, get_output_dir
 from mnc.nets import NETS, generate
 
 if TYPE_CHECKING:
     from mnc.data import Dataset
 
+log = logging.getLogger("mnc")
+
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.set_defaults(own_settings=take_net_settings)
     p.add_argument("--solver", metavar="FILE", help="solver.prototxt")
     p.add_argument("--net", choices=NETS,
                    help="instead of --solver: generate this net for the data set")
     p.add_argument("--task", default="mnc_5stage", help="with --net (default %(default)s)")
+    p.add_argument("--fit", action=argparse.BooleanOptionalAction,
+                   help="choose scales, anchors and limits from the training data, but for what "
+                        "--set names (default: with --net on data of one's own, without --cfg)")
     p.add_argument("--iters", type=int, default=40000,
                    help="iterations in all (default %(default)s)")
     p.add_argument("--weights", metavar="FILE", help="initial weights (.caffemodel or .h5)")
@@ -59,10 +66,11 @@ def run(args: argparse.Namespace) -> int:
     if args.weights and not Path(args.weights).is_file():
         raise TrainingError(f"{args.weights}: no such weight file; {_origin_of(args.weights)}")
     dataset = get_dataset(args.imdb)
-    output = Path(args.out or get_output_dir(folder_name(args.imdb)))
     if not args.solver and args.net is None:
         raise TrainingError("name a solver file (--solver), or a net to generate "
                             f"(--net {' or '.join(NETS)})")
+    fit_settings(args, dataset)
+    output = Path(args.out or get_output_dir(folder_name(args.imdb)))
     solver = args.solver or _generated(args.net, args.task, dataset, output)
     print(f"Output will be saved to `{output}`", flush=True)
     care = Care(args.resume, max(args.keep, 0), args.lock, args.on_nan, args.bad_data,
@@ -71,6 +79,48 @@ def run(args: argparse.Namespace) -> int:
     wrapper.train_model(args.iters)
     ended_by = wrapper.solver.stopped_by
     return 128 + ended_by if ended_by == signal.SIGTERM else 0
+
+
+def take_net_settings(args: argparse.Namespace) -> None:
+    """cfg becomes that of the net to be generated: experiments/cfgs/NET/TASK.yml."""
+    if args.net is None or args.solver:
+        return
+    path = Path(cfg.ROOT_DIR, "experiments", "cfgs", args.net, f"{args.task}.yml")
+    if path.is_file():
+        cfg_from_file(path)
+        log.info("settings: %s", path)
+    else:
+        log.warning("%s is missing: the defaults hold, which are VGG-16's; --cfg names others",
+                    path)
+
+
+def fit_settings(args: argparse.Namespace, dataset: Dataset) -> None:
+    """Say what is in the data set; choose settings from it, or warn where they do not fit.
+
+    Nothing is looked at where the data set is one that the settings were made for.
+    """
+    from mnc.data.imdb import OWN, parts_of
+    from mnc.training import fitting
+
+    own = any(part.partition(":")[0] in OWN for part in parts_of(args.imdb))
+    if not own and not args.fit:
+        return
+    wanted = bool(args.net) and not args.solver and not args.cfg_file
+    found, now = fitting.Findings.of(dataset), fitting.own_settings()
+    changes = fitting.fitted(found, now, args.set_cfgs[::2])
+    for line in fitting.described(found, now):
+        log.info("%s", line)
+    if args.fit or (args.fit is None and wanted):
+        cfg_from_dict(changes, "--fit")
+        for key, value in changes.items():
+            log.info("fit: %s %s (was %s)", key, fitting.plain(value), fitting.plain(now[key]))
+        now |= changes
+        log.info("fit: best anchor's IoU now %s", fitting.anchors_said(found, now))
+        return
+    lost = fitting.misfits(found, now)
+    if lost:
+        log.warning("these settings do not fit the data: %s; --fit chooses others, which are\n"
+                    "    %s", "; ".join(lost), fitting.as_flags(changes))
 
 
 def _origin_of(weights: str) -> str:

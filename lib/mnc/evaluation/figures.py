@@ -15,7 +15,7 @@ from caffe.extend import atomic_path
 from mnc.data.dataset import Dataset
 from mnc.evaluation import average_precision as evaluation
 from mnc.evaluation.average_precision import Figures
-from mnc.evaluation.coco import coco_metric, entries_metric
+from mnc.evaluation.coco import STANDARD, coco_metric, entries_metric
 from mnc.instances import SetDetections
 from mnc.masks.rendering import tight_boxes
 from mnc.results.detections import Saved
@@ -33,9 +33,18 @@ def figures_of(saved: Saved, dataset: Dataset, binarize: float,
                          eleven_point=eleven_point)
     if "coco" in metrics:
         kinds = ("r", "b") if saved.task.masks and has_masks(dataset) else ("b",)
-        found |= (coco_metric(dataset, saved.detections, binarize, kinds=kinds)
+        most = _most_results(saved.about)
+        found |= (coco_metric(dataset, saved.detections, binarize, kinds=kinds, most=most)
                   if saved.entries is None else entries_metric(dataset, saved.entries, kinds=kinds))
     return found
+
+
+def _most_results(about: Mapping[str, Any]) -> int:
+    """TEST.MAX_PER_IMAGE that results were found with; COCO's 100 where that is not known."""
+    settings = about.get("settings")
+    test = settings.get("TEST") if isinstance(settings, Mapping) else None
+    most = test.get("MAX_PER_IMAGE") if isinstance(test, Mapping) else None
+    return most if isinstance(most, int) else STANDARD[-1]
 
 
 def measure(dataset: Dataset, detections: SetDetections, task: str | Task, binarize: float, *,

@@ -17,7 +17,7 @@ import numpy as np
 import caffe
 from mnc.boxes.regression import bbox_transform_inv, clip_boxes
 from mnc.inference.networks import Nets, as_list, blob_of, joined, run_net
-from mnc.inference.selection import best_of, suppress
+from mnc.inference.selection import best_of, suppress, unnested
 from mnc.inference.settings import TestSettings
 from mnc.instances import ImageDetections, Raw
 from mnc.masks.voting import vote_masks, vote_masks_cpu
@@ -35,10 +35,11 @@ def segment_image(net: Nets, image: np.ndarray,
     settings = TestSettings.of(cfg)
     raw = im_detect(net, image, settings)
     if settings.voting is None:
-        return suppress(best_of(raw, settings.most), settings.nms, settings.inclusive)
+        return unnested(suppress(best_of(raw, settings.most), settings.nms, settings.inclusive),
+                        settings)
     vote = partial(vote_masks, device=as_list(net)[0].device) if settings.continuous \
         else vote_masks_cpu
-    return vote(raw, image.shape[:2], settings.voting)
+    return unnested(vote(raw, image.shape[:2], settings.voting), settings)
 
 
 def detect_boxes(net: Nets, image: np.ndarray,

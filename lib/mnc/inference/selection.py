@@ -8,7 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mnc.boxes.nms import nms
+from mnc.inference.settings import TestSettings
 from mnc.instances import Detections, ImageDetections, Raw
+from mnc.masks.overlaps import common_window, window_of
+from mnc.masks.rendering import render, solid
 
 
 def best_of(raw: Raw, most: int) -> ImageDetections:
@@ -20,6 +23,41 @@ def best_of(raw: Raw, most: int) -> ImageDetections:
         boxes = raw.boxes[order, first:first + 4]
         found.append(Detections(np.hstack((boxes, scores[order, None])), raw.masks[order]))
     return found
+
+
+def unnested(found: ImageDetections, settings: TestSettings) -> ImageDetections:
+    """Class by class, less the results that lie in a better one by settings.nested of their mask.
+
+    That is a share of its pixels, or of the box's where results have no masks; from 1 on nothing
+    is dropped.
+    """
+    if settings.nested >= 1:
+        return found
+    return [each.rows(_not_nested(each, settings.nested, settings.mask.threshold))
+            for each in found]
+
+
+def _not_nested(found: Detections, share: float, binarize: float) -> np.ndarray:
+    """Rows in the order they had."""
+    if np.size(found.masks):
+        boxes, masks = render(found.boxes, found.masks, binarize)
+    else:
+        boxes = np.round(found.boxes[:, :4]).astype(int)
+        masks = [solid(box) for box in boxes]
+    kept: list[int] = []
+    for row in np.argsort(-found.boxes[:, 4], kind="stable").tolist():
+        least = share * masks[row].sum()
+        if not any(0 < least <= _shared(boxes[[row, k]], masks[row], masks[k]) for k in kept):
+            kept.append(row)
+    return np.sort(np.array(kept, int))
+
+
+def _shared(boxes: np.ndarray, mask: np.ndarray, other: np.ndarray) -> int:
+    """Pixels that two masks, cropped to their whole-pixel boxes (2, 4), have in common."""
+    window = common_window(*boxes)
+    if window is None:
+        return 0
+    return int((window_of(mask, boxes[0], window) & window_of(other, boxes[1], window)).sum())
 
 
 def suppress(found: ImageDetections, thresh: float, inclusive: bool) -> ImageDetections:

@@ -39,8 +39,9 @@ class TestSettings:
     continuous: bool            # form of voting: vote_masks, else vote_masks_cpu
     inclusive: bool             # NMS drops at its threshold itself, too
     regions: RegionPasses
-    most: int = 100             # results of an image, over all classes
-    most_of_class: int = 40     # detections of a class, times the number of images, without voting
+    most: int                   # results of an image, over all classes
+    most_of_class: int          # detections of a class, times the images, where nothing is voted
+    nested: float               # share of a mask inside a better one's that drops it; 1: none
 
     @classmethod
     def of(cls, cfg: Any) -> TestSettings:
@@ -49,7 +50,7 @@ class TestSettings:
             return cfg
         test, inclusive = cfg.TEST, not cfg.USE_GPU_NMS
         voting = Voting(test.MASK_MERGE_NMS_THRESH, test.MASK_MERGE_IOU_THRESH,
-                        cfg.BINARIZE_THRESH, inclusive, cls.most)
+                        cfg.BINARIZE_THRESH, inclusive, test.MAX_PER_IMAGE)
         return cls(
             pixel_means=np.array(cfg.PIXEL_MEANS), scales=tuple(test.SCALES),
             max_size=test.MAX_SIZE, mirrored=test.USE_FLIPPED, regressed=test.BBOX_REG,
@@ -58,4 +59,5 @@ class TestSettings:
             continuous=test.USE_GPU_MASK_MERGE, inclusive=inclusive,
             regions=RegionPasses(MaskForm(test.CFM_INPUT_MASK_SIZE, cfg.BINARIZE_THRESH),
                                  tuple(test.MAX_ROIS_GPU), test.GROUP_SCALE,
-                                 test.USE_TOP_K_MCG))
+                                 test.USE_TOP_K_MCG),
+            most=test.MAX_PER_IMAGE, most_of_class=test.MAX_PER_CLASS, nested=test.NMS_NESTED)

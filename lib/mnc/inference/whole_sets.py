@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mnc.data.dataset import DataError, Dataset
 from mnc.inference import workers
 from mnc.inference.networks import Nets
-from mnc.inference.selection import ScoreFloor, above, suppress, update
+from mnc.inference.selection import ScoreFloor, above, suppress, unnested, update
 from mnc.inference.settings import TestSettings
 from mnc.instances import ImageDetections, Regions, SetDetections, by_class, nothing_found
 from mnc.tasks import Task, task_named
@@ -78,14 +78,14 @@ def of_the_set(found: Sequence[ImageDetections], settings: TestSettings,
     """detections[c][i] of what was found in each image, whatever their order of testing was.
 
     Without voting these are the best most_of_class x images detections of each class, less what
-    NMS takes in each image.
+    NMS takes in each image, and less those inside better ones (TEST.NMS_NESTED).
     """
     if task.limits_classes(settings.voting is not None):
         floors = _floors(settings, len(found[0]), len(found))
         for detections in found:
             update(floors, detections)
-        found = [suppress(above(detections, floors), settings.nms, settings.inclusive)
-                 for detections in found]
+        found = [unnested(suppress(above(detections, floors), settings.nms, settings.inclusive),
+                          settings) for detections in found]
     return by_class(found)
 
 

@@ -1,0 +1,165 @@
+"""What is found in data sets of small, large and many objects, and the settings chosen from it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import yaml
+from conftest import ROOT
+from small_data import write_coco
+
+from mnc import cli
+from mnc.config import cfg, cfg_from_dict, cfg_from_file
+from mnc.data.dataset import Annotation, DataError
+from mnc.training.fitting import Findings, as_flags, described, fitted, misfits, own_settings
+
+
+class Squares:
+    """Images of `size` (H, W) with `count` boxes each, sides drawn evenly from `sides` (logs)."""
+
+    name, classes = "squares", ("__background__", "square")
+
+    def __init__(self, sides, count, size=(256, 256), images=20, aspect=1.0):
+        rng = np.random.default_rng(3)
+        self.names, self.annotations = [f"{i}" for i in range(images)], []
+        for _ in range(images):
+            side = np.exp(rng.uniform(*np.log(sides), count))
+            width, height = np.round(side / aspect ** .5), np.round(side * aspect ** .5)
+            boxes = np.stack((width * 0, height * 0, width - 1, height - 1), axis=1)
+            self.annotations.append(Annotation(boxes, np.ones(count, int), None, size))
+
+    def __len__(self):
+        return len(self.names)
+
+    def annotation(self, i):
+        return self.annotations[i]
+
+
+@pytest.fixture
+def own():
+    cfg_from_file(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
+    return own_settings()
+
+
+def test_findings_by_hand(own):
+    data = Squares((10, 10), 1, size=(100, 200), images=2)
+    data.annotations[1] = Annotation(np.array([[0, 0, 19, 39], [5, 5, 24, 14], [0, 0, 9, 9]]),
+                                     np.array([1, 1, 1]), None, (50, 50),
+                                     crowd=np.array([False, False, True]))
+    found = Findings.of(data)
+    assert found.boxes.tolist() == [[10, 10], [40, 20], [10, 20]]          # height, width
+    assert found.counts.tolist() == [1, 2] and found.short_sides.tolist() == [100, 50]
+    settings = {**own, "TRAIN.SCALES": (100,), "TRAIN.MAX_SIZE": 200, "ANCHOR_SCALES": [2.5],
+                "ANCHOR_RATIOS": [1]}
+    assert found.scaled(settings).tolist() == [[10, 10], [80, 40], [20, 40]]
+    assert found.best_overlaps(settings) == pytest.approx([1 / 16, 1 / 2, 1 / 2])
+    assert "3 instances: square 3" in described(found, settings)[0]
+
+
+def test_small_and_many_objects(own):
+    """Like nuclei: objects of 6 to 50 pixels, 80 an image."""
+    found = Findings.of(Squares((6, 50), 80))
+    chosen = {**own, **fitted(found, own)}
+    assert chosen["TRAIN.SCALES"] == chosen["TEST.SCALES"] == (416,)      # 28 of 17.3 x 256, to 16s
+    assert chosen["TRAIN.MAX_SIZE"] == round(334 * 416 / 200)
+    scales = chosen["ANCHOR_SCALES"]
+    assert len(scales) == 4 and scales[0] < 0.8 and scales[-1] > 4
+    assert chosen["TEST.RPN_MIN_SIZE"] == 4 and 0.5 <= chosen["TRAIN.RPN_POSITIVE_OVERLAP"] < 0.7
+    assert chosen["TEST.RPN_POST_NMS_TOP_N"] == chosen["TRAIN.RPN_POST_NMS_TOP_N"] == 600
+    assert chosen["TEST.RPN_PRE_NMS_TOP_N"] == 3000 and chosen["TRAIN.BATCH_SIZE"] == 128
+    assert chosen["TEST.MAX_PER_IMAGE"] == 150 and chosen["TEST.MAX_PER_CLASS"] == 60
+    assert np.median(found.best_overlaps(chosen)) > 0.7 > .3 > np.median(found.best_overlaps(own))
+    assert len(misfits(found, own)) == 3 and not misfits(found, chosen)
+    assert all(key.startswith("TEST.") or key in own for key in chosen)
+    cfg_from_dict(fitted(found, own), "test")           # of the types that cfg wants
+
+
+def test_large_objects(own):
+    found = Findings.of(Squares((120, 240), 3))
+    changes = fitted(found, own)
+    assert not {"TRAIN.SCALES", "TEST.MAX_PER_IMAGE", "TEST.RPN_POST_NMS_TOP_N", "TRAIN.BATCH_SIZE",
+                "TEST.RPN_MIN_SIZE"} & set(changes)
+    assert min(changes.get("ANCHOR_SCALES", own["ANCHOR_SCALES"])) > 1
+    assert not misfits(found, {**own, **changes})
+
+
+def test_the_scale_grows_within_limits(own):
+    tiny = Findings.of(Squares((2, 3), 4, size=(1000, 1000)))
+    assert fitted(tiny, own)["TRAIN.SCALES"] == (496,)                     # 2.5 x 200, to 16s
+    little_image = Findings.of(Squares((2, 3), 4, size=(120, 120)))
+    assert fitted(little_image, own)["TRAIN.SCALES"] == (240,)             # twice the image's
+
+
+def test_long_objects_change_the_ratios_and_one_size_one_scale(own):
+    changes = fitted(Findings.of(Squares((113, 113), 3, aspect=4)), own)
+    assert changes["ANCHOR_RATIOS"] == [4, 4, 4] and len(changes["ANCHOR_SCALES"]) == 1
+
+
+def test_what_is_set_stays_and_the_rest_follows(own):
+    found = Findings.of(Squares((6, 50), 80))
+    now = {**own, "TRAIN.SCALES": (256,)}
+    changes = fitted(found, now, fixed=["TRAIN.SCALES"])
+    assert "TRAIN.SCALES" not in changes and "TRAIN.MAX_SIZE" not in changes
+    assert max(changes["ANCHOR_SCALES"]) < max(fitted(found, own)["ANCHOR_SCALES"]) * 0.7
+    words = as_flags({"TRAIN.SCALES": (448,), "ANCHOR_SCALES": [.75, 1.5]})
+    assert words == "--set TRAIN.SCALES [448] ANCHOR_SCALES [0.75,1.5]"
+
+
+def test_settings_that_fit_stay(own):
+    """Objects as in the drawn scenes, which Mini's own settings are for."""
+    changes = fitted(Findings.of(Squares((32, 128), 5, size=(200, 260))), own)
+    assert set(changes) <= {"TRAIN.RPN_POSITIVE_OVERLAP"}
+
+
+def test_nothing_to_look_at():
+    data = Squares((6, 50), 1, images=1)
+    data.annotations[0] = data.annotations[0].rows(np.zeros(1, bool))
+    with pytest.raises(DataError, match="no image with an instance"):
+        Findings.of(data)
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    annotations, images = write_coco(tmp_path / "data", count=3)
+    return f"coco:{annotations}:{images}"
+
+
+def train_mini(tmp_path, data, *words):
+    """The settings that hold during training."""
+    assert cli.main(["train", "--cpu", "--net", "Mini", "--imdb", data, "--out",
+                     str(tmp_path / "out"), "--iters", "0", *words, "--set", "TRAIN.SCALES", "[60]",
+                     "TRAIN.RPN_POST_NMS_TOP_N", "20"]) == 0
+    return cfg
+
+
+def test_train_fits_own_data_says_so_and_keeps_it(tmp_path, own_data, caplog):
+    caplog.set_level("INFO", "mnc")
+    train_mini(tmp_path, own_data, "--iters", "1")
+    path, = (tmp_path / "out").glob("*.yml")
+    found = yaml.safe_load(path.read_text())
+    assert found["EXP_DIR"] == "mini_mnc_5stage" and found["COMPAT"]["BRIDGE_DELTAS"] == "exact"
+    assert found["TRAIN"]["SCALES"] == [60] and found["TRAIN"]["RPN_POST_NMS_TOP_N"] == 20
+    assert max(found["ANCHOR_SCALES"]) < 3, "boxes of 20 to 30 pixels"
+    assert "data: 3 of 3 images with instances, 80 x 60 in the median; 6 instances" in caplog.text
+    assert "fit: ANCHOR_SCALES " in caplog.text and "(was [2, 4, 8])" in caplog.text
+    head = next(line for line in (tmp_path / "out/net/test.prototxt").read_text().splitlines()
+                if line.startswith("# Generated"))
+    assert f"--anchors {3 * len(found['ANCHOR_SCALES'])}" in head
+
+
+@pytest.mark.parametrize("words", [["--no-fit"], [
+    "--cfg", str(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")]])
+def test_without_fit_a_misfit_is_a_warning_with_the_settings(tmp_path, own_data, words, caplog):
+    assert train_mini(tmp_path, own_data, *words).ANCHOR_SCALES == [2, 4, 8]
+    warning, = [r.getMessage() for r in caplog.records if "do not fit the data" in r.getMessage()]
+    assert "unlike every anchor" in warning and "--set ANCHOR_SCALES [" in warning
+
+
+def test_data_that_the_settings_are_for_is_not_fitted(tmp_path, tiny_scenes, monkeypatch, caplog):
+    from mnc.data import get_dataset, imdb
+
+    data = get_dataset(f"sbd:{tiny_scenes}:train")
+    monkeypatch.setitem(imdb.DATASETS, "known", lambda folder: data)
+    caplog.set_level("INFO", "mnc")
+    assert train_mini(tmp_path, "known").ANCHOR_SCALES == [2, 4, 8]
+    assert "data:" not in caplog.text and "settings: " in caplog.text
