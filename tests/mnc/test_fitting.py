@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
-from small_data import write_coco
 
 from mnc import cli
 from mnc.config import cfg, cfg_from_dict, cfg_from_file
 from mnc.data.dataset import Annotation, DataError
 from mnc.training.fitting import Findings, as_flags, described, fitted, misfits, own_settings
+from small_data import write_coco
 
 
 class Squares:
