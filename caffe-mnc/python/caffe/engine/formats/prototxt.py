@@ -100,7 +100,8 @@ def _further(text: str, error: text_format.ParseError) -> str:
     if not match or not name:
         return ""
     lines = text.split("\n")
-    end = sum(len(each) + 1 for each in lines[:(error.GetLine() or 1) - 1]) + (error.GetColumn() or 0)
+    line, column = error.GetLine() or 1, error.GetColumn() or 0
+    end = sum(len(each) + 1 for each in lines[:line - 1]) + column
     found = [m for m in re.finditer(rf"\b{match[2]}\b", text) if m.start() < end]
     return f"{text[:found[-1].start()]}{name}{text[found[-1].end():]}" if found else ""
 
