@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import Layer
 
@@ -25,3 +28,13 @@ def expect_same(layer: Layer, *shapes: tuple[int, ...]) -> None:
     if len(set(shapes)) > 1:
         raise LayerError(f"{layer.title}: bottoms must have one shape, got "
                          f"{', '.join(map(str, shapes))}")
+
+
+def expect_labelled_vectors(layer: Any, x: tuple[int, ...], label: tuple[int, ...]) -> None:
+    """LayerError unless there is a label for each vector of x, its values from `layer.axis` on, and
+    vectors are as long as a row of the first parameter.
+    """
+    items, length = math.prod(x[:layer.axis]), math.prod(x[layer.axis:])
+    if math.prod(label) != items or length != layer.blobs[0].shape[1]:
+        raise LayerError(f"{layer.title}: needs {items} labels and vectors of "
+                         f"{layer.blobs[0].shape[1]}, got bottoms of shape {x} and {label}")

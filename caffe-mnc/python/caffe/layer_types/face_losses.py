@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TRAIN, LossLayer, TorchLayer, exactly
-from caffe.layer_types.axes import canonical, expect_same
+from caffe.layer_types.axes import canonical, expect_labelled_vectors, expect_same
 from caffe.layer_types.gradients import with_gradient_of
 from caffe.layer_types.loss import normalization_of, normalizer
 from caffe.ops import Mode
@@ -62,11 +62,7 @@ class CenterLoss(TorchLayer):
                       options.center_filler)
 
     def check(self, *shapes):
-        x, label = shapes
-        items, length = math.prod(x[:self.axis]), math.prod(x[self.axis:])
-        if math.prod(label) != items or length != self.blobs[0].shape[1]:
-            raise LayerError(f"{self.title}: needs {items} labels and vectors of "
-                             f"{self.blobs[0].shape[1]}, got bottoms of shape {x} and {label}")
+        expect_labelled_vectors(self, *shapes)
 
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [()]

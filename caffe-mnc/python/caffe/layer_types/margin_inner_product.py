@@ -11,7 +11,7 @@ from torch import Tensor
 
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, between, exactly
-from caffe.layer_types.axes import canonical
+from caffe.layer_types.axes import canonical, expect_labelled_vectors
 from caffe.layer_types.batches import naming
 from caffe.layer_types.gradients import with_gradient_of
 from caffe.ops import Mode
@@ -52,11 +52,7 @@ class MarginInnerProduct(TorchLayer):
                       options.weight_filler)
 
     def check(self, *shapes):
-        x, label = shapes
-        items, length = math.prod(x[:self.axis]), math.prod(x[self.axis:])
-        if math.prod(label) != items or length != self.blobs[0].shape[1]:
-            raise LayerError(f"{self.title}: needs {items} labels and vectors of "
-                             f"{self.blobs[0].shape[1]}, got bottoms of shape {x} and {label}")
+        expect_labelled_vectors(self, *shapes)
 
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [(*shapes[0][:self.axis], self.blobs[0].shape[0]), (1,)][:self.tops]
