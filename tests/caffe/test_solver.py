@@ -551,3 +551,12 @@ def test_clipping_without_parameters():
     solver = get_solver(message('base_lr: 0.1 lr_policy: "fixed" clip_gradients: 1', net))
     solver.step(2)
     assert solver.iter == 2
+
+
+def test_cosine_falls_to_nothing_and_a_factor_warms_up():
+    solver = get_solver(message('base_lr: 2 lr_policy: "cosine" max_iter: 4'))
+    solver.rate_factor = lambda iteration: 0.5 if iteration == 0 else 1.0
+    found = []
+    for solver.iter in range(6):
+        found.append(solver.lr)
+    assert found == pytest.approx([1, 1 + 0.5 ** 0.5, 1, 1 - 0.5 ** 0.5, 0, 0])

@@ -8,11 +8,13 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnc.commands.registration import count
 from mnc.config import ConfigError, cfg, cfg_from_dict, cfg_from_file, get_output_dir
 from mnc.nets import NETS, generate
 
 if TYPE_CHECKING:
     from mnc.data import Dataset
+    from mnc.training.schedule import Schedule
 
 log = logging.getLogger("mnc")
 
@@ -26,8 +28,18 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--fit", action=argparse.BooleanOptionalAction,
                    help="choose scales, anchors and limits from the training data, but for what "
                         "--set names (default: with --net on data of one's own, without --cfg)")
-    p.add_argument("--iters", type=int, default=40000,
-                   help="iterations in all (default %(default)s)")
+    length = p.add_mutually_exclusive_group()
+    length.add_argument("--iters", type=int, default=40000,
+                        help="iterations in all (default %(default)s)")
+    length.add_argument("--epochs", type=float, metavar="N",
+                        help="instead: passes over the images of the data set")
+    p.add_argument("--lr", type=float, metavar="RATE", help="base learning rate")
+    p.add_argument("--schedule", choices=("step", "cosine", "poly"),
+                   help="how the rate falls over the length of the training; step: to a tenth "
+                        "after 80 %% of it (default: step with --net, else as the solver says)")
+    p.add_argument("--warmup", type=int, default=0, metavar="N",
+                   help="iterations in which the rate rises to its full height")
+    p.add_argument("--batch", type=count, metavar="N", help="images of an update (iter_size)")
     p.add_argument("--weights", metavar="FILE", help="initial weights (.caffemodel or .h5)")
     p.add_argument("--resume", metavar="FILE|DIR|auto",
                    help="go on from this .solverstate.h5, or the newest good one of a folder; "
@@ -71,14 +83,33 @@ def run(args: argparse.Namespace) -> int:
                             f"(--net {' or '.join(NETS)})")
     fit_settings(args, dataset)
     output = Path(args.out or get_output_dir(folder_name(args.imdb)))
-    solver = args.solver or _generated(args.net, args.task, dataset, output)
+    path = Path(args.solver or _generated(args.net, args.task, dataset, output))
+    schedule = schedule_of(args, path, len(dataset))
+    if not args.solver:
+        schedule.rewrite(path)
+    solver = schedule.over_file(path) if args.solver and schedule.changes_solver else path
     print(f"Output will be saved to `{output}`", flush=True)
     care = Care(args.resume, max(args.keep, 0), args.lock, args.on_nan, args.bad_data,
                 args.check_data)
     wrapper = prepared(solver, dataset, output, args.weights, care=care)
-    wrapper.train_model(args.iters)
+    wrapper.solver.rate_factor = schedule.warming
+    wrapper.train_model(schedule.iterations)
     ended_by = wrapper.solver.stopped_by
     return 128 + ended_by if ended_by == signal.SIGTERM else 0
+
+
+def schedule_of(args: argparse.Namespace, solver: Path, images: int) -> Schedule:
+    """What the flags say; of a generated solver the rate falls with the length in any case."""
+    from caffe.extend import read_solver
+    from mnc.training.schedule import Schedule, iterations_of
+
+    iterations = args.iters
+    if args.epochs is not None:
+        batch = args.batch or read_solver(str(solver)).iter_size
+        iterations = iterations_of(args.epochs, images, batch * cfg.TRAIN.IMS_PER_BATCH)
+        log.info("%g epochs of %d images: %d iterations", args.epochs, images, iterations)
+    policy = args.schedule or (None if args.solver else "step")
+    return Schedule(iterations, args.lr, policy, args.warmup, args.batch)
 
 
 def take_net_settings(args: argparse.Namespace) -> None:

@@ -69,6 +69,15 @@ def poly(param: Any, iteration: int, step: int) -> float:
     return max(0.0, 1 - iteration / _positive(param, "max_iter")) ** param.power
 
 
+@LR_POLICIES.register("cosine")
+def cosine(param: Any, iteration: int, step: int) -> float:
+    """(1 + cos(pi * iteration / max_iter)) / 2, 0 from max_iter on. Not among Caffe's.
+
+    Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts, equation 5.
+    """
+    return (1 + math.cos(math.pi * min(iteration / _positive(param, "max_iter"), 1))) / 2
+
+
 @LR_POLICIES.register("sigmoid")
 def sigmoid(param: Any, iteration: int, step: int) -> float:
     """1 / (1 + exp(-gamma * (iteration - stepsize))); decays for a negative gamma"""

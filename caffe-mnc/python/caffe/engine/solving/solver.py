@@ -54,6 +54,7 @@ class Solver:
         self.unsaved = False                            # a snapshot failed since
         self.on_nan = "ignore"                          # or "stop", "skip": finite.py
         self.skipped = 0                                # iterations without an update, by "skip"
+        self.rate_factor: Callable[[int], float] = lambda iteration: 1.0    # of warm-ups
         self.companions: dict[str, Any] = {}            # kept in states, as layers are
         self.export: Callable[[Net], AbstractContextManager[Iterable[str]]] = as_trained
         self._smoothed = SmoothedLoss(self.param.average_loss)
@@ -79,7 +80,7 @@ class Solver:
     def lr(self) -> float:
         """The learning rate of the present iteration."""
         step = lr_policies.current_step(self.param, self.iter, self.current_step)
-        return lr_policies.learning_rate(self.param, self.iter, step)
+        return lr_policies.learning_rate(self.param, self.iter, step) * self.rate_factor(self.iter)
 
     def step(self, iterations: int) -> None:
         """Make that many updates, with tests, log lines and snapshots when they are due.
@@ -169,6 +170,7 @@ class Solver:
         """clip -> normalize -> regularize -> update rule -> subtract; then `iter` goes up."""
         self.current_step = lr_policies.current_step(self.param, self.iter, self.current_step)
         rate = lr_policies.learning_rate(self.param, self.iter, self.current_step)
+        rate *= self.rate_factor(self.iter)
         if self._is_due(self.param.display):
             log.info(log.LEARNING_RATE, self.iter, rate)
         net, count = self.net, len(self.net.learnable_params)
