@@ -152,10 +152,17 @@ class ArgMax(TorchLayer):
     def compute(self, x: Tensor) -> Tensor:
         axis = 1 if self.axis is None else self.axis
         items = x.detach().flatten(1) if self.axis is None else x.detach()
-        values, places = items.flip(axis).sort(dim=axis, descending=True, stable=True)
-        values = values.narrow(axis, 0, self.top_k)
-        places = (items.shape[axis] - 1 - places.narrow(axis, 0, self.top_k)).to(x.dtype)
+        values, places = self._largest(items.flip(axis), axis)
+        places = (items.shape[axis] - 1 - places).to(x.dtype)
         if self.axis is not None:
             return values if self.values else places
         both = torch.stack((places, values) if self.values else (places,), 1)   # (N, 1 or 2, k)
         return both.reshape(*both.shape, *[1] * (x.dim() - 3))
+
+    def _largest(self, x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+        """The top_k values along an axis and their places; of equal ones the first comes first."""
+        if self.top_k == 1 and torch.compiler.is_exporting():       # ONNX sorts by no rule for ties
+            places = x.argmax(axis, keepdim=True)
+            return x.gather(axis, places), places
+        values, places = x.sort(dim=axis, descending=True, stable=True)
+        return values.narrow(axis, 0, self.top_k), places.narrow(axis, 0, self.top_k)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -196,9 +198,16 @@ def pool(method: int, x: Tensor, window: Window, size: tuple[int, int], *, train
     if _torch_agrees(x.shape, window, size):
         beyond = any((n - 1) * s + k > length + 2 * p for length, k, s, p, n in zip(
             x.shape[2:], window.kernel, window.stride, window.pad, size))
+        if beyond and torch.compiler.is_exporting():    # others round up by rules of their own
+            x, window = _padded(x, window, size, torch.finfo(x.dtype).min), _unpadded(window)
+            beyond = False
         return F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=beyond)
     return F.max_pool2d(_padded(x, window, size, torch.finfo(x.dtype).min), window.kernel,
                         window.stride)
+
+
+def _unpadded(window: Window) -> Window:
+    return Window(window.kernel, window.stride, (0, 0), window.dilation)
 
 
 def _maximum_with_places(x: Tensor, window: Window,
@@ -226,8 +235,11 @@ def _stochastic(x: Tensor, window: Window, size: tuple[int, int], train: bool) -
 
 
 def _average(x: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
-    total = F.avg_pool2d(_padded(x, window, size, 0.0), window.kernel, window.stride,
-                         divisor_override=1)
+    padded = _padded(x, window, size, 0.0)
+    if torch.compiler.is_exporting():           # ONNX divides by the whole window
+        total = F.avg_pool2d(padded, window.kernel, window.stride) * math.prod(window.kernel)
+    else:
+        total = F.avg_pool2d(padded, window.kernel, window.stride, divisor_override=1)
     rows, columns = (_covered(*axis, x) for axis in zip(size, window.stride, window.kernel,
                                                         x.shape[2:], window.pad))
     return total / (rows[:, None] * columns)

@@ -142,7 +142,8 @@ def unpool(layer: Layer, x: Tensor, mask: Tensor, size: tuple[int, int]) -> Tens
     """(N, C, *size): x at the places that `mask` gives, 0 elsewhere; LayerError for others."""
     places = mask.detach().flatten(2).long()
     area = size[0] * size[1]
-    if places.numel() and not 0 <= int(places.min()) <= int(places.max()) < area:
+    checked = places.numel() and not torch.compiler.is_compiling()
+    if checked and not 0 <= int(places.min()) <= int(places.max()) < area:
         raise LayerError(f"{layer.title}: the mask holds places {int(places.min())} to "
                          f"{int(places.max())}, but the top has {area} ({size[0]} x {size[1]}); is "
                          f"it the mask of a pooling of that size?")

@@ -1,0 +1,62 @@
+"""export: a net as a file of torch or ONNX, held against the net."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Sequence
+
+from caffe.commands.registration import UsageError, tool
+from caffe.engine.formats.arrays import read_arrays
+from caffe.engine.layer import TEST
+from caffe.engine.net.net import Net
+from caffe.export import TARGETS, export
+
+
+@tool("export")
+def main(argv: Sequence[str]) -> int:
+    """a net as a file of torch or ONNX, run there and compared"""
+    args = parser().parse_args(argv)
+    shapes = dict(map(shape_of_input, args.input))
+    net = Net(args.net, TEST)
+    if args.weights:
+        net.copy_from(args.weights, required=True)
+    for name, shape in shapes.items():
+        if name not in net.inputs:
+            raise UsageError(f"--input {name}: the net's inputs are "
+                             f"{', '.join(net.inputs) or 'none'}")
+        net.blobs[name].reshape(*shape)
+    net.reshape()
+    values = read_arrays(args.values) if args.values else None
+    done = export(net, args.output, args.to, outputs=args.outputs, values=values)
+    print(f"Wrote {args.output}: {', '.join(done.inputs)} -> {', '.join(done.outputs)}")
+    print(f"Largest difference from the net: {done.difference:.3g}")
+    if done.foreign:
+        print(f"It needs `import caffe` where it is loaded, for {', '.join(done.foreign)}")
+    return 0
+
+
+def shape_of_input(text: str) -> tuple[str, tuple[int, ...]]:
+    """'data=1x3x600x1000' -> ('data', (1, 3, 600, 1000))"""
+    name, _, sizes = text.rpartition("=")
+    if not name or not re.fullmatch(r"\d+(x\d+)*", sizes):
+        raise UsageError(f"--input takes NAME=1x3x600x1000, got {text!r}")
+    return name, tuple(map(int, sizes.split("x")))
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="export", description="Write a net as a file of another program, which is then run "
+        "there on random inputs; above a difference of 1e-4 nothing is written.")
+    p.add_argument("net", help="prototxt of the net, in phase TEST")
+    p.add_argument("weights", nargs="?", help="its .caffemodel or HDF5 (default: as fillers fill)")
+    p.add_argument("--to", required=True, choices=TARGETS.names(),
+                   help="torch: the weights as a state_dict; pt2: torch.export's; onnx")
+    p.add_argument("-o", "--output", required=True, help="file to write")
+    p.add_argument("--input", action="append", default=[], metavar="NAME=1x3x600x1000",
+                   help="size of an input, if not the prototxt's (repeatable)")
+    p.add_argument("--outputs", nargs="+", metavar="BLOB",
+                   help="blobs to compute (default: the net's outputs)")
+    p.add_argument("--values", help=".npz with an array for each input, to compare on instead of "
+                                    "random numbers (RoIs, labels)")
+    return p
