@@ -50,7 +50,7 @@ OURS = (str(ROOT / "caffe-mnc/python/caffe") + os.sep, str(ROOT / "lib") + os.se
 
 def is_ours(error: BaseException) -> bool:
     """An error for the user: of our classes, of the file system, or a ValueError that we raise."""
-    if isinstance(error, caffe.CaffeError):
+    if type(error).__module__.partition(".")[0] in ("caffe", "mnc"):
         return True
     raised = traceback.extract_tb(error.__traceback__)[-1]
     if isinstance(error, OSError):
