@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import sys
 import threading
 import time
@@ -287,6 +288,27 @@ def test_hdf5_output_appends_each_batch(folder, tmp_path):
     with h5py.File(tmp_path / "out.h5") as file:
         np.testing.assert_array_equal(file["data"], IMAGES[:4] / 8)
         np.testing.assert_array_equal(file["label"], np.arange(4).reshape(4, 1, 1, 1))
+
+
+def test_hdf5_output_keeps_what_it_has_where_a_batch_does_not_fit(tmp_path):
+    """Under a limit of file sizes, as on a full disk; the HDF5 library would end the process."""
+    path = tmp_path / "out.h5"
+    n = net("DummyData", f"""dummy_data_param {{ shape {{ dim: 64 dim: 1000 }} shape {{ dim: 64 }} }} }}
+        layer {{ name: "o" type: "HDF5Output" bottom: "data" bottom: "label"
+        hdf5_output_param {{ file_name: "{path}" }}""")
+    n.forward()
+    before, limit = path.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, limit[1]))
+    try:
+        with pytest.raises(LayerError, match=r'layer "o".*File too large.*out.h5'):
+            n.forward()
+        assert path.read_bytes() == before
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    n.forward()
+    with h5py.File(path) as file:
+        assert file["data"].shape == (128, 1000, 1, 1)
+    assert path.stat().st_size < 2.1 * 64 * 1000 * 4        # no room is left over
 
 
 def test_window_data_takes_background_first_and_warps_the_windows(folder):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+
 import cv2
 import numpy as np
 import pytest
@@ -99,3 +101,32 @@ def test_mat_write_names_files_by_its_list(tmp_path):
         np.testing.assert_array_equal(stored.squeeze(), n.blobs["data"].data[0].T)
     with pytest.raises(LayerError, match="has 2 lines, this is forward 3"):
         n.forward()
+
+
+@pytest.mark.parametrize("prefix, name", [("out/", "../up"), ("out/fc8_", "../../../up"),
+                                          ("", "../up"), ("", "/up")])
+def test_mat_write_stays_in_the_folder_of_its_prefix(tmp_path, monkeypatch, prefix, name):
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    (tmp_path / "list.txt").write_text(f"one\n{name}\n")
+    with pytest.raises(LayerError, match=f'layer "w".*"{name}_blob_0.mat"'):
+        net("DummyData", "dummy_data_param { shape { dim: 1 } } } layer { name: 'w' "
+            f"type: 'MatWrite' bottom: 'data' mat_write_param {{ prefix: '{prefix}' "
+            f"source: '{tmp_path}/list.txt' }}", ("data",))
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["in", "list.txt"]
+
+
+def test_mat_write_leaves_no_half_a_file(tmp_path):
+    path = tmp_path / "iter_0_blob_0.mat"
+    path.write_bytes(b"of before")
+    n = net("DummyData", "dummy_data_param { shape { dim: 9999 } } } layer { name: 'w' "
+            f"type: 'MatWrite' bottom: 'data' mat_write_param {{ prefix: '{tmp_path}/' }}",
+            ("data",))
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limit[1]))
+    try:
+        with pytest.raises(LayerError, match=r'layer "w".*File too large.*iter_0_blob_0.mat'):
+            n.forward()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert path.read_bytes() == b"of before" and len(list(tmp_path.iterdir())) == 1

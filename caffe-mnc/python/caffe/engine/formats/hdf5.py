@@ -9,8 +9,9 @@ so is stored percent-encoded (`stored_as`).
 from __future__ import annotations
 
 import io
+import math
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, unquote
@@ -22,6 +23,7 @@ from caffe.engine.errors import CaffeError
 from caffe.engine.formats.atomic_file import write_file
 
 LARGEST_EXPANSION = 1100        # gzip makes at most 1032 bytes of one
+TABLES = 1 << 16                # what the library writes beside values when some are added, at most
 MOST_LINKS = 16                 # soft links on the way to an object
 DEEPEST = 32                    # groups in groups
 
@@ -57,6 +59,33 @@ def writing(path: str | os.PathLike[str]) -> Iterator[h5py.File]:
     with h5py.File(memory, "w", libver="earliest") as file:
         yield file
     write_file(path, memory.getbuffer())
+
+
+@contextmanager
+def appending(path: str | os.PathLike[str],
+              values: Mapping[str, np.ndarray]) -> Iterator[h5py.File]:
+    """An HDF5 file to append `values` to: by data set, arrays (N, ...) of more items.
+
+    Raises OSError, with the file as it was, where they do not fit: room is made first, zeros behind
+    the end of the file that the library writes over, and cuts off when it closes the file.
+    """
+    with reading(path) as file:
+        chunks = [math.prod(file[name].chunks or ()) * array.itemsize if name in file else 0
+                  for name, array in values.items()]
+    _make_room(path, sum(array.nbytes for array in values.values()) + sum(chunks) + TABLES)
+    with h5py.File(path, "r+") as file:
+        yield file
+
+
+def _make_room(path: str | os.PathLike[str], size: int) -> None:
+    with open(path, "rb+", buffering=0) as file:
+        end = file.seek(0, os.SEEK_END)
+        try:
+            while size > 0:
+                size -= file.write(bytes(min(size, 1 << 20)))
+        except OSError as error:
+            file.truncate(end)
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from error
 
 
 # --- objects -------------------------------------------------------------------------------------
