@@ -13,7 +13,7 @@ import torch
 
 import caffe
 from caffe.engine.errors import WeightsError
-from caffe.engine.formats import weights
+from caffe.engine.formats import blob_proto, layer_weights, weights
 from caffe.engine.formats.prototxt import read_net
 from caffe.engine.net.net import Net
 from caffe.proto import caffe_pb2
@@ -98,12 +98,12 @@ def test_old_formats_load():
     with zipfile.ZipFile(WIRE / "old_formats.zip") as archive:
         v1 = caffe_pb2.NetParameter.FromString(archive.read("v1.caffemodel"))
         upgraded = caffe_pb2.NetParameter.FromString(archive.read("v1_upgraded.caffemodel"))
-    found = {name: blobs for name, blobs in weights._stored_layers(v1) if len(blobs)}
+    found = {name: blobs for name, blobs in layer_weights.stored_layers(v1) if len(blobs)}
     expected = {y.name: y.blobs for y in upgraded.layer if len(y.blobs)}
     assert found.keys() == expected.keys()
     for name in expected:
         for mine, theirs in zip(found[name], expected[name], strict=True):
-            a, b = weights.from_blob_proto(mine), weights.from_blob_proto(theirs)
+            a, b = blob_proto.from_blob_proto(mine), weights.from_blob_proto(theirs)
             assert a.legacy
             np.testing.assert_array_equal(a.read().ravel(), b.read().ravel())
 
@@ -114,7 +114,7 @@ def test_v0_weights_are_found_in_the_nested_layer():
     for shape in ((1, 1, 5, 3), (1, 1, 1, 5)):
         blob = message.layers[0].layer.blobs.add(data=np.arange(np.prod(shape)))
         blob.num, blob.channels, blob.height, blob.width = shape
-    assert [(n, len(b)) for n, b in weights._stored_layers(message)] == [("c", 2)]
+    assert [(n, len(b)) for n, b in layer_weights.stored_layers(message)] == [("c", 2)]
 
 
 # --- round trips ---------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def test_values_short_of_the_shape_are_named(data, shape):
     proto = caffe_pb2.BlobProto(data=data)
     proto.shape.dim.extend(shape)
     with pytest.raises(WeightsError, match=re.escape(f"{len(data)} values for the shape {shape}")):
-        weights.from_blob_proto(proto)
+        blob_proto.from_blob_proto(proto)
 
 
 # --- limits, safety ------------------------------------------------------------------------------

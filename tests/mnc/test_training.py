@@ -16,6 +16,7 @@ from caffe.engine.formats.weights import read_caffemodel
 from mnc.config import changes_in_file
 from mnc.data import DataError, get_dataset
 from mnc.data.images import read_image
+from mnc.nets import generate
 from mnc.nets.fit import TrainingError
 from mnc.nets.mask_init import make_mask_init
 from mnc.nets.settings import settings_path
@@ -303,3 +304,26 @@ def test_a_nan_loss_stops_the_training(tiny_model, data, tmp_path, mini_cfg):
     with pytest.raises(caffe.extend.CaffeError,
                        match=r'parameter 1 of layer "seg_cls_score".*iter_2.caffemodel.h5'):
         wrapper.train_model(3)
+
+
+@pytest.mark.parametrize("kind", ["caffemodel", "caffemodel.h5"])
+def test_weights_of_other_classes_and_anchors_begin_all_but_those_layers(tmp_path, mini_cfg, caplog,
+                                                                         kind):
+    def net(name, **sizes):
+        return caffe.Net(str(generate("Mini", "mnc_5stage", tmp_path / name, **sizes)[0]),
+                         caffe.TRAIN)
+    old, path = net("old", classes=6), tmp_path / f"old.{kind}"
+    old.save_hdf5(str(path)) if kind.endswith("h5") else old.save(str(path))
+    mini_cfg.ANCHOR_SCALES = [2, 4]
+    new = net("new", classes=3, anchors=6)
+    before = {name: blobs[0].data.copy() for name, blobs in new.params.items()}
+    load_for_training(new, path)
+    warning, = [r.getMessage() for r in caplog.records if "of other sizes" in r.getMessage()]
+    left_out = warning.partition("begin anew: ")[2].split(", ")
+    assert {"cls_score", "seg_cls_score", "bbox_pred", "rpn_cls_score", "rpn_bbox_pred"} <= set(
+        left_out)
+    for name, blobs in new.params.items():
+        expected = before if name in left_out else {n: b[0].data for n, b in old.params.items()}
+        np.testing.assert_array_equal(blobs[0].data, expected[name], err_msg=name)
+    with pytest.raises(caffe.WeightsError, match='layer "rpn_cls_score"'):
+        new.copy_from(str(path))                        # pycaffe stays strict

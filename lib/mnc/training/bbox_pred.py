@@ -37,10 +37,13 @@ def bbox_pred_for_testing(net: caffe.Net) -> Iterator[Sequence[str]]:
 
 
 def load_for_training(net: caffe.Net, weights: str | Path) -> None:
-    """Copy weights by layer name; bbox_pred, which files hold for testing, is normalised again."""
+    """Copy weights by layer name; bbox_pred, which files hold for testing, is normalised again.
+
+    Layers of other sizes (those of other classes or anchors) stay, and one warning names them.
+    """
     layer = net.params.get("bbox_pred", [])
     before, sums = [blob.tensor.clone() for blob in layer], _sums(net)
-    net.copy_from(str(weights), required=True)
+    net.copy_from(str(weights), required=True, partly=True)
     _warn_of_missing_mask_path(weights, sums, _sums(net))
     if not predicts_normalized(net) or all(map(torch.equal, before, (b.tensor for b in layer))):
         return

@@ -7,7 +7,7 @@ import os
 import numpy as np
 from google.protobuf.message import DecodeError
 
-from caffe.engine.formats.weights import from_blob_proto
+from caffe.engine.formats.blob_proto import from_blob_proto
 from caffe.proto import caffe_pb2
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +23,8 @@ from caffe.engine.blob import Blob
 from caffe.engine.errors import WeightsError
 from caffe.engine.formats import hdf5, wire
 from caffe.engine.formats.atomic_file import write_file
-from caffe.engine.formats.blob_proto import Stored, from_blob_proto, text_of, to_blob_proto
+from caffe.engine.formats.blob_proto import Stored, to_blob_proto
+from caffe.engine.formats.layer_weights import from_hdf5, from_message, stored_layers
 from caffe.engine.formats.seal import read_sealed, seal
 from caffe.proto import caffe_pb2
 
@@ -31,15 +32,17 @@ PROTOBUF_LIMIT = 2**31 - 1      # bytes; protobuf writes longer messages but can
 
 # --- loading -------------------------------------------------------------------------------------
 
-def load(net: Any, path: str | os.PathLike[str], *, required: bool = False) -> None:
+def load(net: Any, path: str | os.PathLike[str], *, required: bool = False,
+         partly: bool = False) -> None:
     """Copy the parameters of a file into the layers of `net` that have the same names.
 
     Layers of the file that the net lacks are skipped; layers that the file lacks stay as they are,
     and a line of the log counts them. Raises WeightsError, with the net unchanged, if a layer's
     parameters do not fit, if the file holds no layers, or, where something is `required`, if
-    nothing in it is for this net.
+    nothing in it is for this net. With `partly` layers that do not fit stay as they are, and one
+    warning names them.
     """
-    found = match(net, path)
+    found = match(net, path, partly=partly)
     _report(found, required)
     found.copy()
     broken = first_not_finite(net)
@@ -70,6 +73,7 @@ class Match:
     names: list[str]            # layers with parameters in the file
     filled: list[str]           # layers of the net all of whose parameters are there
     missing: list[str]          # the others that have parameters
+    misfits: list[str]          # of those the ones that are in the file, but do not fit
 
     def copy(self) -> None:
         for blob, stored in self.pairs:
@@ -77,22 +81,28 @@ class Match:
             blob.tensor.copy_(torch.from_numpy(values).reshape(blob.shape))
 
 
-def match(net: Any, path: str | os.PathLike[str]) -> Match:
-    """What a file holds for `net`; WeightsError if it holds no layers or something does not fit."""
+def match(net: Any, path: str | os.PathLike[str], *, partly: bool = False) -> Match:
+    """What a file holds for `net`; WeightsError if it holds no layers or something does not fit.
+
+    With `partly` layers that do not fit are left out.
+    """
     path = os.fspath(path)
+    misfits: list[str] | None = [] if partly else None
     if not h5py.is_hdf5(path):
         message = read_caffemodel(path)
-        pairs = _match_message(net, message, path)
-        return _matched(net, path, pairs, [n for n, blobs in _stored_layers(message) if blobs])
+        pairs = from_message(net, message, path, misfits)
+        names = [name for name, blobs in stored_layers(message) if blobs]
+        return _matched(net, path, pairs, names, misfits or [])
     try:
         with hdf5.reading(path) as file:
-            pairs = _match_hdf5(net, file, path)
-            return _matched(net, path, pairs, list(file["data"]))
+            pairs = from_hdf5(net, file, path, misfits)
+            return _matched(net, path, pairs, list(file["data"]), misfits or [])
     except hdf5.Hdf5Error as error:
         raise WeightsError(str(error)) from error
 
 
-def _matched(net: Any, path: str, pairs: list[tuple[Blob, Stored]], names: list[str]) -> Match:
+def _matched(net: Any, path: str, pairs: list[tuple[Blob, Stored]], names: list[str],
+             misfits: list[str]) -> Match:
     """A layer is filled where the owners of all its parameters are."""
     have = {id(blob) for blob, _ in pairs}
     filled: dict[str, bool] = {}
@@ -103,11 +113,14 @@ def _matched(net: Any, path: str, pairs: list[tuple[Blob, Stored]], names: list[
                 id(layer.blobs[i]) in have or id(net.layers[n].blobs[k]) in have
                 for i, (n, k) in enumerate(owners))
     return Match(path, pairs, names, [name for name, full in filled.items() if full],
-                 [name for name, full in filled.items() if not full])
+                 [name for name, full in filled.items() if not full], misfits)
 
 
 def _report(found: Match, required: bool) -> None:
     """One line unless the whole net is filled; an error or a warning if nothing is."""
+    if found.misfits:
+        log.warning("%s: layers of other sizes than in the net (other classes or anchors) are left "
+                    "out and begin anew: %s", found.path, ", ".join(found.misfits))
     if not found.missing and found.filled:
         return
     if found.pairs:
@@ -155,110 +168,11 @@ def _without_options(content: bytes, path: str | os.PathLike[str]) -> Any | None
         message = caffe_pb2.NetParameter.FromString(wire.only(content, wire.WEIGHTS))
     except (ValueError, DecodeError):
         return None
-    if not any(name for name, _ in _stored_layers(message)):
+    if not any(name for name, _ in stored_layers(message)):
         return None
     log.warning("%s: the options of its layers are another fork's, and left out; names and "
                 "parameters are read", path)
     return message
-
-
-def _match_message(net: Any, message: Any, path: str) -> list[tuple[Blob, Stored]]:
-    layers = {layer.name: layer for layer in reversed(net.layers)}       # the first of a name
-    pairs = []
-    for name, protos in _stored_layers(message):
-        if name not in layers:
-            _say_ignored(name, protos)
-            continue
-        blobs = layers[name].blobs
-        if len(protos) != len(blobs):
-            raise _count_error(path, layers[name], len(protos))
-        for index, (blob, proto) in enumerate(zip(blobs, protos)):
-            stored = from_blob_proto(proto, f'{path}: layer "{name}" blob {index}')
-            pairs.append(_checked(path, layers[name], index, blob, stored))
-    return pairs
-
-
-def _stored_layers(message: Any) -> Iterator[tuple[str, Any]]:
-    """(name, blobs) of each layer, in files of any age."""
-    for layer in message.layers:
-        old = layer.layer if layer.HasField("layer") else layer      # V0 nests the layer
-        yield text_of(old.name), old.blobs
-    for layer in message.layer:
-        yield text_of(layer.name), layer.blobs
-
-
-def _match_hdf5(net: Any, file: h5py.File, path: str) -> list[tuple[Blob, Stored]]:
-    data = hdf5.find(file, "data")
-    if not isinstance(data, h5py.Group):
-        raise WeightsError(f"{path}: an HDF5 file, but not one of weights: it has no group /data")
-    if not len(data):
-        raise WeightsError(f"{path}: holds no layers: its group /data is empty")
-    pairs, seen = [], set()
-    for number, layer in enumerate(net.layers):
-        group = None if layer.name in seen else _group_of(data, layer.name)
-        if group is None:
-            continue
-        seen.add(layer.name)
-        if not isinstance(group, h5py.Group):
-            raise WeightsError(f'{path}: /data/{layer.name} is no group of parameters')
-        stored = {int(key): item for key, item in hdf5.children(group).items()
-                  if key.isdecimal() and isinstance(item, h5py.Dataset)}
-        missing = [i for i in range(len(layer.blobs)) if i not in stored
-                   and net.param_id(number, i) == (number, i)]
-        if missing or any(i >= len(layer.blobs) for i in stored):
-            raise _count_error(path, layer, len(stored))
-        pairs += [_from_dataset(path, layer, i, item) for i, item in sorted(stored.items())]
-    for key in data:
-        name = hdf5.decoded(key)
-        if not {name, key} & set(net.layer_dict) and not any(y.startswith(f"{key}/") for y in seen):
-            _say_ignored(name, hdf5.find(data, key) or ())
-    return pairs
-
-
-def _group_of(data: h5py.Group, name: str) -> Any:
-    """The group of a layer, as its name is or encoded; None if there is none."""
-    if not name:
-        return None
-    found = hdf5.find(data, hdf5.encoded(name))
-    plain = hdf5.stored_as(name) == name
-    return hdf5.find(data, name) if found is None and plain else found
-
-
-def _say_ignored(name: str, parameters: Any) -> None:
-    """Caffe says it of layers that hold no parameters, too: a line each for data and losses."""
-    if len(parameters):
-        log.info("Ignoring source layer %s", name)
-
-
-def _from_dataset(path: str, layer: Any, index: int, dataset: Any) -> tuple[Blob, Stored]:
-    """The values of a data set of numbers, whatever their type and byte order; read here, for a
-    damaged block shows only then."""
-    hdf5.check_numbers(dataset, f"{path}: {dataset.name}")
-    blob = layer.blobs[index]
-    _checked(path, layer, index, blob, Stored(dataset.shape, lambda: np.empty(0)))
-    values = hdf5.numbers(dataset)
-    return blob, Stored(dataset.shape, lambda: values)
-
-
-def _count_error(path: str, layer: Any, count: int) -> WeightsError:
-    return WeightsError(f'{path}: layer "{layer.name}" ({layer.type}) has {count} parameter '
-                        f"blob(s) in the file, {len(layer.blobs)} in the net")
-
-
-def _checked(path: str, layer: Any, index: int, blob: Blob, stored: Stored) -> tuple[Blob, Stored]:
-    same = stored.fits(blob.shape) or (layer.any_ones and _lengths(stored.shape) == _lengths(
-        blob.shape))
-    if not same:
-        raise WeightsError(
-            f'{path}: layer "{layer.name}" ({layer.type}) blob {index} has the shape '
-            f"{stored.shape} in the file, {blob.shape} in the net; rename the layer in the net to "
-            f"leave its weights out")
-    return blob, stored
-
-
-def _lengths(shape: tuple[int, ...]) -> list[int]:
-    """The axes of a shape that are longer than 1."""
-    return [n for n in shape if n != 1]
 
 
 # --- saving --------------------------------------------------------------------------------------

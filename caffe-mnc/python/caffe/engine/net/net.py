@@ -244,13 +244,14 @@ class Net(Graph):
 
     # --- weights ----------------------------------------------------------------------------
 
-    def copy_from(self, path: str, required: bool = False) -> None:
+    def copy_from(self, path: str, required: bool = False, *, partly: bool = False) -> None:
         """Load weights by layer name from a .caffemodel or HDF5 file (told by content).
 
         Raises WeightsError if the file is damaged, does not fit, or holds no layers. If nothing
-        in it is for this net: a warning; if that is `required`, WeightsError.
+        in it is for this net: a warning; if that is `required`, WeightsError. With `partly`
+        layers that do not fit stay as they are, and one warning names them.
         """
-        weight_files.load(self, str(path), required=required)
+        weight_files.load(self, str(path), required=required, partly=partly)
         self._forget_plan()
 
     def save(self, path: str) -> None:
