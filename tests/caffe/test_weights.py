@@ -103,7 +103,7 @@ def test_old_formats_load():
     assert found.keys() == expected.keys()
     for name in expected:
         for mine, theirs in zip(found[name], expected[name], strict=True):
-            a, b = blob_proto.from_blob_proto(mine), weights.from_blob_proto(theirs)
+            a, b = blob_proto.from_blob_proto(mine), blob_proto.from_blob_proto(theirs)
             assert a.legacy
             np.testing.assert_array_equal(a.read().ravel(), b.read().ravel())
 
