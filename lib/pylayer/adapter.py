@@ -18,8 +18,8 @@ def read_options(layer: Layer, **defaults: Any) -> SimpleNamespace:
     given = _parse(layer)
     for key in given:
         if key not in defaults:
-            hint = nearest(str(key), defaults) or f" it takes {', '.join(defaults) or 'none'}"
-            raise LayerError(f'{layer.title}: unknown option "{key}" in param_str;{hint}')
+            hint = nearest(str(key), defaults, f"it takes {', '.join(defaults) or 'none'}")
+            raise LayerError(f'{layer.title}: unknown option "{key}" in param_str{hint}')
     missing = [key for key, value in defaults.items() if value is REQUIRED and key not in given]
     if missing:
         raise LayerError(f"{layer.title}: param_str must give {', '.join(missing)}, "

@@ -38,6 +38,15 @@ def test_it_is_a_net(files):
     assert net.transformer.transpose == {"data": (2, 0, 1)} and not net.transformer.mean
 
 
+@pytest.mark.parametrize("kind", [caffe.Classifier, caffe.Detector])
+def test_a_net_of_training_is_no_classifier(kind, tmp_path):
+    path = tmp_path / "train.prototxt"
+    path.write_text('layer { name: "d" type: "DummyData" top: "d" '
+                    "dummy_data_param { shape { dim: 1 } } }")
+    with pytest.raises(caffe.CaffeError, match="take the deploy.prototxt"):
+        kind(str(path), None)
+
+
 def test_scores_of_the_centre(files):
     net = caffe.Classifier(*files, image_dims=(9, 8), mean=np.array([.1, .2, .3]), raw_scale=2,
                            input_scale=.5, channel_swap=(2, 1, 0))

@@ -138,12 +138,12 @@ def test_enums():
     (lambda: P.Pooling.MAXX, AttributeError, "did you mean \"MAX\""),
     (lambda: P.Pool.MAX, AttributeError, "there is no PoolParameter"),
     (lambda: L.ReLU("data"), TypeError,
-     r"^ReLU input 0 is not a Top \(type is <class 'str'>\)"),
+     r"^ReLU input 0 is not a Top \(type is <class 'str'>\)$"),
     (lambda: L.Eltwise(L.ReLU(L.Input()), L.Slice(L.Input(), ntop=2)), TypeError,
      r"^Eltwise input 1 is not a Top \(type is <class 'tuple'>\)"),
     (lambda: to_proto(L.Slice(L.Input(), ntop=2)), TypeError, "gives a tuple of them: name each"),
     (lambda: to_proto(L.Pooling(kernel_sise=3)), AttributeError, "did you mean \"kernel_size\""),
-    (lambda: to_proto(L.Softmax(foo=3)), AttributeError, "Softmax has no option 'foo'"),
+    (lambda: to_proto(L.Softmax(foo=3)), AttributeError, "Softmax has no option 'foo'$"),
     (lambda: to_proto(L.TanHH(foo=3)), AttributeError, "LayerParameter has no field 'foo'"),
 ])
 def test_what_is_not_there_is_named(call, kind, message):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import caffe
+from caffe.cli import main
 from caffe.engine.compat import python2
 from caffe.engine.formats.prototxt import read_net
 from caffe.engine.net.net import Net
@@ -126,6 +127,17 @@ def test_a_layers_module_that_does_not_compile(module, capsys):
         python_net("old_syntax")
     found = notes(caught.value, capsys)
     assert f"{file}:2: this is Python 2" in found and 'layer "p" (Python), importing' in found
+
+
+def test_a_command_says_it_in_one_line(module, tmp_path, capsys):
+    file = module("old_lines", "import caffe\nprint 'layer'\n")
+    (tmp_path / "net.prototxt").write_text(
+        'layer { name: "p" type: "Python" top: "y" '
+        'python_param { module: "old_lines" layer: "Old" } }')
+    assert main(["time", "-model", str(tmp_path / "net.prototxt")]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said and "caffe: error: " in said
+    assert 'in layer "p" (Python)' in said and f"{file}:2: this is Python 2; print is" in said
 
 
 def test_a_layers_module_that_imports_what_has_moved(module):

@@ -97,6 +97,14 @@ def test_figures_of_other_data_are_refused(files, tiny_scenes, capsys):
     assert "no such results file" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["compare", "evaluate"])
+def test_absent_results_are_said_before_the_data_set_is_looked_for(command, capsys):
+    assert cli.main([command, "none.npz", "--imdb", "sbd:no/such/folder:val", "--cpu"]) == 1
+    assert "none.npz: no such results file" in capsys.readouterr().err
+    assert cli.main([command, "none.npz", "--cpu"]) == 1
+    assert "none.npz: no such results file" in capsys.readouterr().err
+
+
 def test_only_our_own_metrics_files_are_taken_as_such(tmp_path):
     (tmp_path / "a.json").write_text("[]")
     assert compare.read_metrics(tmp_path / "a.json") is None

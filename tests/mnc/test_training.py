@@ -149,6 +149,19 @@ def test_initial_weights(run, tmp_path):
     assert not np.array_equal(stored(first)["data/conv1_1/0"], stored(third)["data/conv1_1/0"])
 
 
+def test_initial_weights_are_not_written_over(run, tmp_path):
+    first = run("out", 2)[-1]
+    before = first.read_bytes()
+    link = tmp_path / "start.caffemodel.h5"
+    link.symlink_to(first)
+    for weights in (first, link):
+        with pytest.raises(TrainingError, match=r"choose another --out, or go on.*solverstate\.h5"):
+            run("out", 3, weights=weights)
+    assert first.read_bytes() == before
+    assert run("out", 1, weights=first)             # never comes to iteration 2
+    assert run("other", 2, weights=first)
+
+
 def test_training_goes_on_from_a_snapshot_with_bbox_pred_normalised_again(run, tiny_model, mini_cfg,
                                                                           tmp_path):
     mini_cfg.TRAIN.BBOX_NORMALIZE_MEANS = (0.1, 0.2, 0.3, 0.4)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from caffe import io
+from caffe.engine.errors import CaffeError
 from caffe.engine.layer import TEST
 from caffe.engine.net.net import Net
 
@@ -24,8 +25,8 @@ class Classifier(Net):
                  input_scale: float | None = None, raw_scale: float | None = None,
                  channel_swap: Sequence[int] | None = None) -> None:
         super().__init__(model_file, TEST, weights=pretrained_file)
-        shape = self.blobs[self.inputs[0]].shape
         self.transformer = image_transformer(self, mean, input_scale, raw_scale, channel_swap)
+        shape = self.blobs[self.inputs[0]].shape
         self.crop_dims = np.array(shape[2:])
         self.image_dims = self.crop_dims if image_dims is None else np.array(image_dims)
 
@@ -52,7 +53,10 @@ class Classifier(Net):
 def image_transformer(net: Net, mean: np.ndarray | None, input_scale: float | None,
                       raw_scale: float | None,
                       channel_swap: Sequence[int] | None) -> io.Transformer:
-    """What feeds images (H, W, K) to the first input of `net`."""
+    """What feeds images (H, W, K) to the first input of `net`; CaffeError if it has none."""
+    if not net.inputs:
+        raise CaffeError(f'net "{net.name}" has no input for images; take the deploy.prototxt, '
+                         "which begins with an Input layer or `input:`, not the one of training")
     name = net.inputs[0]
     transformer = io.Transformer({name: net.blobs[name].shape})
     transformer.set_transpose(name, (2, 0, 1))

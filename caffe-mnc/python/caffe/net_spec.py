@@ -39,7 +39,7 @@ def assign_proto(proto: Message, name: str, val: Any) -> None:
     Raises AttributeError where there is no such field.
     """
     if name not in proto.DESCRIPTOR.fields_by_name and not _is_declared(proto, name):
-        raise AttributeError(f"{proto.DESCRIPTOR.name} has no field {name!r};"
+        raise AttributeError(f"{proto.DESCRIPTOR.name} has no field {name!r}"
                              f"{nearest(name, proto.DESCRIPTOR.fields_by_name)}")
     field = _field(proto, name)
     if hasattr(field, "extend"):
@@ -72,6 +72,10 @@ def _assign_all(proto: Message, values: dict[str, Any]) -> None:
         assign_proto(proto, name, value)
 
 
+_SEVERAL = ("; a layer with several tops gives a tuple of them: name each, "
+            "n.a, n.b = L.Slice(..., ntop=2)")
+
+
 class Top:
     """Output number `n` of the layer `fn`."""
 
@@ -97,8 +101,8 @@ class Function:
         for index, each in enumerate(inputs):
             if not isinstance(each, Top):
                 # pycaffe's sentence, which scripts look for
-                raise TypeError(f"{type_name} input {index} is not a Top (type is {type(each)}); "
-                                f"a layer with several tops gives a tuple of them")
+                raise TypeError(f"{type_name} input {index} is not a Top (type is {type(each)})"
+                                + _SEVERAL * isinstance(each, (tuple, list)))
         self.type_name, self.inputs, self.params = type_name, inputs, dict(params)
         self.ntop = self.params.pop("ntop", 1)
         self.in_place = self.params.pop("in_place", False)
@@ -114,8 +118,8 @@ class Function:
 
 def _function(top: Any) -> Function:
     if not isinstance(top, (Top, Function)):
-        raise TypeError(f"{top!r} is not a Top (type is {type(top)}); a layer with several tops "
-                        f"gives a tuple of them: name each, n.a, n.b = L.Slice(..., ntop=2)")
+        raise TypeError(f"{top!r} is not a Top (type is {type(top)})"
+                        + _SEVERAL * isinstance(top, (tuple, list)))
     return top if isinstance(top, Function) else top.fn
 
 
@@ -169,7 +173,7 @@ class _Writer:
                 return
             if name not in layer.DESCRIPTOR.fields_by_name:
                 raise AttributeError(
-                    f"{layer.type} has no option {name!r};"
+                    f"{layer.type} has no option {name!r}"
                     f"{nearest(name, [*message.DESCRIPTOR.fields_by_name, 'ntop', 'in_place'])}")
         assign_proto(layer, name, value)
 
@@ -188,13 +192,13 @@ class NetSpec:
 
     def __getattr__(self, name: str) -> Any:
         if name == "tops" or name not in self.tops:     # "tops": a copy that has no content yet
-            raise AttributeError(f"the NetSpec has no top {name!r};"
+            raise AttributeError(f"the NetSpec has no top {name!r}"
                                  f"{nearest(name, self.__dict__.get('tops', ()))}")
         return self.tops[name]
 
     def __delattr__(self, name: str) -> None:
         if name not in self.tops:
-            raise AttributeError(f"the NetSpec has no top {name!r};{nearest(name, self.tops)}")
+            raise AttributeError(f"the NetSpec has no top {name!r}{nearest(name, self.tops)}")
         del self.tops[name]
 
     def __setitem__(self, key: str, value: Any) -> None:
@@ -260,10 +264,10 @@ class _Enums:
         message = getattr(caffe_pb2, self._name, None)
         if message is None:
             messages = caffe_pb2.DESCRIPTOR.message_types_by_name
-            raise AttributeError(f"there is no {self._name};{nearest(self._name, messages)}")
+            raise AttributeError(f"there is no {self._name}{nearest(self._name, messages)}")
         if not hasattr(message, name):
             values = [v for e in message.DESCRIPTOR.enum_types for v in e.values_by_name]
-            raise AttributeError(f"{self._name} has no {name!r};{nearest(name, values)}")
+            raise AttributeError(f"{self._name} has no {name!r}{nearest(name, values)}")
         return getattr(message, name)
 
 

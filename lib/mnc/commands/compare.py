@@ -36,11 +36,14 @@ class Row:
 def run(args: argparse.Namespace) -> int:
     """Print a table of several results on one data set, with published figures.
 
-    Raises ConfigError if --out is one of these results.
+    Raises DataError if one is not there, ConfigError if --out is one of them.
     """
     from mnc.data import get_dataset
     from mnc.evaluation.published import published
+    from mnc.results.saved import existing
 
+    for entry in args.results:
+        existing(named(entry)[1])
     if args.out and Path(args.out).resolve() in [named(e)[1].resolve() for e in args.results]:
         raise ConfigError(f"--out {args.out}: this is one of the results to compare, and would be "
                           "written over; name another file")

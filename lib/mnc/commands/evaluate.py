@@ -28,6 +28,7 @@ def run(args: argparse.Namespace) -> int:
     from mnc.data import DataError
     from mnc.results import saved as saved_results
 
+    saved_results.existing(args.results)
     dataset = dataset_of(args)
     saved = saved_results.load(args.results, dataset)
     wanted = TASKS[args.task] if args.task else saved.task

@@ -23,7 +23,7 @@ from mnc.instances import InferenceError
 from mnc.nets import NetError
 
 USER_ERRORS = (caffe.CaffeError, ConfigError, DataError, InferenceError, NetError, ImportError,
-               OSError)
+               OSError, SyntaxError)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
             configure(args)
         return args.run(args)
     except USER_ERRORS as error:
-        print(f"error: {error}", file=sys.stderr)
+        # with what was noted on it: the layer of a user's module, what is Python 2 there
+        print("error:", ", ".join((str(error), *getattr(error, "__notes__", ()))), file=sys.stderr)
         return 1
     except KeyboardInterrupt as error:
         terminated = isinstance(error, Terminated)

@@ -19,11 +19,9 @@ def load(path: str | Path, dataset: Dataset) -> Saved:
 
     Raises DataError where it is none of these, damaged, or of other images or classes.
     """
-    path = Path(path)
+    path = existing(path)
     if path.is_dir():
         return Saved(read_voc_det(path, dataset), TASKS["det"])
-    if not path.is_file():
-        raise DataError(f"{path}: no such results file")
     if path.suffix == ".json":
         entries = coco_results.read_entries(path, dataset)
         masks = any("segmentation" in entry for entry in entries)
@@ -38,6 +36,13 @@ def load(path: str | Path, dataset: Dataset) -> Saved:
     known = TASKS.get(str(about.get("task")))
     guess = TASKS["det" if results.boxes_alone(detections) else "seg"]
     return Saved(detections, known or guess, None, about)
+
+
+def existing(path: str | Path) -> Path:
+    """The path of results; raises DataError if nothing is there."""
+    if not Path(path).exists():
+        raise DataError(f"{path}: no such results file")
+    return Path(path)
 
 
 def check_data(path: Path, dataset: Dataset, names: Sequence[str], classes: int,

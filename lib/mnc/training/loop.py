@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from mnc.data.checking import BY_DEFAULT, readable
 from mnc.data.dataset import Dataset
 from mnc.data.roidb import Entry, prepare
 from mnc.drawing.losses import draw_losses
-from mnc.nets.fit import check_net, train_net_path
+from mnc.nets.fit import TrainingError, check_net, train_net_path
 from mnc.nets.settings import save_settings
 from mnc.training.bbox_pred import bbox_pred_for_testing, load_for_training
 from mnc.training.watching import LossFile, beside_the_work, progress
@@ -78,6 +79,7 @@ class SolverWrapper:
         self.output_dir.mkdir(parents=True, exist_ok=True)
         self.solver, self.care = caffe.get_solver(solver), care
         self.written: list[Path] = []
+        self.initial = weights and Path(weights)
         if weights:
             load_for_training(self.solver.net, weights)
         param = self.solver.param
@@ -110,13 +112,27 @@ class SolverWrapper:
         self.written.append(path)
         return path
 
+    def _check_initial(self, max_iters: int) -> None:
+        """Snapshots may come at any iteration, where a signal asks for them."""
+        if not self.initial or self.initial.resolve().parent != self.output_dir.resolve():
+            return
+        name = re.fullmatch(rf"{re.escape(self.prefix)}_iter_(\d+){re.escape(WEIGHTS)}",
+                            self.initial.resolve().name)
+        if name and self.solver.iter < int(name[1]) <= max_iters:
+            state = f"{str(self.initial).removesuffix(WEIGHTS)}{STATE}"
+            raise TrainingError(f"{self.initial}: iteration {name[1]} of this training would be "
+                                "written over these initial weights; choose another --out, or go "
+                                f"on from them: --resume {state}")
+
     def train_model(self, max_iters: int) -> list[Path]:
         """Train to max_iters; a snapshot every TRAIN.SNAPSHOT_ITERS (0: none) and at the end.
 
         Where an error or a signal ends training, a snapshot is taken first. Returns the weight
-        files written.
+        files written. Raises TrainingError before the first iteration if a snapshot would be
+        written over the initial weights.
         """
         solver = self.solver
+        self._check_initial(max_iters)
         self.written = []
         solver.param.snapshot = cfg.TRAIN.SNAPSHOT_ITERS
         with locked(solver.param.snapshot_prefix) if self.care.lock else nullcontext(), \

@@ -42,8 +42,8 @@ def main(argv: Sequence[str]) -> int:
     net.copy_from(weights, required=True)
     for name in names:
         if name not in net.blobs:
-            raise UsageError(f'{proto}: the net has no blob "{name}";'
-                             + (nearest(name, net.blobs) or f" it has {', '.join(net.blobs)}"))
+            raise UsageError(f'{proto}: the net has no blob "{name}"'
+                             + nearest(name, net.blobs, f"it has {', '.join(net.blobs)}"))
     extract(net, names, paths, _number(batches, "BATCHES"), backend)
     return 0
 

@@ -94,8 +94,8 @@ def _find(known: dict[str, Flag], name: str, text: str | None,
     if plain not in known and negated and negated.kind is bool and text is None:
         return negated, "false"
     if plain not in known:
-        raise UsageError(f"unknown flag --{name};"
-                         + (nearest(plain, known) or " --help lists the flags"))
+        raise UsageError(f"unknown flag --{name}"
+                         f"{nearest(plain, known, '--help lists the flags')}")
     flag = known[plain]
     if text is None and flag.kind is bool:
         text = "true"

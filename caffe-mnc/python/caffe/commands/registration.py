@@ -47,7 +47,7 @@ def entry(name: str) -> Callable[[Callable[[Sequence[str]], int]], Main]:
             except BrokenPipeError:                     # `caffe ... | head`
                 os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
                 return 1
-            except (CaffeError, OSError, ImportError) as error:
+            except (CaffeError, OSError, ImportError, SyntaxError) as error:
                 print(f"{name}: error: {one_line(error)}", file=sys.stderr)
             except ValueError as error:
                 if not said_on_purpose(error):

@@ -47,7 +47,7 @@ def annotate(annotated: Any, path: str, label_type: str, labels: dict[str, int],
 
 def _label(name: str | None, labels: dict[str, int]) -> int:
     if name not in labels:
-        raise ValueError(f'the label map has no "{name}";{nearest(str(name), labels)}')
+        raise ValueError(f'the label map has no "{name}"{nearest(str(name), labels)}')
     return labels[name]
 
 

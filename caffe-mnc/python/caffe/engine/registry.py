@@ -9,14 +9,14 @@ from typing import Any
 from caffe.engine.errors import CaffeError
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """' did you mean "ReLU" or "PReLU"?' for a misspelt name, '' when nothing is near."""
+def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """'; did you mean "ReLU" or "PReLU"?' for a misspelt name; `; otherwise` if nothing is near."""
     known = list(known)
     folded = {k.lower(): k for k in known}
     near = difflib.get_close_matches(name.lower(), folded, n=2, cutoff=0.6)
     if not near:
-        return ""
-    return " did you mean " + " or ".join(f'"{folded[n]}"' for n in near) + "?"
+        return otherwise and f"; {otherwise}"
+    return "; did you mean " + " or ".join(f'"{folded[n]}"' for n in near) + "?"
 
 
 class Registry:
@@ -39,8 +39,8 @@ class Registry:
     def get(self, name: str) -> Any:
         """The entry called `name`; raises `self.error` with the nearest known names."""
         if name not in self._entries:
-            hint = nearest(name, self._entries) or f" known: {', '.join(self.names())}"
-            raise self.error(f'unknown {self.kind} "{name}";{hint}')
+            hint = nearest(name, self._entries, f"known: {', '.join(self.names())}")
+            raise self.error(f'unknown {self.kind} "{name}"{hint}')
         return self._entries[name]
 
     def remove(self, name: str) -> None:

@@ -22,7 +22,7 @@ def python_layer(param: Any, *args: Any) -> Layer:
     if kind is None:
         hint = nearest(options.layer, vars(module))
         raise LayerError(f'{title}: module "{options.module}" ({module.__file__}) has no class '
-                         f'"{options.layer}";{hint}')
+                         f'"{options.layer}"{hint}')
     if not (isinstance(kind, type) and issubclass(kind, Layer)):
         raise LayerError(f'{title}: "{options.module}.{options.layer}" is not a subclass of '
                          f"caffe.Layer")

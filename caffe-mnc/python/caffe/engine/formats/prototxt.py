@@ -186,7 +186,7 @@ def _hint(name: str, known, message: str) -> str:
         return f"; {instead}"
     if said := forks.said_of(name, kind="field"):
         return f"; {said}"
-    return f";{nearest(name, known) or ' known: ' + ', '.join(known)}"
+    return nearest(name, known, f"known: {', '.join(known)}")
 
 
 def _short(full_name: str) -> str:

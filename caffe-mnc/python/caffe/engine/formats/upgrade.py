@@ -222,8 +222,8 @@ def v0_to_v1(param: caffe_pb2.NetParameter) -> caffe_pb2.NetParameter:
 def _v1_layer(connection: caffe_pb2.V1LayerParameter) -> caffe_pb2.V1LayerParameter:
     old = connection.layer
     if old.type not in _V0_TYPES:
-        hint = nearest(old.type, _V0_TYPES) or f" known: {', '.join(_V0_TYPES)}"
-        raise PrototxtError(f'layer "{old.name}": "{old.type}" is no type of the 2013 form;{hint}')
+        hint = nearest(old.type, _V0_TYPES, f"known: {', '.join(_V0_TYPES)}")
+        raise PrototxtError(f'layer "{old.name}": "{old.type}" is no type of the 2013 form{hint}')
     v1_type, options, fields = _V0_TYPES[old.type]
     layer = caffe_pb2.V1LayerParameter(bottom=connection.bottom, top=connection.top, type=v1_type)
     for field, value in old.ListFields():

@@ -120,9 +120,9 @@ def _unknown_bottom(param: Any, index: int, name: str, produced: dict) -> str:
     layer = param.layer[index]          # it may make the blob itself: in place, with a typo in both
     later = [other.name for other in param.layer[index + 1:]
              if name in other.top and name not in other.bottom]
-    hint = f' it is made by layer "{later[0]}", which comes later' if later else \
-        nearest(name, produced) or " no layer before it makes a top of that name"
-    return f'layer "{layer.name}" ({layer.type}): unknown bottom blob "{name}";{hint}'
+    hint = f'; it is made by layer "{later[0]}", which comes later' if later else \
+        nearest(name, produced, "no layer before it makes a top of that name")
+    return f'layer "{layer.name}" ({layer.type}): unknown bottom blob "{name}"{hint}'
 
 
 def _split_name(param: Any, top: tuple[int, int]) -> str:

@@ -141,15 +141,16 @@ class Graph:
 
     def _blob(self, name: str) -> Blob:
         if name not in self.blobs:
-            raise KeyError(f'the net has no blob "{name}";{nearest(name, self.blobs)}')
+            hint = nearest(name, self.blobs, f"it has {', '.join(self.blobs)}")
+            raise KeyError(f'the net has no blob "{name}"{hint}')
         return self.blobs[name]
 
     def _position(self, layer: str) -> int:
         try:
             return self._layer_names.index(layer)
         except ValueError:
-            hint = nearest(layer, self._layer_names) or f" it has {', '.join(self._layer_names)}"
-            raise ValueError(f'the net has no layer "{layer}";{hint}') from None
+            hint = nearest(layer, self._layer_names, f"it has {', '.join(self._layer_names)}")
+            raise ValueError(f'the net has no layer "{layer}"{hint}') from None
 
     def _check_range(self, first: int, last: int) -> None:
         if not (first >= 0 and last < len(self.nodes)):
