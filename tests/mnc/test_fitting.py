@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import yaml
-from conftest import ROOT
 
+from conftest import ROOT
 from mnc import cli
 from mnc.config import cfg, cfg_from_dict, cfg_from_file
 from mnc.data.dataset import Annotation, DataError
