@@ -465,6 +465,17 @@ def test_nets_are_found_from_the_working_directory_then_beside_the_solver(tmp_pa
         get_solver(message('train_net: "nowhere.prototxt" lr_policy: "fixed"', net=None))
 
 
+def test_a_project_that_was_moved_is_found(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    write(tmp_path / "here", net=NET,
+          solver='net: "examples/small/net.prototxt" base_lr: 1 lr_policy: "fixed"',
+          lost='net: "examples/small/absent.prototxt" base_lr: 1 lr_policy: "fixed"')
+    monkeypatch.chdir(tmp_path)
+    assert get_solver("here/solver.prototxt").net.name == "small"
+    with pytest.raises(PrototxtError, match="^examples/small/absent.prototxt: cannot be read"):
+        get_solver("here/lost.prototxt")
+
+
 def test_train_net_and_test_nets_of_their_own(tmp_path):
     write(tmp_path, a=NET, b=NET.replace("small", "second"), s="""
         train_net: "a.prototxt" test_net: "b.prototxt" test_net: "a.prototxt" test_iter: 1

@@ -138,7 +138,7 @@ def test_lists_that_are_missing_or_empty(folder):
 def test_names(folder, tmp_path):
     with pytest.raises(DataError, match='data set "scene_train"; did you mean "scenes_train"'):
         get_dataset("scene_train")
-    with pytest.raises(DataError, match="Known: .*scenes_train, scenes_val, .*, sbd:DIR:SPLIT"):
+    with pytest.raises(DataError, match="known: .*scenes_train, scenes_val, .*, sbd:DIR:SPLIT"):
         get_dataset("kitchen")
     with pytest.raises(DataError, match="VOCdevkitSDS: no such file or folder"):
         get_dataset("voc_2012_seg_train", tmp_path)

@@ -10,8 +10,8 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
                 current_device (where a net made now computes), Mode (a reference's arithmetic, or
                 the exact one)
     errors      CaffeError, PrototxtError, LayerError, WeightsError; nearest ("did you mean")
-    files       read_net, read_solver (prototxts), read_caffemodel, PROTOBUF_LIMIT (bytes a message
-                may have), atomic_path (write whole or not at all)
+    files       read_net, read_solver (prototxts), named_file (by a solver), read_caffemodel,
+                PROTOBUF_LIMIT (bytes a message may have), atomic_path (write whole or not at all)
     of others   read_arrays (.npz), read_text, read_encoded, stored_name, parse_json, parse_yaml,
                 parse_xml (any encoding, bounded depth), inside (names that stay in their folder),
                 read_file, decode_image, decode_map (pixels, their number bounded)
@@ -63,6 +63,7 @@ from caffe.engine.plugins import load as load_plugin
 from caffe.engine.random import generator
 from caffe.engine.registry import Registry, nearest
 from caffe.engine.solving.lock import locked
+from caffe.engine.solving.nets import named_file
 from caffe.engine.solving.saving import train_to
 from caffe.engine.solving.solver import Solver
 from caffe.engine.solving.stopping import signals
@@ -102,6 +103,7 @@ __all__ = [
     "layer_class",
     "load_plugin",
     "locked",
+    "named_file",
     "nearest",
     "need",
     "parse_json",

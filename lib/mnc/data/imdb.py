@@ -126,8 +126,8 @@ def _one(name: str, data_dir: Path) -> Dataset:
         return make(first, second, data_dir)
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, 1)
-        hint = f'did you mean "{near[0]}"? ' if near else ""
+        hint = f'; did you mean "{near[0]}"? Known' if near else "; known"
         forms = ", ".join(form for form, _, _ in OWN.values())
-        raise DataError(f'unknown data set "{name}"; {hint}Known: {", ".join(DATASETS)}, {forms}, '
+        raise DataError(f'unknown data set "{name}"{hint}: {", ".join(DATASETS)}, {forms}, '
                         "and several joined by +")
     return DATASETS[name](data_dir)

@@ -9,7 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from caffe.extend import parse_yaml, read_net, read_solver
+from caffe.extend import named_file, parse_yaml, read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg
 from mnc.nets.command import GENERATED, NAMES, NetError, generate_command
@@ -28,10 +28,10 @@ def train_net_path(solver: str | os.PathLike | caffe_pb2.SolverParameter) -> Pat
     """
     file = Path(solver) if isinstance(solver, (str, os.PathLike)) else None
     param: Any = read_solver(str(solver)) if file else solver
-    path = Path(param.train_net or param.net)
-    if not path.name:
+    name = param.train_net or param.net
+    if not name:
         raise TrainingError(f"{file or 'the solver'}: it names no train_net")
-    return file.parent / path if file and not path.exists() else path
+    return named_file(name, file.parent if file else None)
 
 
 def check_net(path: str | Path, classes: Sequence[str]) -> None:

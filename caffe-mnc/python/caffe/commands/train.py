@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from contextlib import nullcontext
 from pathlib import Path
@@ -20,6 +19,7 @@ from caffe.engine.errors import CaffeError
 from caffe.engine.solving import pairs
 from caffe.engine.solving.finite import CHOICES
 from caffe.engine.solving.lock import locked
+from caffe.engine.solving.nets import named_file
 from caffe.engine.solving.solver import Solver, solver_parameter
 from caffe.engine.solving.stopping import EFFECTS, signals
 from caffe.engine.solving.update_rules import get_solver
@@ -101,15 +101,10 @@ def locate_nets(param: Any, folder: Path) -> None:
     """Files are named from the working directory; those not there, from the solver's folder."""
     for field in ("net", "train_net"):
         if param.HasField(field):
-            setattr(param, field, _located(getattr(param, field), folder))
-    param.test_net[:] = [_located(name, folder) for name in param.test_net]
-    param.weights[:] = [",".join(_located(name, folder) for name in names(files))
+            setattr(param, field, str(named_file(getattr(param, field), folder)))
+    param.test_net[:] = [str(named_file(name, folder)) for name in param.test_net]
+    param.weights[:] = [",".join(str(named_file(name, folder)) for name in names(files))
                         for files in param.weights]
-
-
-def _located(name: str, folder: Path) -> str:
-    beside = folder / name
-    return str(beside) if not os.path.exists(name) and beside.exists() else name
 
 
 def choose_device(flags: SimpleNamespace, param: Any) -> None:

@@ -20,8 +20,7 @@ _TRAIN_FIELDS = ("train_net_param", "train_net", "net_param", "net")
 def make_train_net(param: Any, folder: Path | None) -> Net:
     """The net to train, with the files of `weights` loaded.
 
-    Files are looked for from the working directory, as in Caffe, then from `folder`, that of the
-    solver file.
+    folder: that of the solver file, where files are looked for, too (named_file).
 
     Raises PrototxtError where the solver names none or several.
     """
@@ -36,7 +35,7 @@ def make_train_net(param: Any, folder: Path | None) -> Net:
     for names in param.weights:
         for name in names.split(","):
             log.info("Finetuning from %s", name.strip())
-            net.copy_from(str(_locate(name.strip(), folder)), required=True)
+            net.copy_from(str(named_file(name.strip(), folder)), required=True)
     return net
 
 
@@ -69,7 +68,7 @@ def _check_tests(param: Any, count: int) -> None:
 
 def _build(source: str | Any, folder: Path | None, phase: Phase, state: Any | None) -> Net:
     param = caffe_pb2.NetParameter()
-    param.CopyFrom(read_net(_locate(source, folder)) if isinstance(source, str)
+    param.CopyFrom(read_net(named_file(source, folder)) if isinstance(source, str)
                    else upgrade(source))
     merged = caffe_pb2.NetState(phase=int(phase))
     merged.MergeFrom(param.state)
@@ -80,8 +79,10 @@ def _build(source: str | Any, folder: Path | None, phase: Phase, state: Any | No
         return Net.from_proto(param, merged.phase)
 
 
-def _locate(name: str, folder: Path | None) -> Path:
+def named_file(name: str, folder: Path | None) -> Path:
+    """A file that a solver names: from the working directory, as in Caffe, else below `folder`,
+    that of the solver file, else in it: the two were moved together. `name` if it is nowhere.
+    """
     path = Path(name)
-    if not path.exists() and folder is not None and (folder / path).exists():
-        return folder / path
-    return path
+    places = [path] if folder is None else [path, folder / path, folder / path.name]
+    return next((place for place in places if place.is_file()), path)
