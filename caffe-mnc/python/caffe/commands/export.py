@@ -17,16 +17,10 @@ from caffe.export import TARGETS, export
 def main(argv: Sequence[str]) -> int:
     """a net as a file of torch or ONNX, run there and compared"""
     args = parser().parse_args(argv)
-    shapes = dict(map(shape_of_input, args.input))
     net = Net(args.net, TEST)
     if args.weights:
         net.copy_from(args.weights, required=True)
-    for name, shape in shapes.items():
-        if name not in net.inputs:
-            raise UsageError(f"--input {name}: the net's inputs are "
-                             f"{', '.join(net.inputs) or 'none'}")
-        net.blobs[name].reshape(*shape)
-    net.reshape()
+    reshape_inputs(net, args.input)
     values = read_arrays(args.values) if args.values else None
     done = export(net, args.output, args.to, outputs=args.outputs, values=values)
     print(f"Wrote {args.output}: {', '.join(done.inputs)} -> {', '.join(done.outputs)}")
@@ -34,6 +28,17 @@ def main(argv: Sequence[str]) -> int:
     if done.foreign:
         print(f"It needs `import caffe` where it is loaded, for {', '.join(done.foreign)}")
     return 0
+
+
+def reshape_inputs(net: Net, sizes: Sequence[str]) -> None:
+    """Give inputs of the net other shapes: NAME=1x3x600x1000 each."""
+    for name, shape in map(shape_of_input, sizes):
+        if name not in net.inputs:
+            raise UsageError(f"--input {name}: the net's inputs are "
+                             f"{', '.join(net.inputs) or 'none'}")
+        net.blobs[name].reshape(*shape)
+    if sizes:
+        net.reshape()
 
 
 def shape_of_input(text: str) -> tuple[str, tuple[int, ...]]:

@@ -142,6 +142,10 @@ class Layer:
         bottom: the value of bottom 0, of any shape the layer takes.
         """
 
+    def multiply_adds(self, bottoms: list[tuple[int, ...]], tops: list[tuple[int, ...]]) -> int:
+        """Of the products with its parameters in one forward pass, from the shapes of its blobs."""
+        return 0
+
     @classmethod
     def coordinate_map(cls, options: dict[str, Any]) -> CoordinateMap | None:
         """Where coordinates of the bottom lie in the top, from the options as NetSpec has them."""

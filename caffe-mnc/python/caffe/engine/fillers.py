@@ -13,10 +13,23 @@ import torch
 
 from caffe.engine.random import generator
 from caffe.engine.registry import Registry
+from caffe.proto import caffe_pb2
 
 FILLERS = Registry("filler", ValueError)
 
 Shape = tuple[int, ...]
+
+
+def drop_fillers(message: Any) -> None:
+    """Let all parameters of a layer or net message begin as zeros, which take no memory."""
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        for each in value if hasattr(value, "add") else [value]:
+            if isinstance(each, caffe_pb2.FillerParameter):
+                each.Clear()
+            else:
+                drop_fillers(each)
 
 
 def fill(tensor: torch.Tensor, param: Any) -> None:

@@ -68,6 +68,10 @@ class BaseConvolution(TorchLayer):
     def weight_shape(self) -> tuple[int, ...]:
         raise NotImplementedError
 
+    def multiply_adds(self, bottoms, tops):
+        """Each value of a top is a sum over the filter of its channel."""
+        return sum(map(math.prod, tops)) * (self.blobs[0].count // self.outputs)
+
     def check(self, *shapes):
         for shape in shapes:
             if len(shape) != self.axis + 1 + self.spatial or shape[self.axis] != self.channels:
@@ -146,6 +150,10 @@ class Deconvolution(BaseConvolution):
 
     def weight_shape(self) -> tuple[int, ...]:
         return (self.channels, self.outputs // self.group, *self.window.kernel)
+
+    def multiply_adds(self, bottoms, tops):
+        """Each value of a bottom is spread by the filter of its channel."""
+        return sum(map(math.prod, bottoms)) * (self.blobs[0].count // self.channels)
 
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         w = self.window

@@ -58,6 +58,9 @@ class DeformableConvolution(TorchLayer):
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [(shapes[0][0], self.outputs, *self.size(shapes[0]))]
 
+    def multiply_adds(self, bottoms, tops):
+        return math.prod(tops[0]) * (self.blobs[0].count // self.outputs)
+
     def compute(self, x: Tensor, offsets: Tensor, weight: Tensor, *bias: Tensor) -> Tensor:
         images, channels = x.shape[:2]
         size, count = self.size(tuple(x.shape)), math.prod(self.window.kernel)

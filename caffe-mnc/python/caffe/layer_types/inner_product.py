@@ -55,6 +55,9 @@ class InnerProduct(TorchLayer):
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [(*shapes[0][:self.axis], self.outputs)]
 
+    def multiply_adds(self, bottoms, tops):
+        return math.prod(tops[0]) * self.inputs
+
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         flat = x.reshape(*x.shape[:self.axis], self.inputs)
         return F.linear(flat, weight.T if self.transpose else weight, bias)

@@ -32,6 +32,10 @@ class KeepsStates(TorchLayer):
             self._first = self._last
         super().forward(bottom, top)
 
+    def multiply_adds(self, bottoms, tops):
+        """Every matrix once a step and sequence."""
+        return math.prod(tops[0][:-1]) * sum(b.count for b in self.blobs if len(b.shape) == 2)
+
     def snapshot_state(self) -> bytes:
         """The hidden states, for a solver state."""
         file = io.BytesIO()

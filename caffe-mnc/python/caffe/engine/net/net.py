@@ -19,6 +19,7 @@ from caffe.engine.net.graph import Graph, arguments
 from caffe.engine.net.parameters import share
 from caffe.engine.net.plan import Optimized
 from caffe.engine.net.recording import Recording
+from caffe.engine.net.summary import table
 from caffe.engine.net.torch_module import TorchNet
 
 
@@ -241,6 +242,10 @@ class Net(Graph):
         if self.debug_info:
             debug_info.log_norms(self)
         return loss
+
+    def __str__(self) -> str:
+        """A table of the layers: shapes of tops, parameters, multiply-adds, memory."""
+        return table(self)
 
     # --- weights ----------------------------------------------------------------------------
 

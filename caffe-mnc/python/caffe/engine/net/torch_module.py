@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from caffe.engine.blob import Blob
 from caffe.engine.errors import CaffeError
+from caffe.engine.fillers import drop_fillers
 from caffe.engine.layer import TEST, TRAIN, Layer, TorchLayer
 from caffe.engine.net.build import Node, make_layer
 from caffe.engine.registry import nearest
@@ -204,22 +205,10 @@ def _set_up(node: Node, net: Net, phase: Any) -> Layer:
     message = caffe_pb2.LayerParameter()
     message.CopyFrom(node.layer.param)
     message.ClearField("blobs")
-    _drop_fillers(message)
+    drop_fillers(message)       # it reads as zeros and takes no memory: nobody reads it
     phase = message.phase if message.HasField("phase") else phase
     layer = make_layer(message, phase, net.dtype, net.device)
     blobs = {i: Blob(blob.shape, net.dtype, net.device) for i, blob in zip(
         [*node.bottom_ids, *node.top_ids], [*node.bottom, *node.top])}
     layer.setup([blobs[i] for i in node.bottom_ids], [blobs[i] for i in node.top_ids])
     return layer
-
-
-def _drop_fillers(message: Any) -> None:
-    """Parameters of such a layer read as zeros, and take no memory: nobody reads them."""
-    for field, value in message.ListFields():
-        if field.message_type is None:
-            continue
-        for each in value if hasattr(value, "add") else [value]:
-            if isinstance(each, caffe_pb2.FillerParameter):
-                each.Clear()
-            else:
-                _drop_fillers(each)
