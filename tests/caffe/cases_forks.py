@@ -12,6 +12,12 @@ ELSEWHERE = dict.fromkeys(("DenseImageData", "ImageLabelmapData", "ImageSegData"
     "DetectNetTransformation": "test_detectnet.py"}
 
 
+def wide(*shape: int) -> Bottom:
+    """Values of (-4, 4)"""
+    draw = x(*shape).draw
+    return Bottom(shape, lambda shape, random: 2 * draw(shape, random))
+
+
 def depthwise(stride: int, pad: int, dilation: int):
     return lambda x, w, b=None: oracles.convolution(x, w, b, (stride,) * 2, (pad,) * 2,
                                                     (dilation,) * 2, x.shape[1])
@@ -113,6 +119,50 @@ def hardest(rois, loss, labels, weights):
     return out, none
 
 
+def moved(image, flow):
+    """image at (x + flow 0, y + flow 1); the last row and column go on for a pixel, 0 outside"""
+    y, (height, width) = np.zeros_like(image), image.shape[2:]
+    for n, h, w in np.ndindex(len(y), height, width):
+        column, row = flow[n, 0, h, w] + w, flow[n, 1, h, w] + h
+        if not (0 <= column < width and 0 <= row < height):
+            continue
+        for i, j in np.ndindex(2, 2):
+            share = (1 - abs(row - int(row) - i)) * (1 - abs(column - int(column) - j))
+            y[n, :, h, w] += share * image[n, :, min(int(row) + i, height - 1),
+                                           min(int(column) + j, width - 1)]
+    return y
+
+
+def flow(*shape: int) -> Bottom:
+    """Pixels that a picture moved, none of them whole"""
+    def draw(shape, random):
+        return random.integers(-3, 3, shape) + random.uniform(0.1, 0.9, shape)
+    return Bottom(shape, draw)
+
+
+def weighed(places, widths, kernel):
+    """Rows around `places`, weighed by the kernel of the distance over the width"""
+    def oracle(x, *like):
+        for axis, at, width in zip((2, 3), places, widths):
+            weights = np.array([[kernel(abs(p - i) / width) for i in range(x.shape[axis])]
+                                for p in at])
+            weights /= weights.sum(1, keepdims=True)
+            x = np.moveaxis(np.tensordot(weights, x, (1, axis)), 0, axis)
+        return x
+    return oracle
+
+
+def triangle(u):
+    return max(0, 1 - u)
+
+
+def keys(u):
+    """The cubic kernel of Keys, a = -1/2"""
+    if u >= 2:
+        return 0
+    return 1.5 * u ** 3 - 2.5 * u ** 2 + 1 if u <= 1 else -0.5 * u ** 3 + 2.5 * u ** 2 - 4 * u + 2
+
+
 SLOPES = " ".join(f'{name}_filler {{ type: "gaussian" std: 1 }}' for name in ("slope", "bias"))
 SCALES = " ".join(f'{name}_filler {{ type: "gaussian" std: 1 }}' for name in ("scale", "shift"))
 
@@ -129,6 +179,36 @@ CASES: dict[str, list[Case]] = {
     "ReLU6": [case("", x(2, 3, 5), oracle=lambda x: np.clip(x, 0, 6)),
               case("relu6_param { negative_slope: 0.5 }", x(2, 3),
                    oracle=lambda x: np.where(x > 0, x, x / 2))],
+    "NegReLU": [case("", x(2, 3, 5), oracle=lambda x: np.minimum(x, 0)),
+                case("relu_param { negative_slope: 0.5 }", x(2, 3),
+                     oracle=lambda x: np.where(x < 0, x, x / 2))],
+    # In the fork the ends have the slope of the middle.
+    "HardSigmoid": [
+        case("hard_sigmoid_param { mode: EXACT }", wide(2, 3, 5),
+             oracle=lambda x: np.clip(0.2 * x + 0.5, 0, 1)),
+        case("", wide(2, 3, 5), gradient=False, oracle=lambda x: np.clip(0.2 * x + 0.5, 0, 1))],
+    "GRN": [case("", x(2, 3, 5), oracle=lambda x: x / np.sqrt((x * x).sum(1, keepdims=True))),
+            case("grn_param { bias: 0.5 }", x(2, 3), oracle=lambda x: x / np.sqrt(
+                (x * x).sum(1, keepdims=True) + 0.5))],
+    # optical flow
+    "ChannelNorm": [case("", x(2, 3, 5, 4),
+                         oracle=lambda x: np.sqrt((x * x).sum(1, keepdims=True)))],
+    "FlowWarp": [case("", x(2, 3, 4, 5), flow(2, 2, 4, 5), oracle=moved)],
+    "Downsample": [
+        case("downsample_param { top_height: 3 top_width: 2 }", x(2, 3, 5, 4), oracle=weighed(
+            ([0, 2, 4], [0, 3]), (2, 3), triangle)),
+        case("", x(2, 3, 5, 4), fractions(2, 1, 4, 4), oracle=weighed(
+            ([0, 4 / 3, 8 / 3, 4], range(4)), (4 / 3, 1), triangle))],
+    "Resample": [
+        case("resample_param { width: 10 height: 10 }", x(2, 3, 5, 5), oracle=weighed(
+            (np.arange(10) / 2 - 0.25,) * 2, (1, 1), triangle)),
+        case("resample_param { factor: 0.5 type: CUBIC }", x(2, 3, 6, 8), oracle=weighed(
+            ([0.5, 2.5, 4.5], [0.5, 2.5, 4.5, 6.5]), (2, 2), keys)),
+        # half as wide: each axis has the offset of the other
+        case("resample_param { antialias: false }", x(2, 3, 4, 8), fractions(2, 1, 4, 4),
+             oracle=weighed(([0.5, 1.5, 2.5, 3.5], [0, 2, 4, 6]), (1, 1), triangle)),
+        case("resample_param { width: 2 height: 3 type: NEAREST }", x(2, 3, 6, 4),
+             oracle=lambda x: x[:, :, 1::2][..., 1::2])],
     "Axpy": [case("", x(2, 3), x(2, 3, 5, 7), x(2, 3, 5, 7),
                   oracle=lambda s, x, y: s[:, :, None, None] * x + y),
              case("", x(2, 3, 1, 1), x(2, 3, 2, 2), x(2, 3, 2, 2),

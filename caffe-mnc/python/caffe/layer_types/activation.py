@@ -11,6 +11,8 @@ from torch import Tensor
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, exactly
 from caffe.layer_types.axes import canonical
+from caffe.layer_types.gradients import with_gradient_of
+from caffe.ops import Mode
 from caffe.proto import caffe_pb2
 
 
@@ -56,6 +58,16 @@ class ReLU6(Neuron):
         return torch.where(y < 6, y, 6)
 
 
+@LAYERS.register("NegReLU")
+class NegReLU(Neuron):
+    """y = min(x, 0) + negative_slope * max(x, 0) (FlowNet2)"""
+
+    keeps_coordinates = True
+
+    def compute(self, x: Tensor) -> Tensor:
+        return torch.where(x < 0, x, self.param.relu_param.negative_slope * x)
+
+
 @LAYERS.register("PReLU")
 class PReLU(Neuron):
     """y = max(x, 0) + a_c * min(x, 0), a: (C,), or () if channel_shared"""
@@ -99,6 +111,22 @@ class Sigmoid(Neuron):
 
     def tangent(self, x, y):
         return x * (y * (1 - y))
+
+
+@LAYERS.register("HardSigmoid")
+class HardSigmoid(Neuron):
+    """y = min(max(0.2 x + 0.5, 0), 1), dy/dx = 0.2 everywhere (MobileNet-YOLO)
+
+    With hard_sigmoid_param { mode: EXACT } dy/dx is 0 where y is 0 or 1.
+    """
+
+    keeps_coordinates = True
+
+    def compute(self, x: Tensor) -> Tensor:
+        line = 0.2 * x + 0.5
+        y = line.clamp(0, 1)
+        exact = Mode(self.param.hard_sigmoid_param.mode) is Mode.EXACT
+        return y if exact else with_gradient_of(y, line)
 
 
 @LAYERS.register("TanH")

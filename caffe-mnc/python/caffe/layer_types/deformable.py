@@ -66,8 +66,8 @@ class DeformableConvolution(TorchLayer):
         size, count = self.size(tuple(x.shape)), math.prod(self.window.kernel)
         moved = offsets.reshape(images, self.parts, count, 2, *size)
         at = [moved[:, :, :, i] + place for i, place in enumerate(self._places(x, size))]
-        samples = self._sampled(x.reshape(images, self.parts, channels // self.parts,
-                                          *x.shape[2:]), *at)       # (N, C, K, H', W')
+        samples = linear_samples(x.reshape(images, self.parts, channels // self.parts,
+                                           *x.shape[2:]), *at)      # (N, C, K, H', W')
         columns = samples.reshape(images, self.group, channels // self.group * count, -1) \
             if x.numel() else x.new_zeros(0, self.group, channels // self.group * count,
                                           math.prod(size))
@@ -85,19 +85,24 @@ class DeformableConvolution(TorchLayer):
             found.append(grid.reshape(shape).expand(*w.kernel, *size).reshape(-1, *size))
         return found
 
-    def _sampled(self, x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """x (N, P, C', H, W) at rows and columns (N, P, K, H', W') -> (N, C, K, H', W')"""
-        height, width = x.shape[3:]
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        rows, columns = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
-        top, left = rows.detach().floor(), columns.detach().floor()
-        total = torch.zeros((), dtype=x.dtype, device=x.device)
-        for down in (0, 1):
-            for right in (0, 1):
-                row, column = (top + down).clamp(max=height - 1), \
-                    (left + right).clamp(max=width - 1)
-                share = (1 - (rows - top - down).abs()) * (1 - (columns - left - right).abs())
-                place = (row * width + column).long().flatten(2)[:, :, None]
-                values = x.flatten(3).gather(3, place.expand(-1, -1, x.shape[2], -1))
-                total = total + values.reshape(*x.shape[:3], *rows.shape[2:]) * share[:, :, None]
-        return (total * inside[:, :, None]).flatten(1, 2)
+
+def linear_samples(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """x (N, P, C, H, W) at rows and columns (N, P, K, H', W') -> (N, P C, K, H', W')
+
+    The last row and column go on for a pixel; 0 outside the map. Differentiable in all three; at
+    whole numbers the derivative in rows and columns is that towards the next pixel.
+    """
+    height, width = x.shape[3:]
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    rows, columns = (torch.where(inside, at, 0) for at in (rows, columns))     # NaN is outside
+    top, left = rows.detach().floor(), columns.detach().floor()
+    down, right = rows - top, columns - left
+    total = torch.zeros((), dtype=x.dtype, device=x.device)
+    for i, in_row in enumerate((1 - down, down)):
+        for j, in_column in enumerate((1 - right, right)):
+            row, column = (top + i).clamp(max=height - 1), (left + j).clamp(max=width - 1)
+            place = (row * width + column).long().flatten(2)[:, :, None]
+            values = x.flatten(3).gather(3, place.expand(-1, -1, x.shape[2], -1))
+            share = (in_row * in_column)[:, :, None]
+            total = total + values.reshape(*x.shape[:3], *rows.shape[2:]) * share
+    return (total * inside[:, :, None]).flatten(1, 2)

@@ -155,3 +155,23 @@ class LRN(Neuron):
             return F.local_response_norm(x, o.local_size, o.alpha, o.beta, o.k)
         mean = F.avg_pool2d(x * x, o.local_size, 1, o.local_size // 2)
         return x * (1 + o.alpha * mean).pow(-o.beta)
+
+
+@LAYERS.register("GRN")
+class GRN(Neuron):
+    """y = x / sqrt(sum of x^2 over the channels + bias), at each position by itself (OpenVINO)"""
+
+    keeps_coordinates = True
+
+    def setup(self, bottom, top):
+        if self.param.grn_param.dummy_backward:
+            raise LayerError(f"{self.title}: grn_param.dummy_backward is not here; remove it, and "
+                             f"the gradient is that of the formula")
+
+    def check(self, *shapes):
+        if len(shapes[0]) < 2:
+            raise LayerError(f"{self.title}: the bottom must have a channel axis (axis 1), got "
+                             f"shape {shapes[0]}")
+
+    def compute(self, x: Tensor) -> Tensor:
+        return x * (x.square().sum(1, keepdim=True) + self.param.grn_param.bias).rsqrt()

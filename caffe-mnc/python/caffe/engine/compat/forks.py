@@ -97,14 +97,14 @@ FIELDS = {
         "detection_group_loss_param eval_data_param frcnn_output_param hard_mining_param "
         "scale_route_param",
     "OpenVINO (openvinotoolkit/training_toolbox_caffe)":
-        "adaptive_weighting embedding_extractor_param grn_param scale_filter_param",
+        "adaptive_weighting embedding_extractor_param scale_filter_param",
     "NormFace, AM-Softmax (happynear/caffe-windows)":
         "channel_scale_param disable_mean disable_variance face_mirror "
         "general_contrastive_loss_param general_triplet_loss_param inner_distance_param "
         "label_specific_margin_param label_specific_rescale_param min_is_better normalize "
         "normalize_type distance_type",
-    "FlowNet2 (lmb-freiburg/flownet2)": "augmentation_param correlation_param downsample_param "
-                                        "flow_warp_param reader_param resample_param writer_param",
+    "FlowNet2 (lmb-freiburg/flownet2)": "augmentation_param correlation_param reader_param "
+                                        "writer_param",
     "RefineDet (sfzhang15/RefineDet)": "objectness_score",
     "TextBoxes++ (MhLiao/TextBoxes_plusplus)": "denser_prior_boxes use_polygon",
     "C3D (chuckcho/video-caffe)": "kernel_shape pad_shape stride_shape",
