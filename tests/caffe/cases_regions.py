@@ -36,6 +36,49 @@ def linear(plane, y, x):
     return total
 
 
+def aligned(scale, groups, samples):
+    """Samples behind the clipped start of a bin; those at or behind its clipped end are 0."""
+    def oracle(x, rois):
+        y = np.zeros((len(rois), x.shape[1] // groups ** 2, groups, groups))
+        edge = np.array(x.shape[:1:-1]) - 1
+        for r, d, i, j in np.ndindex(*y.shape):
+            start, bins = rois[r, 1:3] * scale, np.array([j, i])
+            each = np.maximum((rois[r, 3:] + 1) * scale - start, 0.1) / groups
+            first, last = (np.clip(start + b * each, 0, edge) for b in (bins, bins + 1))
+            for k in np.ndindex(samples, samples):
+                at = first + (np.array(k) + 1) * each / (samples + 1)
+                if (at < last).all():
+                    plane = x[int(rois[r, 0]), (d * groups + i) * groups + j]
+                    y[r, d, i, j] += linear(plane, at[1], at[0]) / samples ** 2
+        return y
+    return oracle
+
+
+def moved_bins(scale, groups, pooled, samples, std):
+    """The mean of the samples less than half a pixel outside; moves of bins in sides of the RoI"""
+    def oracle(x, rois, moves=None):
+        y = np.zeros((len(rois), x.shape[1] // groups ** 2, pooled, pooled))
+        edge = np.array(x.shape[:1:-1]) - 1
+        for r, d, i, j in np.ndindex(*y.shape):
+            start = np.floor(rois[r, 1:3] + 0.5) * scale - 0.5
+            size = np.maximum((np.floor(rois[r, 3:] + 0.5) + 1) * scale - 0.5 - start, 0.1)
+            move = np.zeros(2)
+            if moves is not None:
+                k = 2 * (d * (moves.shape[1] // 2) // y.shape[1])
+                part = [n * moves.shape[2] // pooled for n in (i, j)]
+                move = moves[r, k:k + 2, part[0], part[1]] * std
+            plane = x[int(rois[r, 0]), (d * groups + i * groups // pooled) * groups
+                      + j * groups // pooled]
+            at = [start + size * (np.array([j, i]) / pooled + move
+                                  + np.array(k) / (pooled * samples))
+                  for k in np.ndindex(samples, samples)]
+            found = [linear(plane, *p[::-1]) for p in at
+                     if (p >= -0.5).all() and (p <= edge + 0.5).all()]
+            y[r, d, i, j] = np.mean(found) if found else 0
+        return y
+    return oracle
+
+
 def grid_corners(scale, bins):
     def oracle(x, rois):
         y = np.zeros((len(rois), x.shape[1], bins[0] + 1, bins[1] + 1))
@@ -94,6 +137,19 @@ SIZES = Bottom((2, 3, 24, 32), lambda shape, random: np.zeros(shape), False)
 CASES: dict[str, list[Case]] = {
     "PSROIPooling": [case(PSROI, x(2, 18, 7, 11), rois(3, 2, 14, 22), resizable=False,
                           oracle=position_sensitive(0.5, 3))],
+    "PSROIAlign": [
+        case("psroi_align_param { spatial_scale: 0.5 output_dim: 2 group_size: 3 }",
+             x(2, 18, 7, 11), rois(3, 2, 14, 22), resizable=False, oracle=aligned(0.5, 3, 2)),
+        case("psroi_align_param { spatial_scale: 0.5 output_dim: 1 group_size: 2 sample_num: 3 }",
+             x(2, 4, 7, 11), rois(3, 2, 14, 22), resizable=False, oracle=aligned(0.5, 2, 3))],
+    "DeformablePSROIPooling": [
+        case("deformable_psroi_pooling_param { spatial_scale: 0.5 output_dim: 2 group_size: 3 "
+             "pooled_size: 3 sample_per_part: 2 no_trans: true }", x(2, 18, 7, 11),
+             rois(3, 2, 14, 22), resizable=False, oracle=moved_bins(0.5, 3, 3, 2, 0)),
+        case("deformable_psroi_pooling_param { spatial_scale: 0.5 output_dim: 4 group_size: 2 "
+             "pooled_size: 4 part_size: 2 sample_per_part: 3 trans_std: 0.25 }", x(2, 16, 7, 11),
+             rois(3, 2, 14, 22), x(3, 4, 2, 2), resizable=False,
+             oracle=moved_bins(0.5, 2, 4, 3, 0.25))],
     "ROIAlign": [
         case(f"roi_pooling_param {{ {ALIGN} }}", x(2, 3, 7, 11), rois(3, 2, 14, 22),
              resizable=False, oracle=grid_corners(0.5, (2, 3))),
