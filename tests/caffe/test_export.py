@@ -11,10 +11,12 @@ import torch
 
 import caffe
 import caffe.export as exporting
+import export_table
 from caffe.commands.export import main
 from caffe.engine.net.net import Net
 from caffe.export import export
 from test_plan import DOUBLING, INPUT, WARP, Doubling, conv, data, layer, nets  # noqa: F401
+from test_to_torch import BOUND
 
 MISSING = [name for name in ("onnx", "onnxscript", "onnxruntime")
            if importlib.util.find_spec(name) is None]
@@ -168,3 +170,19 @@ def test_real_networks_in_onnx_give_what_the_real_caffe_gave(real_material, tmp_
             wanted = recorded[f"out_{key}"]
             np.testing.assert_allclose(value, wanted, rtol=1e-4, err_msg=f"{name} {key}",
                                        atol=1e-5 * np.abs(wanted).max())
+
+
+def test_the_page_tells_what_goes_where():
+    """`python -m pytest tests/caffe/export_table.py` writes it anew."""
+    found = export_table.written()
+    kinds = {kind for kind, _ in export_table.ENTRIES.values()}
+    assert set(found) == kinds and {k for k in kinds if found[k][0] == "no"} == BOUND
+
+
+@needs_onnx
+def test_a_tenth_of_all_cases_goes_through_onnx_where_the_page_says_so(tmp_path):
+    said = export_table.written()
+    entries = {name: each for name, each in list(export_table.ENTRIES.items())[::10]
+               if said[each[0]][2] == "yes"}
+    assert len(entries) > 15
+    assert export_table.refusals(tmp_path, "onnx", entries) == {}

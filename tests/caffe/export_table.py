@@ -1,0 +1,102 @@
+"""Writes the table of docs/export.md: `python -m pytest tests/caffe/export_table.py` (ten minutes).
+
+The cases of the contract test go into nets of some tens of layers, which are exported; a layer that
+an export names is taken out, and the rest tried again.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+import caffe
+from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.net import Net
+from caffe.export import export
+from test_layer_contract import ALL, prototxt
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/export.md"
+BEGIN, END = "<!-- written by tests/caffe/export_table.py -->", "<!-- end -->"
+TOGETHER = 24
+ENTRIES = {p.id: p.values for p in ALL if p.values[1].bottoms and p.values[1].tops}
+
+
+def test_write_the_table(tmp_path):
+    rows = table(tmp_path)
+    head, _, rest = PAGE.read_text().partition(BEGIN)
+    PAGE.write_text(f"{head}{BEGIN}\n{rows}{END}{rest.partition(END)[2]}")
+
+
+def written() -> dict[str, list[str]]:
+    """type -> what the page has of it, by column: torch, pt2, onnx"""
+    rows = PAGE.read_text().partition(BEGIN)[2].partition(END)[0].strip().splitlines()[2:]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {kind: rest for kind, *rest in cells}
+
+
+def table(folder: Path) -> str:
+    movable = {name: each for name, each in ENTRIES.items() if can_move(*each)}
+    refused = [refusals(folder, target, movable) for target in ("pt2", "onnx")]
+    lines = ["| type | torch | pt2 | onnx |", "|---|---|---|---|"]
+    for kind in dict.fromkeys(kind for kind, _ in ENTRIES.values()):
+        names = [name for name, (other, _) in ENTRIES.items() if other == kind and name in movable]
+        cells = [cell([reasons.get(name) for name in names]) for reasons in refused]
+        lines.append(f"| {kind} | " + (" | ".join(["yes", *cells]) if names else "no | no | no") + " |")
+    return "\n".join(lines) + "\n"
+
+
+def cell(reasons: list[str | None]) -> str:
+    """What is said of a type whose cases were refused for these reasons (None: were not)."""
+    given = sorted({reason for reason in reasons if reason})
+    if not given:
+        return "yes"
+    return ("partly: " if None in reasons else "no: ") + "; ".join(given)
+
+
+def can_move(kind, case) -> bool:
+    layer = Net.from_proto(read_net(prototxt(kind, case)), caffe.TEST).layer_dict["l"]
+    return layer.pure or layer.keeps_batch
+
+
+def side_by_side(entries) -> tuple[Net, dict[str, np.ndarray]]:
+    """One net with a layer a case, by the name of the case, and values of its inputs."""
+    texts, values = [], {}
+    for number, (name, (kind, case)) in enumerate(entries.items()):
+        text = re.sub(r"'([bt]\d+)'", rf"'n{number}\1'", prototxt(kind, case))
+        inputs, _, layer = text.partition("layer {")
+        texts += [f"layer {{ name: 'in{number}b{i}' type: 'Input' top: 'n{number}b{i}' "
+                  f"input_param {{ shape {{{shape}}} }} }}"
+                  for i, shape in enumerate(re.findall(r"input_shape \{(.*?)\}", inputs))]
+        texts.append("layer {" + layer.replace("name: 'l'", f"name: '{name}'", 1))
+        random = np.random.default_rng(7)
+        values.update((f"n{number}b{i}", np.asarray(b.draw(b.shape, random), np.float32))
+                      for i, b in enumerate(case.bottoms))
+    caffe.set_random_seed(3)
+    return Net.from_proto(read_net("\n".join(texts)), caffe.TEST), values
+
+
+def refusals(folder: Path, target: str, entries) -> dict[str, str]:
+    """Name of each case that a target refuses -> why"""
+    refused: dict[str, str] = {}
+    names = list(entries)
+    for start in range(0, len(names), TOGETHER):
+        part = {name: entries[name] for name in names[start:start + TOGETHER]}
+        while part:
+            net, values = side_by_side(part)
+            try:
+                export(net, folder / "net", target, values=values)
+                break
+            except caffe.CaffeError as error:
+                said = str(error)
+                named = [name for name in part if f'"{name}"' in said]
+                assert named, f"{said} ({', '.join(part)})"
+                refused.update(dict.fromkeys(named, reason(said)))
+                part = {name: each for name, each in part.items() if name not in named}
+    return refused
+
+
+def reason(said: str) -> str:
+    operator = re.search(r"no operator for ([\w:]+)", said)
+    return f"{operator[1]} is no operator of ONNX" if operator else "values decide what is done"
