@@ -138,14 +138,19 @@ cfg.COMPAT = EasyDict(
                                     # without overlap is positive; exact: none is
     BRIDGE_TEST_CLASS="all",        # class whose shifts move a box in testing; "foreground": never
                                     # the background's, as in training
+    BBOX_GROWTH=75.0,               # most growth of a box by its shifts, as a logarithm; 75: below
+                                    # what overflows the public code's; 4.135, log(1000 / 16), is
+                                    # Detectron's
 )
 
 DEFAULTS = copy.deepcopy(cfg)
 
 PRECISIONS = ("fp32", "tf32", "bf16")   # of products; tf32 is the GPU's way to do float32 ones
 
-_CHOICES = {f"COMPAT.{key}": ("reference", "exact") for key in cfg.COMPAT}
+_CHOICES = {f"COMPAT.{key}": ("reference", "exact") for key, value in cfg.COMPAT.items()
+            if isinstance(value, str)}
 _CHOICES["COMPAT.BRIDGE_TEST_CLASS"] = ("all", "foreground")
+_MOST_GROWTH = cfg.COMPAT.BBOX_GROWTH
 _NEVER_EMPTY = {"TRAIN.SCALES", "TEST.SCALES", "TEST.MAX_ROIS_GPU", "ANCHOR_SCALES",
                 "ANCHOR_RATIOS"}
 
@@ -281,6 +286,9 @@ def _convert(value: Any, old: Any, key: str, source: str) -> Any:
     if isinstance(old, (list, tuple)) and isinstance(value, (list, tuple, np.ndarray)):
         return type(old)(_convert_items(list(value), old, key, source))
     if isinstance(old, float) and _is_number(value):
+        if key == "COMPAT.BBOX_GROWTH" and not 0 < value <= _MOST_GROWTH:
+            raise ConfigError(f"{source}: {key} must be above 0 and at most {_MOST_GROWTH}; "
+                              f"got {value!r}")
         return float(value)
     if type(value) is type(old):
         return value

@@ -13,6 +13,7 @@ from caffe.extend import LayerError, between, exactly
 from mnc.boxes import on_device
 from mnc.boxes.anchors import shifted_anchors
 from mnc.boxes.proposals import ProposalLimits, proposal_gradient, propose
+from mnc.boxes.regression import bounded_growth
 from mnc.config import cfg
 from pylayer.adapter import (
     REQUIRED,
@@ -50,7 +51,7 @@ class ProposalLayer(caffe.Layer):
         self.limit = 1 / options.clip_base if options.use_clip else None
         net = NetSettings.of(cfg, self.phase)
         self.cell_anchors, self.limits = net.anchors, net.proposals
-        self.exact = net.exact_proposals
+        self.exact, self.most_growth = net.exact_proposals, net.most_growth
         for blob, shape in zip(top, ((1, 5), (1, 1))):
             blob.reshape(*shape)
 
@@ -71,8 +72,7 @@ class ProposalLayer(caffe.Layer):
             self._forward_on_device(bottom, top, limits)
             return
         scores = _rows(read(bottom[0])[:, len(self.cell_anchors):], 1)[:, 0]
-        deltas = _rows(read(bottom[1]), 4)
-        proposals = propose(scores, deltas, self.anchors, self.image_size, limits)
+        proposals = propose(scores, self._deltas(bottom), self.anchors, self.image_size, limits)
         self.anchor_index: Any = proposals.anchor_index     # a tensor on a GPU
         write(top[0], proposals.rois)
         if len(top) > 1:
@@ -82,8 +82,8 @@ class ProposalLayer(caffe.Layer):
         scores, deltas = (blob.tensor.permute(0, 2, 3, 1) for blob in bottom[:2])
         scores = scores[..., len(self.cell_anchors):].reshape(-1)
         anchors = torch.as_tensor(self.anchors, dtype=deltas.dtype, device=deltas.device)
-        rois, index = on_device.propose(scores, deltas.reshape(-1, 4), anchors, self.image_size,
-                                        limits)
+        deltas = on_device.bounded_growth(deltas.reshape(-1, 4), self.most_growth)
+        rois, index = on_device.propose(scores, deltas, anchors, self.image_size, limits)
         self.anchor_index = index
         top[0].tensor = rois
         if len(top) > 1:
@@ -94,12 +94,16 @@ class ProposalLayer(caffe.Layer):
         if not propagate_down[1]:
             return
         rows = proposal_gradient(read_diff(top[0]), as_array(self.anchor_index),
-                                 _rows(read(bottom[1]), 4), self.anchors, self.image_size,
+                                 self._deltas(bottom), self.anchors, self.image_size,
                                  self.exact)
         if self.limit is not None:
             rows = np.clip(rows, -self.limit, self.limit)
         _, channels, h, w = bottom[1].shape
         write_diff(bottom[1], rows.reshape(1, h, w, channels).transpose(0, 3, 1, 2))
+
+    def _deltas(self, bottom: list) -> np.ndarray:
+        """(T, 4), a row an anchor, within cfg.COMPAT.BBOX_GROWTH."""
+        return bounded_growth(_rows(read(bottom[1]), 4), self.most_growth)
 
 
 def _rows(maps: np.ndarray, width: int) -> np.ndarray:

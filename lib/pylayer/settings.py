@@ -40,6 +40,7 @@ class NetSettings:
     exact_bridge: bool              # likewise, of the stage bridge
     exact_masks: bool               # gradient to the masks of all RoIs
     true_deltas: bool               # training moves boxes by shifts in true size
+    most_growth: float              # of a box by its shifts, as a logarithm
 
     @classmethod
     def of(cls, cfg: Any, phase: Phase) -> NetSettings:
@@ -56,7 +57,7 @@ class NetSettings:
             exact_proposals=is_exact(cfg, "PROPOSAL_GRADIENT"),
             exact_bridge=is_exact(cfg, "BRIDGE_GRADIENT"),
             exact_masks=is_exact(cfg, "MASK_GRADIENT"),
-            true_deltas=is_exact(cfg, "BRIDGE_DELTAS"))
+            true_deltas=is_exact(cfg, "BRIDGE_DELTAS"), most_growth=cfg.COMPAT.BBOX_GROWTH)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import numpy as np
 import caffe
 from caffe.extend import LayerError
 from mnc.boxes import on_device
+from mnc.boxes.regression import bounded_growth
 from mnc.config import cfg
 from mnc.sampling.proposal_targets import GroundTruth
 from mnc.sampling.stage_bridge import Bridge, bridge_gradient, bridge_targets, move_rois
@@ -52,9 +53,13 @@ class StageBridgeLayer(caffe.Layer):
         self.foreground_only = self.trains or net.foreground_only
         self.exact, self.mask_size = net.exact_bridge, net.mask.size
         self.denormalization = None
+        self.most_growth = np.array([net.most_growth] * 2)      # in the units of bbox_pred
         if self.trains:
             train = TrainSettings.of(cfg)
             self.denormalization = train.normalization if net.true_deltas else None
+            if self.denormalization is not None:
+                self.most_growth = ((self.most_growth - self.denormalization.means[2:])
+                                    / self.denormalization.stds[2:])
             self.form, self.fg_overlap = train.target_form(self.num_classes), train.box_overlap
         self._reshape_tops(top)
 
@@ -69,6 +74,7 @@ class StageBridgeLayer(caffe.Layer):
         if stays_on_device(self, bottom):
             self.bridge = None      # backward, should it come, makes it
             rois, deltas, scores = (blob.tensor for blob in bottom[:3])
+            deltas = on_device.bounded_growth(deltas, float(self.most_growth[0]))
             top[0].tensor = on_device.move_rois(rois, deltas, scores, self.image_size,
                                                 self.foreground_only)
             return
@@ -102,7 +108,8 @@ class StageBridgeLayer(caffe.Layer):
             write_diff(bottom[1], self._of_bbox_pred(of_deltas))
 
     def _bridge(self, bottom: list) -> Bridge:
-        return move_rois(read(bottom[0]), read(bottom[1]), read(bottom[2]), self.image_size,
+        deltas = bounded_growth(read(bottom[1]), self.most_growth)
+        return move_rois(read(bottom[0]), deltas, read(bottom[2]), self.image_size,
                          self.foreground_only, self.denormalization)
 
     def _of_bbox_pred(self, of_deltas: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ def test_defaults_are_those_of_the_public_code():
     assert cfg.TRAIN.SCALES == (600,) and cfg.TRAIN.MAX_SIZE == 1000
     assert (cfg.TRAIN.RPN_PRE_NMS_TOP_N, cfg.TRAIN.RPN_POST_NMS_TOP_N) == (12000, 2000)
     assert (cfg.TEST.RPN_PRE_NMS_TOP_N, cfg.TEST.RPN_POST_NMS_TOP_N) == (6000, 300)
-    assert set(cfg.COMPAT.values()) == {"reference", "all"}
+    assert set(cfg.COMPAT.values()) == {"reference", "all", 75.0}
 
 
 def test_a_file_is_laid_over_the_defaults(tmp_path):
@@ -48,6 +48,8 @@ def test_an_empty_file_changes_nothing(tmp_path):
     ("ANCHOR_RATIOS: []\n", ["ANCHOR_RATIOS", "a number or more"]),
     ("PIXEL_MEANS: [1, 2]\n", ["PIXEL_MEANS", "3 numbers"]),
     ("COMPAT:\n  MASK_GRADIENT: exakt\n", ["COMPAT.MASK_GRADIENT", "reference, exact", "exakt"]),
+    ("COMPAT:\n  BBOX_GROWTH: 0\n", ["x.yml", "COMPAT.BBOX_GROWTH", "above 0 and at most 75"]),
+    ("COMPAT:\n  BBOX_GROWTH: .nan\n", ["COMPAT.BBOX_GROWTH", "nan"]),
     ("- 1\n", ["x.yml", "KEY: value"]),
     ("a: [\n", ["x.yml", "YAML"]),
 ])

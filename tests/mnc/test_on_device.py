@@ -12,6 +12,7 @@ import caffe
 from mnc.boxes import on_device
 from mnc.boxes.anchors import generate_anchors, shifted_anchors
 from mnc.boxes.proposals import ProposalLimits, propose
+from mnc.boxes.regression import bounded_growth
 from mnc.config import cfg
 from mnc.sampling.stage_bridge import move_rois
 from pylayer import adapter
@@ -65,6 +66,13 @@ def test_the_stage_bridge(foreground_only):
     expected = move_rois(*arrays, SIZE, foreground_only).rois
     found = on_device.move_rois(*tensors(*arrays), SIZE, foreground_only)
     np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-4)
+
+
+def test_bounded_growth():
+    deltas = np.random.RandomState(3).randn(5, 8).astype(np.float32)
+    found = on_device.bounded_growth(torch.from_numpy(deltas), 0.3)
+    np.testing.assert_array_equal(found, bounded_growth(deltas, 0.3))
+    assert on_device.bounded_growth(found[:0], 0.3).shape == (0, 8)
 
 
 def test_without_rois():

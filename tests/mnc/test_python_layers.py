@@ -273,6 +273,40 @@ def test_which_class_moves_the_rois_of_a_test(classes, shift):
     assert net.blobs["rois_ext"].data[0, 1] == 10 + 10 * shift
 
 
+@pytest.mark.parametrize("growth, width", [(75.0, 10 * np.e ** 2), (np.log(3), 30.0)])
+def test_most_growth_of_a_box(growth, width):
+    """Of RoIs by the bridge, in training in true size too, and of anchors by the proposal layer."""
+    pred = np.zeros((1, 12), np.float32)
+    pred[0, 10] = 2
+    bottoms = bridge_bottoms() | {
+        "rois": np.array([[0, 40, 30, 49, 39]], np.float32), "pred": pred,
+        "prob": np.array([[0, 0, 1]], np.float32)}
+    test = {name: bottoms[name] for name in ("rois", "pred", "prob")} | {"im_info": IM_INFO}
+    with overridden({"COMPAT.BBOX_GROWTH": growth}):
+        net = build("StageBridgeLayer", test, ["rois_ext"], phase=caffe.TEST)
+    net.forward()
+    found = net.blobs["rois_ext"].data[0]
+    assert np.isclose(found[3] - found[1], width) and np.isclose(found[4] - found[2], 10)
+
+    exact = {"COMPAT.BRIDGE_DELTAS": "exact", "TRAIN.BBOX_NORMALIZE_TARGETS_PRECOMPUTED": True,
+             "TRAIN.BBOX_NORMALIZE_STDS": [0.1, 0.1, 0.2, 0.2]}
+    bottoms["pred"] = pred / 0.2
+    with overridden({"COMPAT.BBOX_GROWTH": growth} | exact):
+        net = build("StageBridgeLayer", bottoms, [f"t{i}" for i in range(8)], "num_classes: 3")
+    net.forward()
+    widths = net.blobs["t0"].data[:, 3] - net.blobs["t0"].data[:, 1]
+    assert np.isclose(widths, width).any()
+
+    deltas = np.zeros((1, 4, 8, 12), np.float32)
+    deltas[0, 2, 4, 6] = 2
+    with overridden(SMALL | {"ANCHOR_SCALES": [1], "COMPAT.BBOX_GROWTH": growth}):
+        net = build("ProposalLayer", {"prob": np.ones((1, 2, 8, 12)), "deltas": deltas,
+                                      "im_info": IM_INFO}, ["rois"], "feat_stride: 8")
+    net.forward()
+    rois = net.blobs["rois"].data
+    assert np.isclose((rois[:, 3] - rois[:, 1]).max(), min(95, 16 * width / 10))
+
+
 def test_the_bridge_without_any_roi():
     bottoms = {name: array[:0] if name in ("rois", "pred", "prob") else array
                for name, array in bridge_bottoms().items()}

@@ -4,16 +4,19 @@ import pytest
 from finite_differences import gradient
 from golden_mnc import load
 from mnc.boxes.regression import (
+    MOST_GROWTH,
     Normalization,
     bbox_compute_targets,
     bbox_transform,
     bbox_transform_inv,
+    bounded_growth,
     clip_boxes,
     clipping_gradient,
     decoding_gradient,
     filter_small_boxes,
     scale_boxes,
 )
+from mnc.config import DEFAULTS
 
 STDS = Normalization(np.zeros(4), np.array([0.1, 0.1, 0.2, 0.2]))
 
@@ -112,6 +115,14 @@ def test_growth_beyond_all_bounds_covers_the_image_and_has_a_gradient():
     np.testing.assert_array_equal(clipped[1, ::2], [0, 59])
     for values in decoding_gradient(boxes, deltas, np.ones((3, 4), np.float32)):
         assert np.isfinite(values).all()
+
+
+def test_growth_is_bounded_for_each_class_alone():
+    deltas = np.float32([[9, 9, 9, 9, 1, 2, 3, 4], [0, 0, np.nan, -9, 9, 9, 2, 2.5]])
+    np.testing.assert_array_equal(bounded_growth(deltas, np.array([2, 3])), np.float32(
+        [[9, 9, 2, 3, 1, 2, 2, 3], [0, 0, np.nan, -9, 9, 9, 2, 2.5]]))
+    assert deltas[0, 2] == 9 and bounded_growth(deltas, 2.0).dtype == np.float32
+    assert DEFAULTS.COMPAT.BBOX_GROWTH == MOST_GROWTH
 
 
 def test_growth_below_the_bound_is_the_public_codes():

@@ -48,6 +48,14 @@ def decode(boxes: Tensor, deltas: Tensor) -> Tensor:
     return torch.cat((centre - half, centre + half), 1)
 
 
+def bounded_growth(deltas: Tensor, most: float) -> Tensor:
+    """`deltas` (N, 4K) with dw and dh of at most `most`; above MOST_GROWTH `decode` bounds them."""
+    if most >= MOST_GROWTH:
+        return deltas
+    shift, growth = deltas.reshape(len(deltas), deltas.shape[1] // 4, 2, 2).unbind(2)
+    return torch.stack((shift, growth.clamp(max=most)), 2).reshape(deltas.shape)
+
+
 def clip(boxes: Tensor, image_size: tuple[float, float]) -> Tensor:
     """Boxes (N, 4) inside the image."""
     height, width = image_size

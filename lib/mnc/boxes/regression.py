@@ -50,6 +50,13 @@ def bbox_transform_inv(boxes: np.ndarray, deltas: np.ndarray) -> np.ndarray:
     return corners.reshape(deltas.shape)                      # (N, K, 4) -> (N, 4K)
 
 
+def bounded_growth(deltas: np.ndarray, most: float | np.ndarray) -> np.ndarray:
+    """`deltas` (N, 4K) with dw and dh of at most `most`, a number or one each: (2,)."""
+    found = deltas.reshape(len(deltas), deltas.shape[1] // 4, 4).copy()
+    found[..., 2:] = np.minimum(found[..., 2:], np.asarray(most, deltas.dtype))
+    return found.reshape(deltas.shape)
+
+
 def growth_of(deltas: np.ndarray) -> np.ndarray:
     """exp(deltas), bounded so that a box times it is a finite float32; any shape."""
     return np.exp(np.minimum(deltas, deltas.dtype.type(MOST_GROWTH)))

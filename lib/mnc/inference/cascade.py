@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import caffe
-from mnc.boxes.regression import bbox_transform_inv, clip_boxes
+from mnc.boxes.regression import bbox_transform_inv, bounded_growth, clip_boxes
 from mnc.inference.networks import Nets, as_list, blob_of, joined, run_net
 from mnc.inference.selection import best_of, suppress, unnested
 from mnc.inference.settings import TestSettings
@@ -52,7 +52,7 @@ def detect_boxes(net: Nets, image: np.ndarray,
 
     def read(one: caffe.Net, scale: float, image_size: tuple[int, int]) -> Raw:
         suffixes = passes(one) if settings.stage5 else ("",)
-        return joined([read_boxes(one, scale, image_size, suffix, settings.regressed)
+        return joined([read_boxes(one, scale, image_size, suffix, settings)
                        for suffix in suffixes])
 
     return best_of(pooled(net, image, settings, read), settings.most)
@@ -112,10 +112,11 @@ def passes(net: caffe.Net) -> Sequence[str]:
 
 
 def read_boxes(net: caffe.Net, scale: float, image_size: tuple[int, int], suffix: str,
-               regressed: bool) -> Raw:
+               settings: TestSettings) -> Raw:
     """Boxes (R, 4K) as regressed and scored after a pass, or the RoIs (R, 4); no masks."""
     rois = blob_of(net, f"rois{suffix}").data[:, 1:5] / np.float32(scale)           # (R, 4)
-    deltas = blob_of(net, f"bbox_pred{suffix}").data
-    boxes, _ = clip_boxes(bbox_transform_inv(rois, deltas) if regressed else rois, image_size)
+    deltas = bounded_growth(blob_of(net, f"bbox_pred{suffix}").data, settings.most_growth)
+    moved = bbox_transform_inv(rois, deltas) if settings.regressed else rois
+    boxes, _ = clip_boxes(moved, image_size)
     scores = blob_of(net, f"cls_prob{suffix}").data.copy()
     return Raw(boxes, np.zeros((len(rois), 0, 0), np.float32), scores)

@@ -32,6 +32,7 @@ class TestSettings:
     max_size: int               # of the long side
     mirrored: bool              # look at the mirrored image, too
     regressed: bool             # task det: boxes as the net moves them, else the RoIs
+    most_growth: float          # task det: of a box by its shifts, as a logarithm
     stage5: bool                # task det: stage 5's boxes among stage 3's
     mask: MaskForm              # of the results
     nms: float                  # IoU of NMS where there is no voting
@@ -54,7 +55,8 @@ class TestSettings:
         return cls(
             pixel_means=np.array(cfg.PIXEL_MEANS), scales=tuple(test.SCALES),
             max_size=test.MAX_SIZE, mirrored=test.USE_FLIPPED, regressed=test.BBOX_REG,
-            stage5=test.DET_STAGE5, mask=MaskForm(cfg.MASK_SIZE, cfg.BINARIZE_THRESH),
+            most_growth=cfg.COMPAT.BBOX_GROWTH, stage5=test.DET_STAGE5,
+            mask=MaskForm(cfg.MASK_SIZE, cfg.BINARIZE_THRESH),
             nms=test.NMS, voting=voting if test.USE_MASK_MERGE else None,
             continuous=test.USE_GPU_MASK_MERGE, inclusive=inclusive,
             regions=RegionPasses(MaskForm(test.CFM_INPUT_MASK_SIZE, cfg.BINARIZE_THRESH),

@@ -18,8 +18,8 @@ from mnc.data.hashes import file_hash, value_hash
 from mnc.data.names import named_files
 
 # Settings that change what a test finds.
-SETTINGS = ("TEST", "COMPAT.BRIDGE_TEST_CLASS", "BINARIZE_THRESH", "MASK_SIZE", "PIXEL_MEANS",
-            "ANCHOR_SCALES", "ANCHOR_RATIOS", "USE_GPU_NMS")
+SETTINGS = ("TEST", "COMPAT.BRIDGE_TEST_CLASS", "COMPAT.BBOX_GROWTH", "BINARIZE_THRESH",
+            "MASK_SIZE", "PIXEL_MEANS", "ANCHOR_SCALES", "ANCHOR_RATIOS", "USE_GPU_NMS")
 
 
 def origin(prototxts: Sequence[str | Path], weights: Sequence[str | Path], cfg, dataset,
