@@ -25,6 +25,7 @@ from mnc.data.folders import images_in
 from mnc.data.images import read_image
 from mnc.drawing.instances import draw_instances, paint
 from mnc.inference import Instances, load_net, segment_image
+from mnc.inference.networks import blob_of
 from mnc.nets.settings import find_settings
 
 Image = np.ndarray | str | os.PathLike
@@ -74,7 +75,7 @@ class Segmenter:
                          for path, file in zip(nets, files)]
             self.cfg = copy.deepcopy(cfg)
         self.score = score
-        number = self.nets[0].blobs["seg_cls_prob"].shape[1]
+        number = blob_of(self.nets[0], "seg_cls_prob").shape[1]
         self.classes = names_for(number, classes)
 
     def __call__(self, image: Image) -> list[Instance]:

@@ -46,6 +46,7 @@ WRONG = [
      '2:20: Phase has no value "train"; did you mean "TRAIN"?'),
     ("layer {\n  include { zzz: 1 } }",
      '2:13: NetStateRule has no field "zzz"; known: phase, min_level'),
+    ('net: "train.prototxt"', '1:1: .* this is the file of a solver'),
     ("layer {\n  blobs_lr: 1 }", '2:3: LayerParameter has no field "blobs_lr"; .*lr_mult'),
     ("layers {\n  type: PYTHON }", r'2:9: .*no value "PYTHON"; write .*layer { type: "Python"'),
     ('layer {\n  name: "a" name: "b" }', '2:19: LayerParameter has "name" more than once'),

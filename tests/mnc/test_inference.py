@@ -58,6 +58,9 @@ def test_the_net_is_named_after_its_weights(net):
 def test_missing_weights(tiny_model, tmp_path):
     with pytest.raises(FileNotFoundError, match="none.h5: no such weight file"):
         load_net(tiny_model / "test.prototxt", tmp_path / "none.h5")
+    (tmp_path / "empty.h5").touch()
+    with pytest.raises(InferenceError, match="train.prototxt: .*name its test.prototxt"):
+        load_net(tiny_model / "train.prototxt", tmp_path / "empty.h5")
 
 
 def test_boxes_lie_in_the_image_whatever_its_size(net, data, mini_cfg):

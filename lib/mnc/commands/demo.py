@@ -87,11 +87,11 @@ def _draw_images(args: argparse.Namespace) -> int:
     from mnc.commands.demo_images import checked_out, draw_files
     from mnc.data.classes import class_names
     from mnc.data.folders import image_files
-    from mnc.inference import load_net
+    from mnc.inference.networks import blob_of, load_net
 
     prototxt, weights = model_files(args)
     net = load_net(prototxt, weights, cfg.TEST.PRECISION)
-    classes = class_names(net.blobs["cls_prob"].shape[1], args.classes)
+    classes = class_names(blob_of(net, "cls_prob").shape[1], args.classes)
     paths = image_files(args.image or [default_images()])
     out = checked_out(Path(args.out), paths)
     if args.image and weights == MINI.weight_file:

@@ -23,13 +23,16 @@ def load_net(prototxt: str | os.PathLike, weights: str | os.PathLike,
              precision: str = "fp32") -> caffe.Net:
     """The test net with its weights, named after the weight file, optimised.
 
-    Raises FileNotFoundError if there is no such weight file, and InferenceError for a precision
-    that is not one of PRECISIONS.
+    Raises FileNotFoundError if there is no such weight file, InferenceError for a net that takes
+    no images or a precision that is not one of PRECISIONS.
     """
     weights = Path(weights)
     if not weights.exists():
         raise FileNotFoundError(f"{weights}: no such weight file")
     net = caffe.Net(str(prototxt), caffe.TEST)
+    if "data" not in net.inputs:
+        raise InferenceError(f'{prototxt}: the net has no input "data" for images, as one of '
+                             "training has none; name its test.prototxt")
     net.copy_from(str(weights), required=True)
     net.name = weights.name.removesuffix(".h5").removesuffix(".caffemodel")
     optimize(net, precision)

@@ -184,9 +184,20 @@ _OTHER_FORM = {
 def _hint(name: str, known, message: str) -> str:
     if instead := _OTHER_FORM.get((_short(message), name)):
         return f"; {instead}"
+    if said := _other_file(name, _short(message)):
+        return f"; {said}"
     if said := forks.said_of(name, kind="field"):
         return f"; {said}"
     return nearest(name, known, f"known: {', '.join(known)}")
+
+
+def _other_file(name: str, message: str) -> str:
+    """What to say where a solver's file stands for a net's, or the other way round."""
+    if message == "NetParameter" and name in caffe_pb2.SolverParameter.DESCRIPTOR.fields_by_name:
+        return "this is the file of a solver, where that of a net is wanted"
+    if message == "SolverParameter" and name in caffe_pb2.NetParameter.DESCRIPTOR.fields_by_name:
+        return "this is the file of a net, where that of a solver is wanted, which names the net"
+    return ""
 
 
 def _short(full_name: str) -> str:
