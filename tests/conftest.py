@@ -27,15 +27,6 @@ def seeded() -> None:
 
 
 @pytest.fixture(autouse=True)
-def restored_log():
-    """A command that a test runs says more than a library does; the next test hears the library."""
-    logger = logging.getLogger("mnc")
-    before = logger.level
-    yield
-    logger.setLevel(before)
-
-
-@pytest.fixture(autouse=True)
 def restored_cfg():
     """Whatever a test sets in cfg is undone after it."""
     from mnc.config import cfg
