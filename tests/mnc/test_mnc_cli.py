@@ -227,6 +227,14 @@ def test_mistakes_end_with_one_line(arguments, complaint, capsys):
     assert complaint in lines[-1] and lines[-1].startswith("error: ")
 
 
+def test_a_damaged_configuration_is_said_in_one_line(tmp_path, capsys):
+    (tmp_path / "cut.yml").write_text("TEST:\n  SCALES: [1")
+    assert cli.main(["train", "--cpu", "--cfg", str(tmp_path / "cut.yml")]) == 1
+    assert capsys.readouterr().err.splitlines() == [
+        f"error: {tmp_path}/cut.yml: not valid YAML: line 2, column 13: while parsing a flow "
+        "sequence, expected ',' or ']', but got '<stream end>'"]
+
+
 def test_a_net_for_other_classes_stops_with_the_command(tiny_scenes, capsys):
     assert cli.main(["train", "--cpu", "--solver",
                      str(ROOT / "models/VGG16/mnc_5stage/solver.prototxt"),

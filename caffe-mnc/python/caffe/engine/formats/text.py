@@ -103,11 +103,20 @@ def parse_yaml(text: str) -> Any:
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
+        raise ValueError(_yaml_reason(error)) from error
     except Exception as error:          # impossible dates, keys that are lists: raised as they come
         raise ValueError(f"{type(error).__name__}: {error}") from error
     _check_nodes(value)
     return value
+
+
+def _yaml_reason(error: yaml.YAMLError) -> str:
+    """In one line, without the picture of the place."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return " ".join(str(error).split())
+    said = ", ".join(filter(None, (error.context, error.problem)))      # type: ignore[attr-defined]
+    return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
 
 
 def _check_nodes(value: Any) -> None:
