@@ -56,6 +56,18 @@ def test_lists_of_images(folder, tmp_path, kind):
     assert [parse_datum(record, "").label for record in records] == labels
 
 
+@pytest.mark.parametrize("content, said", [
+    ("a.png 0.5", "label a whole number"), ("a.png 1_0", "label a whole number"),
+    ("a.png", "label a whole number"), ("a.png " + "9" * 5000, "label a whole number"),
+    ("a.png 1\na.png 2147483648", "line 2: label 2147483648 is beyond"), ("", "lists no images")])
+def test_labels_are_whole_numbers_of_32_bits(folder, tmp_path, content, said):
+    (tmp_path / "list.txt").write_text(content)
+    with pytest.raises(caffe.CaffeError, match=said):
+        caffe.Net(net(tmp_path / "list.txt", folder), caffe.TEST)
+    (tmp_path / "list.txt").write_text("a.png -2147483648\na.png +2147483647")
+    assert FileList(tmp_path / "list.txt").labelled() == [("a.png", -2**31), ("a.png", 2**31 - 1)]
+
+
 @pytest.mark.parametrize("name", ["../secret.png", "x/../../secret.png"])
 def test_names_stay_behind_the_root(folder, tmp_path, name):
     cv2.imwrite(str(tmp_path / "secret.png"), np.zeros((4, 5, 3), np.uint8))

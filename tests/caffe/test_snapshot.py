@@ -72,6 +72,11 @@ def test_other_files_are_named(tmp_path):
     (tmp_path / "bad").write_bytes(b"\xff\xff\xff")
     with pytest.raises(WeightsError, match="bad: not a solver state"):
         read_state(tmp_path / "bad")
+    mean = caffe_pb2.BlobProto(num=1, channels=3, height=1, width=1, data=[1, 2, 3])
+    for content, said in ((b"", "it is empty"), (mean.SerializeToString(), "names no weights")):
+        (tmp_path / "bad").write_bytes(content)
+        with pytest.raises(WeightsError, match=f"bad: not a solver state.*{said}"):
+            read_state(tmp_path / "bad")
     with h5py.File(tmp_path / "bad.h5", "w") as file:
         file["data"] = [1]
     with pytest.raises(WeightsError, match="bad.h5: not a solver state"):

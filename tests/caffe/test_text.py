@@ -63,6 +63,8 @@ def test_xml_of_the_careless():
     assert texts.parse_xml("<a>é</a>".encode("latin-1")).text == "é"
     assert texts.parse_xml(b'\n<?xml version="1.0"?><a>b</a>\n').text == "b"
     assert texts.parse_xml('<?xml version="1.0" encoding="gbk"?><a>输</a>'.encode("gbk")).text == "输"
+    named = texts.parse_xml(b'<a xmlns="http://x" xmlns:y="z"><y:b>c</y:b><!-- d --></a>')
+    assert named.tag == "a" and named.findtext("b") == "c"
     for bad in (b"", b"<a>", b'<?xml version="1.0" encoding="hex"?><', b"\0\0"):
         with pytest.raises(ValueError):
             texts.parse_xml(bad)

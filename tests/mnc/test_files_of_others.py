@@ -72,7 +72,7 @@ def test_no_size_is_no_fault(voc, size):
 
 
 @pytest.mark.parametrize("text, difficult", [
-    ("1", True), ("True", True), (" 1 ", True), ("0", False), ("Unspecified", False), ("", False)])
+    ("1", True), ("True", True), (" 1 ", True), ("1.0", True), ("0", False), ("Unspecified", False), ("", False)])
 def test_difficult(voc, text, difficult):
     data = voc(an_object(more=f"<difficult>{text}</difficult>"))
     assert data.annotation(0).difficult.tolist() == [difficult]
@@ -87,6 +87,7 @@ def test_endings(voc, ending):
     '<?xml version="1.0" encoding="gbk"?><annotation><folder>输</folder>%s</annotation>'.encode("gbk"),
     "<annotation><folder>é</folder>%s</annotation>".encode("latin-1"),
     b'\n<?xml version="1.0"?>\n<annotation>%s</annotation>',
+    b'<annotation xmlns="http://host/voc">%s</annotation>',
     codecs.BOM_UTF8 + b"<annotation>%s</annotation>"])
 def test_xml(voc, xml):
     data = voc(xml=xml.replace(b"%s", (SIZE + an_object()).encode()))

@@ -31,7 +31,7 @@ log = logging.getLogger("mnc")
 
 VOID = 255                  # border pixels, and what is too small to name
 BLOCK = 1 << 22             # pixels
-TRUE = ("1", "true", "yes")
+TRUE = ("1", "1.0", "true", "yes")
 
 
 class VOC:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 
 from caffe.engine.formats.paths import below_root
 from caffe.engine.formats.text import read_encoded, stored_name
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,99}")
+_LABELS = range(-2**31, 2**31)          # int32, as labels of databases are
 
 
 class FileList:
@@ -40,12 +44,13 @@ class FileList:
         found = []
         for number, line in self.lines:
             name, *labels = line.rsplit(None, count)
-            try:
-                found.append((name, tuple(int(label) for label in labels)))
-            except ValueError:
-                labels = []
-            if len(labels) != count:
+            if len(labels) != count or not all(map(_WHOLE.fullmatch, labels)):
                 what = 'expected "image label", the label a whole number' if count == 1 else \
                     f"expected an image and {count} labels, whole numbers"
                 raise ValueError(f'{self.source}, line {number}: {what}; got "{line:.200}"')
+            beyond = [label for label in labels if int(label) not in _LABELS]
+            if beyond:
+                raise ValueError(f"{self.source}, line {number}: label {beyond[0]:.20} is beyond "
+                                 f"the whole numbers of 32 bits, -2^31 to 2^31 - 1")
+            found.append((name, tuple(map(int, labels))))
         return found

@@ -172,8 +172,9 @@ class ImageData(BatchLayer):
                                         options=options)
         skipped = self.batches.random_skip(options.rand_skip)
         if skipped >= len(self.batches.lines):
-            raise ValueError(f"{options.source}: holds {len(self.batches.lines)} images, too few "
-                             f"to leave out {skipped} (rand_skip)")
+            raise ValueError(f"{options.source}: " + (
+                f"holds {len(self.batches.lines)} images, too few to leave out {skipped} "
+                "(rand_skip)" if self.batches.lines else "lists no images"))
         self.skip(skipped)
         first = next(self.batches.items(0, skipped))
         reshape_tops(self, top, self.batches.output_shape(first),

@@ -78,7 +78,11 @@ def _message(state: SolverState, path: str | os.PathLike[str]) -> Any:
 
 def _read_binary(path: str | os.PathLike[str]) -> SolverState:
     message = caffe_pb2.SolverState()
-    message.ParseFromString(read_sealed(path))
+    content = read_sealed(path)
+    message.ParseFromString(content)
+    if not message.HasField("learned_net") and not message.history:
+        raise ValueError("it is empty" if not content else
+                         "it has no history and names no weights (a mean, a datum?)")
     label = os.fspath(path)
     return SolverState(
         message.iter, text_of(message.learned_net), message.current_step,

@@ -134,12 +134,18 @@ def _check_nodes(value: Any) -> None:
 
 
 def parse_xml(content: bytes) -> ElementTree.Element:
-    """The root element of XML in any encoding; ValueError that says what is wrong with it."""
+    """The root element of XML in any encoding, its names without the namespaces they are of.
+
+    ValueError that says what is wrong with it.
+    """
     text = _declared_text(content)
     try:
-        return ElementTree.fromstring(text.strip("\0 \t\n"))
+        root = ElementTree.fromstring(text.strip("\0 \t\n"))
     except ElementTree.ParseError as error:
         raise ValueError(str(error)) from error
+    for element in root.iter():
+        element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 def _declared_text(content: bytes) -> str:
