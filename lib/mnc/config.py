@@ -43,6 +43,7 @@ cfg = EasyDict(
     PIXEL_MEANS=np.array([[[102.9801, 115.9465, 122.7717]]]),   # B, G, R
     BINARIZE_THRESH=0.4,          # a mask covers the pixels where it reaches this
     MASK_SIZE=21,                 # S
+    CLASSES=[],                   # names without the background's; training keeps its data's
     ROOT_DIR=_ROOT,
     DATA_DIR=os.path.join(_ROOT, "data"),
     ANCHOR_SCALES=[8, 16, 32],    # times a 16 pixel square, whatever the stride of the features
@@ -279,6 +280,8 @@ def _convert(value: Any, old: Any, key: str, source: str) -> Any:
     if key in _CHOICES and value not in _CHOICES[key]:
         raise ConfigError(f'{source}: {key} must be one of {", ".join(_CHOICES[key])}; '
                           f"got {value!r}")
+    if key == "CLASSES":
+        return _convert_names(value, source)
     if isinstance(old, np.ndarray):
         return _convert_array(value, old, key, source)
     if key in _NEVER_EMPTY and isinstance(value, (list, tuple)) and not value:
@@ -303,6 +306,12 @@ def _convert_items(values: Sequence, old: Sequence, key: str, source: str) -> li
                               f"got {values!r}")
     as_float = any(isinstance(item, float) for item in old)
     return [float(item) if as_float else item for item in values]
+
+
+def _convert_names(value: Any, source: str) -> list[str]:
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{source}: CLASSES must be a list of names, got {value!r}")
+    return [str(name) for name in value]
 
 
 def _convert_array(value: Any, old: np.ndarray, key: str, source: str) -> np.ndarray:

@@ -26,7 +26,7 @@ from mnc.data.images import read_image
 from mnc.drawing.instances import draw_instances, paint
 from mnc.inference import Instances, load_net, segment_image
 from mnc.inference.networks import blob_of
-from mnc.nets.settings import find_settings
+from mnc.nets.settings import find_settings, known_classes
 
 Image = np.ndarray | str | os.PathLike
 
@@ -52,8 +52,8 @@ class Segmenter:
     experiments/cfgs/NET/TASK.yml for models/NET/TASK/test.prototxt. settings: single keys over
     that, such as {"TEST.SCALES": (480, 600), "TEST.USE_FLIPPED": True}. Both are this object's own:
     the global cfg stays as it is, and segmenters of different settings work side by side.
-    classes: names of the classes without the background; by default those of the data set with
-    as many (VOC's twenty, the scenes' five), else "class 1" and so on.
+    classes: names of the classes without the background; by default those that training kept in
+    the weights or the settings, else "class 1" and so on.
     score: least score of an instance that is returned.
 
     Computes where caffe.set_mode_cpu / set_mode_gpu say at its making. One thread at a time.
@@ -74,9 +74,10 @@ class Segmenter:
             self.nets = [load_net(path, file, cfg.TEST.PRECISION)
                          for path, file in zip(nets, files)]
             self.cfg = copy.deepcopy(cfg)
+            known = known_classes(files[0])
         self.score = score
         number = blob_of(self.nets[0], "seg_cls_prob").shape[1]
-        self.classes = names_for(number, classes)
+        self.classes = names_for(number, classes, known)
 
     def __call__(self, image: Image) -> list[Instance]:
         """Instances of one image, best score first.
@@ -181,13 +182,14 @@ def prototxt_of(net: str | os.PathLike) -> Path:
     return named
 
 
-def names_for(number: int, classes: Sequence[str] | None) -> tuple[str, ...]:
+def names_for(number: int, classes: Sequence[str] | None,
+              known: Sequence[str] = ()) -> tuple[str, ...]:
     """Names of so many classes, the background's first.
 
     Raises ValueError for another number of names.
     """
     if classes is None:
-        return class_names(number)
+        return class_names(number, known=known)
     if len(classes) != number - 1:
         raise ValueError(f"{len(classes)} class names for a net of {number - 1} classes besides "
                          "the background")

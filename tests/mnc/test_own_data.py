@@ -26,7 +26,6 @@ def folder(tmp_path, monkeypatch):
     annotations, _ = write_coco(tmp_path / "mine", count=3)
     for name in ("train", "val"):
         (tmp_path / "mine" / f"{name}.json").write_text(annotations.read_text())
-    (tmp_path / "mine" / "classes.txt").write_text("kite\nboat\n")
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
     monkeypatch.chdir(tmp_path)
     return tmp_path

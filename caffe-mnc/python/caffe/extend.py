@@ -11,7 +11,8 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
                 the exact one)
     errors      CaffeError, PrototxtError, LayerError, WeightsError; nearest ("did you mean")
     files       read_net, read_solver (prototxts), named_file (by a solver), read_caffemodel,
-                PROTOBUF_LIMIT (bytes a message may have), atomic_path (write whole or not at all)
+                read_about (what HDF5 weights say of themselves, `net.about`), PROTOBUF_LIMIT
+                (bytes a message may have), atomic_path (write whole or not at all)
     of others   read_arrays (.npz), read_text, read_encoded, stored_name, parse_json, parse_yaml,
                 parse_xml (any encoding, bounded depth), inside (names that stay in their folder),
                 read_file, decode_image, decode_map (pixels, their number bounded)
@@ -42,7 +43,7 @@ from caffe.engine.formats.text import (
     read_text,
     stored_name,
 )
-from caffe.engine.formats.weights import PROTOBUF_LIMIT, read_caffemodel
+from caffe.engine.formats.weights import PROTOBUF_LIMIT, read_about, read_caffemodel
 from caffe.engine.layer import (
     LAYERS,
     TEST,
@@ -109,6 +110,7 @@ __all__ = [
     "parse_json",
     "parse_xml",
     "parse_yaml",
+    "read_about",
     "read_arrays",
     "read_caffemodel",
     "read_encoded",

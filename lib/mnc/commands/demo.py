@@ -46,7 +46,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                         "else Mini's)")
     p.add_argument("--net", dest="caffemodel", metavar="FILE", help="weights (default: likewise)")
     p.add_argument("--classes", metavar="FILE",
-                   help="names of the classes, one a line, without the background")
+                   help="names of the classes, one a line, without the background, or a COCO .json "
+                        "(default: those that the net was trained with)")
     p.add_argument("--score", type=float, default=0.5,
                    help="least score drawn (default %(default)s)")
     p.add_argument("--scenes", action="store_true",
@@ -88,10 +89,12 @@ def _draw_images(args: argparse.Namespace) -> int:
     from mnc.data.classes import class_names
     from mnc.data.folders import image_files
     from mnc.inference.networks import blob_of, load_net
+    from mnc.nets.settings import known_classes
 
     prototxt, weights = model_files(args)
     net = load_net(prototxt, weights, cfg.TEST.PRECISION)
-    classes = class_names(blob_of(net, "cls_prob").shape[1], args.classes)
+    number = blob_of(net, "cls_prob").shape[1]
+    classes = class_names(number, args.classes, known_classes(weights))
     paths = image_files(args.image or [default_images()])
     out = checked_out(Path(args.out), paths)
     if args.image and weights == MINI.weight_file:

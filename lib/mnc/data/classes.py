@@ -1,13 +1,14 @@
-"""Names of classes: those of the data sets, of a file, of a net's number of classes.
+"""Names of classes: those of the data sets, of a file, of a net.
 
 Name 0 is the background's, everywhere.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from caffe.extend import read_text
+from caffe.extend import parse_json, read_text
 from mnc.data.dataset import DataError
 
 BACKGROUND = "__background__"
@@ -19,14 +20,25 @@ SCENE_CLASSES = (BACKGROUND, "agate", "beryl", "coral", "garnet", "opal")
 
 
 def read_classes(path: str | Path) -> tuple[str, ...]:
-    """The background and the names in a file, one a line, in any encoding.
+    """The background and the names in a file, one a line, in any encoding; or COCO's categories.
 
-    Raises DataError if the file is no text, OSError if it cannot be read.
+    Raises DataError if the file is no text or no COCO .json, OSError if it cannot be read.
     """
+    if Path(path).suffix.lower() == ".json":
+        return (BACKGROUND, *_categories(Path(path)))
     text = read_text(path)
     if "\0" in text:
         raise DataError(f"{path}: a binary file; it should name a class a line")
     return (BACKGROUND, *filter(None, map(str.strip, text.split("\n"))))
+
+
+def _categories(path: Path) -> list[str]:
+    """Names in the order of their ids, as mnc.data.coco has them."""
+    try:
+        rows = parse_json(path.read_bytes())["categories"]
+        return [str(row["name"]) for row in sorted(rows, key=lambda row: int(row["id"]))]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: no COCO file with categories: {error}") from error
 
 
 def own_classes(folder: Path) -> tuple[str, ...]:
@@ -35,10 +47,12 @@ def own_classes(folder: Path) -> tuple[str, ...]:
     return read_classes(path) if path.exists() else VOC_CLASSES
 
 
-def class_names(number: int, given: str | Path | None = None) -> tuple[str, ...]:
-    """Names for a net of so many classes: from a file, else those of the data set of that size.
+def class_names(number: int, given: str | Path | None = None,
+                known: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names for a net of so many classes: from a file, else the known ones, if they are as many.
 
-    Raises DataError if the file has another number of names.
+    known: without the background's; of the weights or the settings of the net. Else "class 1" and
+    so on. Raises DataError if the file has another number of names.
     """
     if given:
         names = read_classes(given)
@@ -46,7 +60,6 @@ def class_names(number: int, given: str | Path | None = None) -> tuple[str, ...]
             raise DataError(f"{given}: {len(names) - 1} names, the net has {number - 1} classes "
                             "besides the background")
         return names
-    for known in (VOC_CLASSES, SCENE_CLASSES):
-        if len(known) == number:
-            return known
+    if len(known) == number - 1:
+        return (BACKGROUND, *known)
     return (BACKGROUND, *(f"class {k}" for k in range(1, number)))

@@ -6,6 +6,7 @@ machine. The nets in models/ have theirs in experiments/cfgs.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from caffe.extend import atomic_path
+from caffe.extend import atomic_path, read_about
 from mnc.config import cfg, changes_in_file
 
 log = logging.getLogger("mnc")
@@ -32,12 +33,25 @@ def settings_path(weights: str | os.PathLike) -> Path:
     return Path(weights).with_name(f"{model_name(weights)}.yml")
 
 
-def save_settings(weights: str | Path) -> None:
-    """Write cfg beside this weight file."""
+def save_settings(weights: str | Path, classes: Sequence[str] | None = None) -> None:
+    """Write cfg beside this weight file; with the names of these classes, if given."""
     settings = {key: _plain(value) for key, value in cfg.items() if key not in OF_THE_MACHINE}
+    if classes is not None:
+        settings["CLASSES"] = list(classes)
     with atomic_path(settings_path(weights)) as temporary:
         Path(temporary).write_text(yaml.safe_dump(settings, sort_keys=False,
                                                   default_flow_style=None))
+
+
+def known_classes(weights: str | os.PathLike) -> list[str]:
+    """Names of the classes without the background's: of the weight file, else of cfg."""
+    text = read_about(weights).get("classes")
+    try:
+        names = json.loads(text) if text else []
+    except ValueError:
+        names = []
+    fine = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return names if names and fine else list(cfg.CLASSES)
 
 
 def _plain(value: object) -> object:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -64,6 +65,7 @@ def prepared(solver: str | Path | object, dataset: Dataset, output_dir: str | Pa
     if care.check_data or (care.check_data is None and len(dataset) <= BY_DEFAULT):
         roidb, maskdb = readable(roidb, maskdb, skip=care.bad_data == "skip")
     wrapper = SolverWrapper(solver, roidb, maskdb, output_dir, weights, care=care)
+    wrapper.name_classes(dataset.classes[1:])
     if care.resume:
         wrapper.restore(care.resume)
     return wrapper
@@ -80,6 +82,7 @@ class SolverWrapper:
         self.solver, self.care = caffe.get_solver(solver), care
         self.written: list[Path] = []
         self.initial = weights and Path(weights)
+        self.classes: list[str] | None = None       # names without the background's
         if weights:
             load_for_training(self.solver.net, weights)
         param = self.solver.param
@@ -95,6 +98,11 @@ class SolverWrapper:
         data.set_maskdb(maskdb)
         data.bad_data = care.bad_data
 
+    def name_classes(self, names: Sequence[str]) -> None:
+        """Weights and settings of the snapshots bear these names, without the background's."""
+        self.classes = list(names)
+        self.solver.net.about["classes"] = json.dumps(self.classes)
+
     def restore(self, state: str | Path) -> None:
         """Go on where an earlier run took this snapshot, or the newest good one of a folder."""
         found = self.solver.resume(str(state))
@@ -106,7 +114,7 @@ class SolverWrapper:
         """Write PREFIX_iter_N: .yml, the settings; .caffemodel.h5; the state to go on from."""
         path = self.output_dir / f"{self.prefix}_iter_{self.solver.iter}{WEIGHTS}"
         with beside_the_work(f"{path}: no settings beside it"):
-            save_settings(path)
+            save_settings(path, self.classes)
         self.solver.snapshot()
         print(WROTE_SNAPSHOT.format(path), flush=True)
         self.written.append(path)

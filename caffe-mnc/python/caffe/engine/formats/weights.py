@@ -159,6 +159,17 @@ def read_caffemodel(path: str | os.PathLike[str]) -> Any:
     return message
 
 
+def read_about(path: str | os.PathLike[str]) -> dict[str, str]:
+    """`net.about` of the net that an HDF5 file was saved from; of other files nothing."""
+    if not h5py.is_hdf5(path):
+        return {}
+    try:
+        with hdf5.reading(path) as file:
+            return {name: value for name, value in file.attrs.items() if isinstance(value, str)}
+    except hdf5.Hdf5Error:
+        return {}
+
+
 def _without_options(content: bytes, path: str | os.PathLike[str]) -> Any | None:
     """The layers of a file whose options are another fork's, with names, types and blobs; or None.
 
@@ -235,6 +246,7 @@ def save_hdf5(net: Any, path: str | os.PathLike[str], write_diff: bool = False) 
                                f'"{name}", but HDF5 keeps parameters by name; give each its own, '
                                f"or save as .caffemodel")
     with hdf5.writing(path) as file:
+        file.attrs.update(net.about)
         _write_group(file.create_group("data"), net, lambda blob: blob.tensor)
         if write_diff:
             _write_group(file.create_group("diff"), net, lambda blob: blob.diff_tensor)

@@ -54,6 +54,7 @@ class Graph:
         self.proto = insert_splits(filter_by_state(upgrade(param), state))
         self.proto.state.CopyFrom(state)
         self.name = self.proto.name
+        self.about: dict[str, str] = {}         # kept in HDF5 weights, as attributes
         self.debug_info = param.debug_info      # log mean absolute values of all blobs
         self.parameters = Parameters()
         with memory.building():
