@@ -94,7 +94,8 @@ def get_dataset(imdb_name: str, data_dir: str | os.PathLike | None = None, *,
     warning lists what had to be dropped; otherwise a bad file is an error when it is met.
     """
     folder = Path(cfg.DATA_DIR if data_dir is None else data_dir)
-    parts = [_one(name, folder) for name in parts_of(imdb_name)]
+    makers = [_maker(name) for name in parts_of(imdb_name)]     # a wrong name is said at once
+    parts = [make(folder) for make in makers]
     dataset = parts[0] if len(parts) == 1 else Joined(parts)
     if not len(dataset):
         raise DataError(f'data set "{imdb_name}": the list is empty')
@@ -116,18 +117,19 @@ def _is_own(name: str) -> bool:
     return name.partition(":")[0] in OWN and ":" in name
 
 
-def _one(name: str, data_dir: Path) -> Dataset:
+def _maker(name: str) -> Callable[[Path], Dataset]:
+    """What makes the data set of this name from the folder of data. Raises DataError."""
     kind, _, rest = name.partition(":")
     if _is_own(name):
         form, make, example = OWN[kind]
         first, _, second = rest.rpartition(":")
         if not first or not second:
             raise DataError(f'data set "{name}": write it as {form}, for example {example}')
-        return make(first, second, data_dir)
+        return partial(make, first, second)
     if name not in DATASETS:
         near = difflib.get_close_matches(name, DATASETS, 1)
         hint = f'; did you mean "{near[0]}"? Known' if near else "; known"
         forms = ", ".join(form for form, _, _ in OWN.values())
         raise DataError(f'unknown data set "{name}"{hint}: {", ".join(DATASETS)}, {forms}, '
                         "and several joined by +")
-    return DATASETS[name](data_dir)
+    return DATASETS[name]
