@@ -231,6 +231,16 @@ def test_the_command_is_in_the_file(tmp_path):
     assert generate_command("Mini", "mnc_5stage", 4) in train.read_text().splitlines()[0]
 
 
+def test_files_of_a_user_are_not_written_over(tmp_path):
+    solver = generate("Mini", "mnc_5stage", tmp_path, classes=4)[-1]
+    generate("Mini", "mnc_5stage", tmp_path, classes=5)         # its own are
+    solver.write_text("base_lr: 0.5  # mine")
+    before = {path: path.read_text() for path in tmp_path.iterdir()}
+    with pytest.raises(NetError, match="solver.prototxt: no generated file"):
+        generate("Mini", "mnc_5stage", tmp_path, classes=4)
+    assert {path: path.read_text() for path in tmp_path.iterdir()} == before
+
+
 def test_text_of_a_message():
     fields = {"name": "a\"b", "dim": [1, -1], "pool": Enum("MAX"), "flag": True, "none": None,
               "inner": {"x": 0.5}}

@@ -42,7 +42,8 @@ def generate(net: str, task: str, folder: str | Path, *, classes: int | None = N
     """Write train.prototxt, test.prototxt and solver.prototxt of a task; returns the three paths.
 
     classes counts the background; None takes the number the net was laid out for. context adds a
-    feature of the whole image to those of each RoI.
+    feature of the whole image to those of each RoI. Raises NetError for what there is not, and
+    where a file would be written over that was not generated.
     """
     _check(net, task, classes, anchors)
     folder = Path(folder)
@@ -52,11 +53,14 @@ def generate(net: str, task: str, folder: str | Path, *, classes: int | None = N
     command = generate_command(net, task, sizes.classes, anchors, context=context)
     texts = {**net_texts(net, task, sizes, anchors), "solver": solver(net, task, folder)}
     folder.mkdir(parents=True, exist_ok=True)
-    paths = []
-    for name, text in texts.items():
-        paths.append(folder / f"{name}.prototxt")
-        paths[-1].write_text(f"{GENERATED}{command}\n{text}")
-    return paths
+    paths = {folder / f"{name}.prototxt": text for name, text in texts.items()}
+    for path in filter(Path.exists, paths):
+        if not path.read_text(errors="replace").startswith(GENERATED):
+            raise NetError(f"{path}: no generated file (its first line would say so), so it is not "
+                           "written over; name another folder (--out)")
+    for path, text in paths.items():
+        path.write_text(f"{GENERATED}{command}\n{text}")
+    return [*paths]
 
 
 def net_texts(net: str, task: str, sizes: Sizes, anchors: int = ANCHORS) -> dict[str, str]:
