@@ -119,6 +119,20 @@ def test_operators_of_ours_are_told(tmp_path):
 
 
 @needs_onnx
+def test_regions_are_pooled_in_onnx_as_here(tmp_path):
+    """Corners that round up and down, empty bins, RoIs over the border and outside of the map."""
+    pool = layer("ROIPooling", "x rois", "y",
+                 "roi_pooling_param { pooled_w: 3 pooled_h: 2 spatial_scale: 0.5 }")
+    mask = layer("Pooling", "x", "small", "pooling_param { kernel_h: 7 kernel_w: 8 }")
+    net, = nets(WARP[0], WARP[1].replace("dim: 2", "dim: 6"), pool, mask,
+                layer("Power", "y", "z", "power_param { scale: 2 }"), count=1)
+    rois = np.array([[0, 1, 1, 7, 6], [1, 0, 2, 19, 17], [1, 5, 5, 5, 5], [0, -9, -5, 4, 3],
+                     [1, 12.9, 3, 40, 30], [0, 60, 60, 70, 70]], np.float32)
+    done = export(net, tmp_path / "net.onnx", "onnx", values={"x": data(2, 3, 8, 10), "rois": rois})
+    assert done.difference == 0 and (net.blobs["y"].data[-1] == 0).all()
+
+
+@needs_onnx
 @pytest.mark.parametrize("layers, said", [
     (WARP, r'layer "ROIWarping_warped": ONNX has no operator for caffe::roi_warping'),
     ((INPUT, layer("ArgMax", "x", "y", "argmax_param { top_k: 2 }")), 'layer "ArgMax_y": ONNX has no'),
@@ -129,6 +143,14 @@ def test_what_onnx_cannot_say_is_named_with_its_layer(layers, said, tmp_path):
     with pytest.raises(caffe.CaffeError, match=said):
         export(net, tmp_path / "net.onnx", "onnx", values=values)
     assert not list(tmp_path.iterdir())
+
+
+def test_only_test_nets_with_outputs_go(tmp_path):
+    train, = nets(*NET[:2], count=1, phase=caffe.TRAIN)
+    silent, = nets(INPUT, 'layer { name: "s" type: "Silence" bottom: "x" }', count=1)
+    for net, why in ((train, "this one is in TRAIN"), (silent, "this one has none")):
+        with pytest.raises(caffe.CaffeError, match=why):
+            export(net, tmp_path / "net.pth", "torch")
 
 
 def test_values_must_fit_the_inputs(tmp_path):

@@ -17,6 +17,7 @@ import torch
 
 from caffe.engine.errors import CaffeError, LayerError
 from caffe.engine.formats.atomic_file import atomic_path
+from caffe.engine.layer import TEST
 from caffe.engine.net.net import Net
 from caffe.engine.net.torch_module import TorchNet
 from caffe.engine.optional import need
@@ -56,6 +57,9 @@ def export(net: Net, path: str | Path, target: str, *, outputs: Iterable[str] | 
     """
     write = TARGETS.get(target)
     names = list(net.outputs if outputs is None else outputs)
+    if net.phase != TEST or not names:
+        raise CaffeError("export is for nets in phase TEST with outputs: "
+                         + (f"this one is in {net.phase}" if names else "this one has none"))
     module = net.to_torch(names).eval()
     traced, checked = (_inputs(net, module, values, seed) for seed in (1, 2))
     with torch.no_grad(), _quiet(), atomic_path(path) as temporary:
@@ -157,12 +161,15 @@ def write_onnx(module: TorchNet, inputs: Tensors, path: Path) -> Run:
     if sum(p.numel() * p.element_size() for p in module.state_dict().values()) > LARGEST_ONNX:
         raise CaffeError("the weights exceed the 2 GB that an ONNX file can hold")
     program = _program(module, inputs)
+    translated = {torch.ops.caffe.roi_pooling.default: _max_roi_pool}
+    known = {operator.name().partition(".")[0] for operator in translated}
     for operator, layers in _foreign(program).items():
-        raise CaffeError(f"{layers}: ONNX has no operator for {operator}")
+        if operator not in known:
+            raise CaffeError(f"{layers}: ONNX has no operator for {operator}")
     try:
         made = torch.onnx.export(program, (), kwargs=dict(inputs), dynamo=True, verbose=False,
                                  input_names=module.inputs, output_names=module.outputs,
-                                 opset_version=OPSET, optimize=True)
+                                 opset_version=OPSET, custom_translation_table=translated)
     except torch.onnx.errors.OnnxExporterError as error:
         raise CaffeError(_unsayable(program, error)) from error
     assert made is not None
@@ -176,6 +183,16 @@ def write_onnx(module: TorchNet, inputs: Tensors, path: Path) -> Run:
         arrays = session.run(None, {name: given[name].cpu().numpy() for name in read})
         return dict(zip(module.outputs, map(torch.from_numpy, arrays)))
     return run
+
+
+def _max_roi_pool(features: Any, rois: Any, pooled_h: int, pooled_w: int,
+                  spatial_scale: float) -> tuple[Any, Any]:
+    """caffe::roi_pooling in ONNX; the places of the maxima, which only backward reads, are none."""
+    from onnxscript import opset18
+
+    values = opset18.MaxRoiPool(features, rois, pooled_shape=[pooled_h, pooled_w],
+                                spatial_scale=spatial_scale)
+    return values, opset18.Cast(values, to=6)       # int32
 
 
 def _program(module: TorchNet, inputs: Tensors) -> torch.export.ExportedProgram:
