@@ -20,6 +20,7 @@ from test_to_torch import BOUND
 
 MISSING = [name for name in ("onnx", "onnxscript", "onnxruntime")
            if importlib.util.find_spec(name) is None]
+REGIONS = ("MaskPooling", "MaskResize", "ROIPooling", "ROIWarping")
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 EVERY = pytest.mark.parametrize("target", [
     "torch", "pt2", pytest.param("onnx", marks=needs_onnx)])
@@ -113,9 +114,12 @@ def test_differences_are_relative_where_values_are_large():
 
 def test_operators_of_ours_are_told(tmp_path):
     rois = np.array([[0, 1, 1, 7, 6], [1, 0, 2, 9, 7]], np.float32)
-    net, = nets(*WARP, count=1)
-    done = export(net, tmp_path / "warp.pt2", "pt2", values={"x": data(2, 3, 8, 10), "rois": rois})
-    assert done.foreign == ["caffe::roi_warping"]
+    values = {"x": data(2, 3, 8, 10), "rois": rois}
+    for kind, foreign in (("ROIPooling", ["caffe::roi_pooling"]), ("ROIWarping", [])):
+        pool = layer(kind, "x rois", "y", "roi_pooling_param { pooled_w: 3 pooled_h: 2 }"
+                     .replace("pooling", kind[3:].lower()))
+        net, = nets(*WARP[:2], pool, count=1)
+        assert export(net, tmp_path / "net.pt2", "pt2", values=values).foreign == foreign
 
 
 @needs_onnx
@@ -134,7 +138,6 @@ def test_regions_are_pooled_in_onnx_as_here(tmp_path):
 
 @needs_onnx
 @pytest.mark.parametrize("layers, said", [
-    (WARP, r'layer "ROIWarping_warped": ONNX has no operator for caffe::roi_warping'),
     ((INPUT, layer("ArgMax", "x", "y", "argmax_param { top_k: 2 }")), 'layer "ArgMax_y": ONNX has no'),
     ((INPUT, layer("Python", "x", "y", DOUBLING)), r'layer "Python_y" \(Python\): it reads')])
 def test_what_onnx_cannot_say_is_named_with_its_layer(layers, said, tmp_path):
@@ -204,7 +207,9 @@ def test_the_page_tells_what_goes_where():
 @needs_onnx
 def test_a_tenth_of_all_cases_goes_through_onnx_where_the_page_says_so(tmp_path):
     said = export_table.written()
-    entries = {name: each for name, each in list(export_table.ENTRIES.items())[::10]
-               if said[each[0]][2] == "yes"}
+    regions = [name for name, each in export_table.ENTRIES.items() if each[0] in REGIONS]
+    entries = {name: export_table.ENTRIES[name] for name in {
+        **dict.fromkeys(list(export_table.ENTRIES)[::10]), **dict.fromkeys(regions)}
+        if said[export_table.ENTRIES[name][0]][2] == "yes"}
     assert len(entries) > 15
     assert export_table.refusals(tmp_path, "onnx", entries) == {}

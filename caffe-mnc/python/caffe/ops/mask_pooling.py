@@ -20,6 +20,8 @@ def mask_pooling(features: Tensor, mask: Tensor) -> Tensor:
     if not features.is_floating_point() or features.dtype != mask.dtype:
         raise TypeError(f"mask_pooling: features and mask must have one floating dtype, "
                         f"got {features.dtype} and {mask.dtype}")
+    if torch.compiler.is_exporting():       # others have no such operator
+        return features * mask
     return mask_pooling_forward(features, mask)
 
 

@@ -26,11 +26,18 @@ def mask_resize(x: Tensor, height: int, width: int, mode: int = Mode.REFERENCE) 
                          f"needed, got {x.dtype} {tuple(x.shape)}")
     if height <= 0 or width <= 0:
         raise ValueError(f"mask_resize: the output must be at least 1 x 1, got {height} x {width}")
-    return mask_resize_forward(x, height, width, check_mode("mask_resize", mode))
+    check_mode("mask_resize", mode)
+    if torch.compiler.is_exporting():       # others have no such operator
+        return _resized(x, height, width)
+    return mask_resize_forward(x, height, width, int(mode))
 
 
 @torch.library.custom_op("caffe::mask_resize", mutates_args=())
 def mask_resize_forward(x: Tensor, height: int, width: int, mode: int) -> Tensor:
+    return _resized(x, height, width)
+
+
+def _resized(x: Tensor, height: int, width: int) -> Tensor:
     y_taps = clamped_taps(_points(x.shape[2], height, x), x.shape[2])
     x_taps = clamped_taps(_points(x.shape[3], width, x), x.shape[3])
     top = x.new_zeros(*x.shape[:2], height, width)

@@ -31,6 +31,9 @@ def roi_warping(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
                 spatial_scale: float = 1.0, mode: int = Mode.REFERENCE) -> Tensor:
     """(N, C, H, W) features and (R, 5) rois -> (R, C, pooled_h, pooled_w), channels-last."""
     _check("roi_warping", features, rois, pooled_h, pooled_w, mode)
+    if torch.compiler.is_exporting():       # others have no such operator
+        return _in_torch(features, _Grid.of(rois, features.shape, (pooled_h, pooled_w),
+                                            spatial_scale, mode))
     return roi_warping_forward(features, rois, pooled_h, pooled_w, spatial_scale, int(mode))
 
 
@@ -65,6 +68,15 @@ def roi_warping_forward(features: Tensor, rois: Tensor, pooled_h: int, pooled_w:
             torch.index_select(rows, 0, grid.index(part, a, b), out=scratch)
             target += scratch.mul_(weight.view(-1, 1))
     return top.permute(0, 3, 1, 2)      # (R, P, Q, C) -> (R, C, P, Q)
+
+
+def _in_torch(features: Tensor, grid: _Grid) -> Tensor:
+    """The forward pass in operators of torch alone, all RoIs at a time."""
+    rows, every = feature_rows(features), slice(None)
+    samples = [rows[grid.index(every, a, b)] * grid.outer(
+        every, grid.y.taps.weight[a], grid.x.taps.weight[b]).reshape(-1, 1) for a, b in _CORNERS]
+    return sum(samples[1:], samples[0]).reshape(
+        grid.rois, *grid.pooled, rows.shape[1]).permute(0, 3, 1, 2)
 
 
 @torch.library.custom_op("caffe::roi_warping_pooled", mutates_args=())
