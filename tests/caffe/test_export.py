@@ -16,7 +16,6 @@ from caffe.commands.export import main
 from caffe.engine.net.net import Net
 from caffe.export import export
 from test_plan import DOUBLING, INPUT, WARP, Doubling, conv, data, layer, nets  # noqa: F401
-from test_to_torch import BOUND
 
 MISSING = [name for name in ("onnx", "onnxscript", "onnxruntime")
            if importlib.util.find_spec(name) is None]
@@ -197,19 +196,19 @@ def test_real_networks_in_onnx_give_what_the_real_caffe_gave(real_material, tmp_
                                        atol=1e-5 * np.abs(wanted).max())
 
 
-def test_the_page_tells_what_goes_where():
-    """`python -m pytest tests/caffe/export_table.py` writes it anew."""
-    found = export_table.written()
-    kinds = {kind for kind, _ in export_table.ENTRIES.values()}
-    assert set(found) == kinds and {k for k in kinds if found[k][0] == "no"} == BOUND
+def test_the_page_tells_what_leaves_the_net():
+    """`python -m pytest tests/caffe/export_table.py` adds what it lacks."""
+    found, movable = export_table.written(), {
+        kind for kind, case in export_table.ENTRIES.values() if export_table.can_move(kind, case)}
+    assert len(found) > 80
+    assert {k for k, cells in found.items() if cells[0] == "yes"} == movable & set(found)
 
 
 @needs_onnx
-def test_a_tenth_of_all_cases_goes_through_onnx_where_the_page_says_so(tmp_path):
-    said = export_table.written()
-    regions = [name for name, each in export_table.ENTRIES.items() if each[0] in REGIONS]
-    entries = {name: export_table.ENTRIES[name] for name in {
-        **dict.fromkeys(list(export_table.ENTRIES)[::10]), **dict.fromkeys(regions)}
-        if said[export_table.ENTRIES[name][0]][2] == "yes"}
-    assert len(entries) > 15
-    assert export_table.refusals(tmp_path, "onnx", entries) == {}
+def test_cases_go_through_onnx_where_the_page_says_so(tmp_path):
+    """A tenth of all, and those of regions."""
+    said, entries = export_table.written(), export_table.ENTRIES
+    chosen = {name: (kind, case) for i, (name, (kind, case)) in enumerate(entries.items())
+              if (i % 10 == 0 or kind in REGIONS) and said.get(kind, [""])[-1] == "yes"}
+    assert len(chosen) > 15
+    assert export_table.refusals(tmp_path, "onnx", chosen) == {}

@@ -161,10 +161,9 @@ def write_onnx(module: TorchNet, inputs: Tensors, path: Path) -> Run:
     if sum(p.numel() * p.element_size() for p in module.state_dict().values()) > LARGEST_ONNX:
         raise CaffeError("the weights exceed the 2 GB that an ONNX file can hold")
     program = _program(module, inputs)
-    translated = {torch.ops.caffe.roi_pooling.default: _max_roi_pool}
-    known = {operator.name().partition(".")[0] for operator in translated}
+    translated: dict[Callable, Callable] = {torch.ops.caffe.roi_pooling.default: _max_roi_pool}
     for operator, layers in _foreign(program).items():
-        if operator not in known:
+        if operator != "caffe::roi_pooling":
             raise CaffeError(f"{layers}: ONNX has no operator for {operator}")
     try:
         made = torch.onnx.export(program, (), kwargs=dict(inputs), dynamo=True, verbose=False,
