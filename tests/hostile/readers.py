@@ -174,7 +174,9 @@ def main() -> None:
             try:
                 READERS[kind](path, folder)
             except BaseException as found:
-                error = f"{type(found).__module__}.{type(found).__name__}: {found}"
+                kind_of_error = next((each for each in type(found).__mro__
+                                      if each.__module__ == "caffe.engine.errors"), type(found))
+                error = f"{kind_of_error.__module__}.{kind_of_error.__name__}: {found}"
             megabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
             print(json.dumps({**about, "error": error, "seconds": time.monotonic() - began,
                               "megabytes": megabytes}), flush=True)
