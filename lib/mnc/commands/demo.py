@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mnc.commands.registration import count
 from mnc.config import cfg, cfg_from_file
+from mnc.nets.trained import model_in
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    help="image files or folders (default: data/demo)")
     p.add_argument("--out", default="output/demo", metavar="DIR",
                    help="for pictures and index.html (default %(default)s)")
+    p.add_argument("--model", metavar="FOLDER",
+                   help="what a training wrote: its net, its last weights, its settings")
     p.add_argument("--def", dest="prototxt", metavar="FILE",
                    help="test.prototxt (default: VGG16's if data/mnc_model has its weights, "
                         "else Mini's)")
@@ -70,6 +73,9 @@ def take_settings(args: argparse.Namespace) -> None:
 
 def model_files(args: argparse.Namespace) -> tuple[Path, Path]:
     """(prototxt, weights): those named, else those of the model that is there."""
+    if args.model:
+        prototxt, weights = model_in(args.model)
+        return Path(args.prototxt or prototxt), Path(args.caffemodel or weights)
     model = MINI if args.scenes else default_model()
     return (Path(args.prototxt or model.path("test.prototxt")),
             Path(args.caffemodel or model.weight_file))

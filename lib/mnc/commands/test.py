@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mnc.commands.report_flags import add_report_arguments, check_forms
 from mnc.config import ConfigError, cfg, cfg_from_file, get_output_dir
+from mnc.nets.trained import model_in
 from mnc.tasks import TASKS
 
 Models = list[tuple[str, str]]              # prototxt, weights
@@ -73,6 +74,12 @@ def take_test_settings(args: argparse.Namespace) -> None:
 
 def models_of(args: argparse.Namespace) -> Models:
     """The nets to test; with --wait all of their weights are there."""
+    if args.model:
+        if args.prototxt or args.caffemodel:
+            raise ConfigError("--model names net and weights: leave out --def and --net")
+        return [model_in(folder) for folder in args.model]
+    if not args.prototxt or not args.caffemodel:
+        raise ConfigError("name what to test: --model FOLDER, or --def test.prototxt --net WEIGHTS")
     models = paired(args.prototxt, args.caffemodel)
     if args.wait:
         for _, weights in models:
@@ -101,9 +108,11 @@ def wait_for(path: str) -> str:
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.set_defaults(own_settings=take_test_settings)
     p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
-    p.add_argument("--def", dest="prototxt", required=True, action="append", metavar="FILE",
-                   help="test.prototxt")
-    p.add_argument("--net", dest="caffemodel", required=True, action="append", metavar="FILE",
+    p.add_argument("--model", action="append", metavar="FOLDER",
+                   help="what a training wrote: its net, its last weights, its settings")
+    p.add_argument("--def", dest="prototxt", action="append", metavar="FILE",
+                   help="instead: test.prototxt")
+    p.add_argument("--net", dest="caffemodel", action="append", metavar="FILE",
                    help="weights; --net again (and --def again, if it is another net) adds a model "
                         "whose results are voted on together with the first's")
     p.add_argument("--task", choices=TASKS, default="seg",

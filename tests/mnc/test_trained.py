@@ -1,0 +1,58 @@
+"""`--model FOLDER`: the net, the last weights and the settings that a training left."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+import caffe
+from mnc import cli
+from mnc.nets import NetError
+from mnc.nets.settings import save_settings
+from mnc.nets.trained import model_in
+
+
+@pytest.fixture
+def folder(tiny_model, mini_cfg, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(tiny_model, out / "net")
+    net = caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN)
+    mini_cfg.TEST.SCALES = (96,)
+    for number in (900, 1000):
+        net.save_hdf5(str(out / f"tiny_iter_{number}.caffemodel.h5"))
+        save_settings(out / f"tiny_iter_{number}.caffemodel.h5", "vwxyz")
+    return out
+
+
+def test_the_last_weights_with_their_net(folder):
+    assert model_in(folder) == (str(folder / "net/test.prototxt"),
+                                str(folder / "tiny_iter_1000.caffemodel.h5"))
+    shutil.move(folder / "net/test.prototxt", folder / "test.prototxt")
+    assert model_in(folder)[0] == str(folder / "test.prototxt")
+    for path in folder.glob("*.h5"):
+        path.unlink()
+    with pytest.raises(NetError, match="no snapshot NAME_iter_N"):
+        model_in(folder)
+    with pytest.raises(NetError, match="no net/test.prototxt in it; name the folder"):
+        model_in(folder / "net/none")
+
+
+def test_test_and_demo_take_it(folder, tiny_scenes, tmp_path, caplog, mini_cfg):
+    caplog.set_level("INFO", "mnc")
+    mini_cfg.TEST.SCALES = (200,)
+    assert cli.main(["test", "--cpu", "--model", str(folder), "--imdb", f"sbd:{tiny_scenes}:val",
+                     "--out", str(tmp_path / "test")]) == 0
+    assert f"settings: {folder / 'tiny_iter_1000.yml'}" in caplog.text
+    assert mini_cfg.TEST.SCALES == (96,)
+    picture = next((tiny_scenes / "img").iterdir())
+    assert cli.main(["demo", str(picture), "--cpu", "--model", str(folder), "--out",
+                     str(tmp_path / "demo")]) == 0
+    assert (tmp_path / "demo/index.html").is_file()
+
+
+def test_what_names_nothing_or_twice(folder, capsys):
+    for words, complaint in ((["--model", str(folder), "--net", "w"], "leave out --def and --net"),
+                             ([], "name what to test: --model FOLDER")):
+        assert cli.main(["test", "--cpu", *words]) == 1
+        assert complaint in capsys.readouterr().err
