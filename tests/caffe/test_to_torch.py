@@ -156,6 +156,13 @@ def test_double_precision_goes_through_all_of_it():
     assert loss.dtype == torch.float64
 
 
+def test_another_device_goes_through_all_of_it():
+    prior = layer("PriorBox", "x", "boxes", "prior_box_param { min_size: 2 img_size: 20 }")
+    net, = nets(*BRANCHES, prior, count=1)
+    found = net.to_torch().to("meta")(torch.empty(2, 3, 8, 10, device="meta"))
+    assert {value.device.type for value in found.values()} == {"meta"}
+
+
 def test_what_data_layers_make_are_inputs():
     source = """layer { name: "d" type: "DummyData" top: "x" top: "label"
         dummy_data_param { shape { dim: 2 dim: 3 } shape { dim: 2 } } }"""

@@ -174,7 +174,8 @@ def _can_go(layer: Layer) -> bool:
 def _refuse(layers: list[Layer]) -> None:
     if layers:
         said = "; ".join(f"{layer.title}: {layer.bound_because}" for layer in layers)
-        raise CaffeError(f"{said}. outputs=[...] before such layers leaves them out")
+        raise CaffeError(f"{said}. To leave such layers out, ask for blobs before them "
+                         f"(outputs=[...], --outputs)")
 
 
 def _beside(node: Node, memory: dict[int, int]) -> dict[int, list[int]]:
