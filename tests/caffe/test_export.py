@@ -147,6 +147,15 @@ def test_what_onnx_cannot_say_is_named_with_its_layer(layers, said, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@EVERY
+def test_inputs_that_nobody_reads_and_layers_in_place_on_inputs(target, tmp_path):
+    net, = nets(INPUT, INPUT.replace('"in"', '"i"').replace('"x"', '"im_info"'),
+                layer("ReLU", "x", "x"), count=1)
+    assert net.outputs == ["im_info", "x"]
+    done = export(net, tmp_path / "net", target)
+    assert (done.inputs, done.outputs, done.difference) == (["x"], ["x"], 0)
+
+
 def test_only_test_nets_with_outputs_go(tmp_path):
     train, = nets(*NET[:2], count=1, phase=caffe.TRAIN)
     silent, = nets(INPUT, 'layer { name: "s" type: "Silence" bottom: "x" }', count=1)

@@ -56,7 +56,7 @@ def export(net: Net, path: str | Path, target: str, *, outputs: Iterable[str] | 
     cannot go there or an output differs from the net's by more than 1e-4.
     """
     write = TARGETS.get(target)
-    names = list(net.outputs if outputs is None else outputs)
+    names = _computed(net, net.outputs) if outputs is None else list(outputs)
     if net.phase != TEST or not names:
         raise CaffeError("export is for nets in phase TEST with outputs: "
                          + (f"this one is in {net.phase}" if names else "this one has none"))
@@ -74,6 +74,12 @@ def export(net: Net, path: str | Path, target: str, *, outputs: Iterable[str] | 
                              f"{apart:.3g}, {MOST_DIFFERENCE:g} is allowed; nothing was "
                              f"written to {path}")
     return Exported(module.inputs, names, apart, getattr(run, "foreign", []))
+
+
+def _computed(net: Net, names: Iterable[str]) -> list[str]:
+    """The blobs that some layer computes: an input that nobody reads is an output in Caffe."""
+    made = {top for node in net.nodes if not node.layer.is_input for top in node.top_names}
+    return [name for name in names if name in made]
 
 
 def _inputs(net: Net, module: TorchNet, values: Mapping[str, np.ndarray] | None,
@@ -161,13 +167,14 @@ def write_onnx(module: TorchNet, inputs: Tensors, path: Path) -> Run:
     if sum(p.numel() * p.element_size() for p in module.state_dict().values()) > LARGEST_ONNX:
         raise CaffeError("the weights exceed the 2 GB that an ONNX file can hold")
     program = _program(module, inputs)
+    computed = [f"{name}_out" if name in module.inputs else name for name in module.outputs]
     translated: dict[Callable, Callable] = {torch.ops.caffe.roi_pooling.default: _max_roi_pool}
     for operator, layers in _foreign(program).items():
         if operator != "caffe::roi_pooling":
             raise CaffeError(f"{layers}: ONNX has no operator for {operator}")
     try:
         made = torch.onnx.export(program, (), kwargs=dict(inputs), dynamo=True, verbose=False,
-                                 input_names=module.inputs, output_names=module.outputs,
+                                 input_names=module.inputs, output_names=computed,
                                  opset_version=OPSET, custom_translation_table=translated)
     except torch.onnx.errors.OnnxExporterError as error:
         raise CaffeError(_unsayable(program, error)) from error
@@ -175,7 +182,11 @@ def write_onnx(module: TorchNet, inputs: Tensors, path: Path) -> Run:
     made.save(path)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(str(path), options,
+                                               providers=["CPUExecutionProvider"])
+    except Exception as error:      # it has no class of errors of its own
+        raise CaffeError(f"onnxruntime refuses the file: {str(error).splitlines()[0]}") from error
     read = [each.name for each in session.get_inputs()]
 
     def run(given: Tensors) -> dict[str, torch.Tensor]:
