@@ -6,8 +6,6 @@
 from importlib.util import find_spec
 from pathlib import Path
 
-from mnc import moved
-
 _caffe = find_spec("caffe")      # found, not imported
 _folders = [Path(place) for place in (_caffe and _caffe.submodule_search_locations) or ()]
 if _folders and not any((folder / "engine").is_dir() for folder in _folders):
@@ -15,6 +13,8 @@ if _folders and not any((folder / "engine").is_dir() for folder in _folders):
                       f"which lies in {Path(__file__).parent}, needs the one that comes with it: "
                       f"take {_folders[0].parent} off the path (sys.path.insert(0, ...) in the "
                       "script, PYTHONPATH, pip uninstall)")
+
+from mnc import moved  # noqa: E402 (after the check, which must come whatever else is there)
 
 moved.install()
 
