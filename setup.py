@@ -15,6 +15,9 @@ ROOT = Path(__file__).parent
 KERNELS = "caffe-mnc/src/ops"
 KERNEL_DATA = "caffe.ops.src"       # where CUDA kernels are installed: compiled when first used
 START_FILES = ("caffe-mnc/site/mnc_caffe.pth", "caffe-mnc/site/mnc_caffe_found_last.py")
+# what nets, commands and the demo read; mnc.project finds it
+PROJECT_FILES = ("models/*/*/*.prototxt", "models/*/*/*.caffemodel.h5", "experiments/cfgs/**/*.yml",
+                 "data/demo/*")
 SOURCES = {"caffe": "caffe-mnc/python", "mnc": "lib", "pylayer": "lib"}
 
 
@@ -55,17 +58,26 @@ class BuildKernels(build_ext):
 
 
 class BuildPython(build_py):
-    """Beside the packages, what Python runs when it starts."""
+    """Beside the packages, the project's files and what Python runs when it starts."""
 
     def run(self):
         super().run()
-        if not self.editable_mode:
-            for file in START_FILES:
-                self.copy_file(str(ROOT / file), self.build_lib)
+        for source, target in self._others().items():
+            self.mkpath(str(target.parent))
+            self.copy_file(str(source), str(target))
 
     def get_outputs(self, include_bytecode=True):
-        here = [str(Path(self.build_lib, Path(file).name)) for file in START_FILES]
-        return [*super().get_outputs(include_bytecode), *([] if self.editable_mode else here)]
+        return [*super().get_outputs(include_bytecode), *map(str, self._others().values())]
+
+    def _others(self):
+        """{source: target}; none of an editable install, which finds them in the checkout."""
+        if self.editable_mode:
+            return {}
+        files = Path(self.build_lib, "mnc", "files")
+        found = {path: files / path.relative_to(ROOT)
+                 for pattern in PROJECT_FILES for path in sorted(ROOT.glob(pattern))}
+        return {**{ROOT / file: Path(self.build_lib, Path(file).name) for file in START_FILES},
+                **found}
 
 
 class EditableInstall(editable_wheel):

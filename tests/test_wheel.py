@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "NOTICE", "caffe-mnc/python",
-           "caffe-mnc/site", "caffe-mnc/src", "lib")
+           "caffe-mnc/site", "caffe-mnc/src", "lib", "models", "experiments/cfgs", "data/demo")
 
 NET = """
 layer { name: "data" type: "Input" top: "scores" input_param { shape { dim: 1 dim: 18 dim: 2 dim: 3 } } }
@@ -117,6 +117,26 @@ def test_nets_with_pylayers_run_elsewhere(installed, tmp_path):
     (tmp_path / "net.prototxt").write_text(NET)
     places = run("-c", CHECK, cwd=tmp_path, PYTHONPATH=str(installed)).split()
     assert places == [str(installed.resolve())] * 3
+
+
+FIRST_HOUR = """
+from pathlib import Path
+from mnc import Segmenter, cli
+from mnc.project import project_file
+
+few = "TEST.RPN_POST_NMS_TOP_N", 30
+found = Segmenter("Mini", settings=dict([few]))(str(project_file("data", "demo", "scene_0.jpg")))
+assert {each.name for each in found} <= {"agate", "beryl", "coral", "garnet", "opal"}, found
+assert found[0].score > 0.7
+assert cli.main(["demo", "--cpu", "--out", "pictures", "--set", *map(str, few)]) == 0
+assert len(list(Path("pictures").glob("*.png"))) == 4
+assert cli.main(["train", "--cpu", "--net", "Mini", "--imdb", "sbd:none:train"]) == 1
+"""
+
+
+def test_the_nets_and_the_demo_come_along(installed, tmp_path):
+    """Outside a checkout: a net by its name, its settings and weights, the demo's images."""
+    run("-c", FIRST_HOUR, cwd=tmp_path, PYTHONPATH=str(installed))
 
 
 LEGACY = {

@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The `mnc` command; tools/*.py are its parts under their old names.
 
 The arguments are read here, without torch: help and mistakes in them answer at once. What a command
@@ -7,8 +8,12 @@ runs in is mnc.commands.session; what commands there are, mnc.commands.registrat
 from __future__ import annotations
 
 import argparse
+import difflib
+import os
+import re
 import sys
 from collections.abc import Sequence
+from importlib import metadata
 
 from mnc.commands.registration import COMMANDS, fill
 
@@ -16,21 +21,63 @@ from mnc.commands.registration import COMMANDS, fill
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `mnc COMMAND …`; what a user can put right ends with a line on stderr and status 1."""
     words = sys.argv[1:] if argv is None else list(argv)
-    args = parser(words[0] if words else None).parse_args(words)
+    if argv is None and "_ARGCOMPLETE" in os.environ:
+        complete()
+    args = parsed(words)
     from mnc.commands import session  # loads torch
 
     return session.run(args)
 
 
-def parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The parser of `mnc`, with the flags of this command; of the others it knows the names."""
-    top = argparse.ArgumentParser(prog="mnc", description="Multi-task Network Cascades")
+def parsed(words: Sequence[str]) -> argparse.Namespace:
+    """The arguments; what is not known ends the process, and what is like it is named."""
+    command = words[0] if words else None
+    top, own = parsers(command)
+    if command and not command.startswith("-") and command not in COMMANDS:
+        top.error(f"no command {command!r}{like(command, list(COMMANDS))}")
+    args, unknown = top.parse_known_args(words)
+    if unknown:
+        known = re.findall(r"--[\w-]+", own.format_usage())
+        own.error(f"unrecognized arguments: {' '.join(unknown)}"
+                  f"{like(unknown[0].partition('=')[0], known)}")
+    return args
+
+
+def like(word: str, known: Sequence[str]) -> str:
+    """"; did you mean …?" where a known word is like this one."""
+    near = difflib.get_close_matches(word, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def parsers(command: str | None = None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
+    """(the parser of `mnc`, that of this command in it); of other commands it knows the names."""
+    top = own = argparse.ArgumentParser(prog="mnc", description="Multi-task Network Cascades")
+    top.add_argument("--version", action="version", version=f"mnc {version()}")
     names = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, known in COMMANDS.items():
         sub = names.add_parser(name, help=known.summary, description=known.summary)
         if name == command:
+            own = sub
             fill(sub, name)
-    return top
+    return top, own
+
+
+def version() -> str:
+    """Of the installed distribution."""
+    try:
+        return metadata.version("mnc-caffe")
+    except metadata.PackageNotFoundError:
+        return "(not installed: run from a checkout)"
+
+
+def complete() -> None:
+    """Answer the shell's Tab, where the package argcomplete is installed; else do nothing."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    line = os.environ.get("COMP_LINE", "").split()
+    argcomplete.autocomplete(parsers(line[1] if len(line) > 1 else None)[0])
 
 
 if __name__ == "__main__":

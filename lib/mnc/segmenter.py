@@ -27,6 +27,7 @@ from mnc.drawing.instances import draw_instances, paint
 from mnc.inference import Instances, load_net, segment_image
 from mnc.inference.networks import blob_of
 from mnc.nets.settings import find_settings, known_classes
+from mnc.project import project_file
 
 Image = np.ndarray | str | os.PathLike
 
@@ -46,8 +47,9 @@ class Segmenter:
     """A test net with its weights and settings, as a function from an image to its instances.
 
     net: path of a test.prototxt, or a name such as "VGG16" for models/NAME/mnc_5stage.
-    weights: its weight file. Several of both (lists; one net may serve several files) make an
-    ensemble: its members' results are voted on together.
+    weights: its weight file; for a net named by NAME by default the one that comes with it. Several
+    of both (lists; one net may serve several files) make an ensemble: its members' results are
+    voted on together.
     config: a configuration file, by default the one that training wrote beside the weights, else
     experiments/cfgs/NET/TASK.yml for models/NET/TASK/test.prototxt. settings: single keys over
     that, such as {"TEST.SCALES": (480, 600), "TEST.USE_FLIPPED": True}. Both are this object's own:
@@ -59,11 +61,12 @@ class Segmenter:
     Computes where caffe.set_mode_cpu / set_mode_gpu say at its making. One thread at a time.
     """
 
-    def __init__(self, net: str | os.PathLike | Sequence, weights: str | os.PathLike | Sequence, *,
+    def __init__(self, net: str | os.PathLike | Sequence,
+                 weights: str | os.PathLike | Sequence | None = None, *,
                  config: str | os.PathLike | None = None,
                  settings: Mapping[str, object] | None = None,
                  classes: Sequence[str] | None = None, score: float = 0.5) -> None:
-        files = as_paths("weights", weights)
+        files = as_paths("weights", bundled_weights(net) if weights is None else weights)
         nets = as_paths("net", net)
         nets = [prototxt_of(each) for each in (nets * len(files) if len(nets) == 1 else nets)]
         if len(nets) != len(files):
@@ -176,10 +179,23 @@ def prototxt_of(net: str | os.PathLike) -> Path:
     path = Path(net)
     if path.suffix or path.exists():
         return path
-    named = Path(cfg.ROOT_DIR) / "models" / path / "mnc_5stage" / "test.prototxt"
+    named = project_file("models", str(path), "mnc_5stage", "test.prototxt")
     if not named.exists():
         raise DataError(f"{net}: no such prototxt, nor a net of that name at {named}")
     return named
+
+
+def bundled_weights(net: object) -> Path:
+    """The weight file beside the prototxt of a net that is named by its bare name.
+
+    Raises DataError where none comes with it, and TypeError for anything but a name or path.
+    """
+    if not isinstance(net, (str, os.PathLike)):
+        raise TypeError(f"weights can be left out for one net by its name only, got {net!r}")
+    found = sorted(prototxt_of(net).parent.glob("*.caffemodel.h5"))
+    if len(found) != 1:
+        raise DataError(f"{net}: no weights come with this net; name a file of them (weights=…)")
+    return found[0]
 
 
 def names_for(number: int, classes: Sequence[str] | None,

@@ -308,7 +308,7 @@ def test_every_command_is_a_module():
     for name, known in COMMANDS.items():
         module = importlib.import_module(f"mnc.commands.{name}")
         assert callable(module.run) and callable(module.add_arguments), name
-        assert known.summary.split(",")[0] in " ".join(cli.parser().format_help().split())
+        assert known.summary.split(",")[0] in " ".join(cli.parsers()[0].format_help().split())
 
 
 def test_the_log_of_other_libraries_stays_as_it_is(capsys):
@@ -410,3 +410,31 @@ def test_layer_types_of_a_plugin_are_known(tmp_path, capsys):
     assert cli.main([*missing, "--plugin", "no_such_plugin"]) == 1
     assert "plugin no_such_plugin" in capsys.readouterr().err
     caffe.extend.LAYERS.remove("OfAPlugin")
+
+
+@pytest.mark.parametrize("words, hint", [
+    (["trian"], "no command 'trian'; did you mean train?"),
+    (["test", "--imbd", "x"], "unrecognized arguments: --imbd x; did you mean --imdb?"),
+    (["nothinglike"], "no command 'nothinglike'\n")])
+def test_a_word_that_is_not_known_is_answered_with_one_like_it(words, hint, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 2 and hint in capsys.readouterr().err
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--version"])
+    assert end.value.code == 0 and capsys.readouterr().out.startswith("mnc ")
+
+
+def test_doctor(capsys, monkeypatch, tmp_path):
+    assert cli.main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "C++ kernels:" in said and "Mini" in said and "all that is needed is here" in said
+    monkeypatch.setattr("caffe.ops.native", None)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert cli.main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "!!  C++ kernels: not built" in said and "install a C++ compiler" in said
+    assert "1 to put right" in said

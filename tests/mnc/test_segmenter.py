@@ -160,12 +160,19 @@ def test_an_ensemble(tiny_model, weights, mini_yml, tiny_scenes):
 
 @pytest.mark.parametrize("net, files, said", [
     (None, "w.h5", "net must be a path or a list of paths, got None"),
-    ("Mini", None, "weights must be a path or a list of paths, got None"),
+    ("Mini", 3, "weights must be a path or a list of paths, got 3"),
+    (["Mini"], None, "weights can be left out for one net by its name only"),
     ("Mini", [], r"weights must be .*, got \[\]"),
     (["Mini", 3], "w.h5", r"net must be .*, got \['Mini', 3\]")])
 def test_what_is_no_path_is_named(net, files, said):
     with pytest.raises(TypeError, match=said):
         Segmenter(net, files)
+
+
+def test_a_net_by_its_name_has_the_weights_that_come_with_it():
+    assert Segmenter("Mini").classes[1] == "agate"
+    with pytest.raises(DataError, match="VGG16: no weights come with this net"):
+        Segmenter("VGG16")
 
 
 def test_settings_come_from_beside_the_weights(tiny_model, weights, mini_yml, tiny_scenes,

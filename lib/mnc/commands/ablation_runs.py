@@ -17,6 +17,7 @@ from mnc.config import ConfigError, cfg
 from mnc.data import get_dataset
 from mnc.data.hashes import file_hash, value_hash
 from mnc.inference import load_net, test_dataset
+from mnc.project import project_file
 from mnc.schemes import ITERATIONS, SCHEMES
 from mnc.training.schemes import DECAY, Places, seed, train_scheme
 
@@ -87,8 +88,9 @@ def device() -> str:
 
 
 def places(args: argparse.Namespace) -> Places:
-    return Places(Path(args.models or f"models/{args.net}"),
-                  Path(args.cfgs or f"experiments/cfgs/{args.net}"), args.set_cfgs[::2])
+    return Places(Path(args.models or project_file("models", args.net)),
+                  Path(args.cfgs or project_file("experiments", "cfgs", args.net)),
+                  args.set_cfgs[::2])
 
 
 def imdbs(args: argparse.Namespace) -> tuple[str, str]:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from mnc.commands.registration import count
-from mnc.config import ConfigError, cfg, cfg_from_file
+from mnc.config import ConfigError, cfg_from_file
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
@@ -32,8 +32,9 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 def take_settings(args: argparse.Namespace) -> None:
     """cfg becomes that of the net."""
     from mnc.nets.settings import settings_of_net
+    from mnc.project import project_file
 
-    own = settings_of_net(Path(cfg.ROOT_DIR) / "models" / args.net / args.task / "test.prototxt")
+    own = settings_of_net(project_file("models", args.net, args.task, "test.prototxt"))
     if own:
         cfg_from_file(own)
 

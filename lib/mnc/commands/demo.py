@@ -10,6 +10,7 @@ from pathlib import Path
 from mnc.commands.registration import count
 from mnc.config import cfg, cfg_from_file
 from mnc.nets.trained import model_in
+from mnc.project import project_file
 
 
 @dataclass(frozen=True)
@@ -20,11 +21,11 @@ class Model:
     weights: str
 
     def path(self, name: str) -> Path:
-        return Path(cfg.ROOT_DIR) / "models" / self.net / "mnc_5stage" / name
+        return project_file("models", self.net, "mnc_5stage", name)
 
     @property
     def weight_file(self) -> Path:
-        return Path(cfg.ROOT_DIR) / self.weights
+        return project_file(*self.weights.split("/"))
 
 
 MINI = Model("Mini", "models/Mini/mnc_5stage/mini_mnc_5stage.caffemodel.h5")
@@ -117,5 +118,5 @@ def default_images() -> str:
     """data/demo, or the held-out scenes where that is not there."""
     from mnc.data import get_dataset
 
-    folder = Path(cfg.DATA_DIR) / "demo"
+    folder = project_file("data", "demo")
     return str(folder if folder.is_dir() else Path(get_dataset("scenes_val").image_path(0)).parent)

@@ -43,6 +43,8 @@ COMMANDS: dict[str, Command] = {
                         runs_nets=False),
     "make_mask_init": Command("make the weights that a cascade starts from out of an ImageNet "
                               ".caffemodel", runs_nets=False),
+    "doctor": Command("what is installed, which kernels, device, nets and data are here, and what "
+                      "to do where one is missing", runs_nets=False),
 }
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mnc.commands.registration import count
 from mnc.config import ConfigError, cfg, cfg_from_dict, cfg_from_file, get_output_dir
 from mnc.nets import NETS, generate
+from mnc.project import project_file
 
 if TYPE_CHECKING:
     from mnc.data import Dataset
@@ -116,7 +117,7 @@ def take_net_settings(args: argparse.Namespace) -> None:
     """cfg becomes that of the net to be generated: experiments/cfgs/NET/TASK.yml."""
     if args.net is None or args.solver:
         return
-    path = Path(cfg.ROOT_DIR, "experiments", "cfgs", args.net, f"{args.task}.yml")
+    path = project_file("experiments", "cfgs", args.net, f"{args.task}.yml")
     if path.is_file():
         cfg_from_file(path)
         log.info("settings: %s", path)

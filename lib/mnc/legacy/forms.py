@@ -241,7 +241,7 @@ class TesterWrapper:
                           "--task", task_name]
 
     def get_result(self) -> None:
-        from mnc.cli import parser
+        from mnc.cli import parsers
 
-        args = parser("test").parse_args(list(map(str, self.arguments)))
+        args = parsers("test")[0].parse_args(list(map(str, self.arguments)))
         args.run(args)

@@ -24,6 +24,8 @@ from caffe.ops.roi_warping import (
     roi_warping_pooled_forward,
 )
 
+LIBRARY: str = _native.__file__
+
 
 def _wide(x: Tensor) -> bool:
     return x.dtype == torch.float64
