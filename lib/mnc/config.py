@@ -99,6 +99,24 @@ cfg.TRAIN = EasyDict(
     THRESH_HI_SAMPLE=[1.0, 0.5, 0.1],
 )
 
+# Images seen otherwise each time they come: each draw is uniform between nothing and this most
+# (mnc.data.augmentation; `mnc train --augment NAME` sets them). USE_FLIPPED mirrors.
+cfg.TRAIN.AUGMENT = EasyDict(
+    FLIP_VERTICAL=0.0,            # probability: upside down
+    ROTATE_90=0.0,                # probability: by one, two or three quarters of a turn
+    ROTATE=0.0,                   # degrees, either way
+    SCALE=(1.0, 1.0),             # factor on the size that the net sees; enlarged, a window is cut
+    CROP=1.0,                     # least share of each side that a window keeps
+    MIN_VISIBLE=0.25,             # an instance of which less of its pixels are left is dropped
+    BRIGHTNESS=0.0,               # a factor on all values, 1 more or less this
+    CONTRAST=0.0,                 # likewise, on their distance from the image's mean grey
+    SATURATION=0.0,               # likewise, on their distance from the pixel's grey
+    HUE=0.0,                      # degrees of the circle of colours, either way
+    BLUR=0.0,                     # standard deviation of a Gaussian, pixels of the original image
+    NOISE=0.0,                    # standard deviation, of 255
+    CUTOUT=0,                     # rectangles hidden, of up to 0.3 of each side
+)
+
 cfg.TEST = EasyDict(
     SCALES=(600,),                # short sides; of several the results are joined
     MAX_SIZE=1000,

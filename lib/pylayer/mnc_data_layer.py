@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,9 @@ class MNCDataLayer(ImageOrder):
     and mask_info (G, 2), which is 0, 0 for an instance without a mask
 
     param_str: num_classes. set_roidb draws an order of the images, set_maskdb another. While the
-    solver works on an image, a thread reads and scales the next one.
+    solver works on an image, a thread reads and scales the next one. Where images are augmented,
+    the draws of the n-th follow from n and from a seed that comes with the order; both are kept in
+    snapshots.
     """
 
     num_bottom = exactly(0)
@@ -29,7 +33,8 @@ class MNCDataLayer(ImageOrder):
     def setup(self, bottom: list, top: list) -> None:
         self._with_masks = cfg.MNC_MODE
         self._maskdb: Any = None            # Sequence[Entry], once there is one
-        self._ahead: Any = None             # (what is read: index, short side; the Job)
+        self._ahead: Any = None             # (index, short side, number; the Job that reads it)
+        self._seed = self._number = 0       # of the augmentation: number counts images
         names = ["data", "im_info", "gt_boxes"] + ["gt_masks", "mask_info"] * self._with_masks
         self.begin(read_options(self, num_classes=None).num_classes, top, names)
         shapes = [(1, 3, max(self._train.scales), self._train.max_size), (1, 3), (1, 5),
@@ -50,6 +55,8 @@ class MNCDataLayer(ImageOrder):
                             "same images")
         self._maskdb, self._ahead = maskdb, None
         self._shuffle()
+        if self._train.augmentation.active:
+            self._seed, self._number = int(np.random.randint(2**31)), 0
 
     def forward(self, bottom: list, top: list) -> None:
         if self._roidb is None or (self._with_masks and self._maskdb is None):
@@ -64,20 +71,26 @@ class MNCDataLayer(ImageOrder):
 
     def _take(self, index: int, short_side: int) -> dict[str, np.ndarray]:
         """What was read ahead, if it is this; where a fork has lost the thread, read now."""
+        drawn = index, short_side, self._number
         ahead, self._ahead = self._ahead, None
-        job = ahead[1] if ahead and ahead[0] == (index, short_side) else None
+        job = ahead[1] if ahead and ahead[0] == drawn else None
         if job is None or job.lost():
-            job = self._begin(index, short_side)
+            job = self._begin(*drawn)
+        self._number += 1
         return job.result()
 
-    def _begin(self, index: int, short_side: int) -> Job:
+    def _begin(self, index: int, short_side: int, number: int) -> Job:
         path = self._roidb[index]["image"]
-        return Job(lambda: self._read(index, short_side), lambda: f"{self.title}: {path}")
+        return Job(lambda: self._read(index, short_side, number), lambda: f"{self.title}: {path}")
 
-    def _read(self, index: int, short_side: int) -> dict[str, np.ndarray]:
+    def _read(self, index: int, short_side: int, number: int) -> dict[str, np.ndarray]:
         masks = self._maskdb[index] if self._with_masks else None
+        augmentation, generator = self._train.augmentation, np.random.default_rng(
+            [self._seed, number])
+        change = partial(augmentation.changed, generator=generator)
         return minibatch(self._roidb[index], masks, self._train.pixel_means, target_size=short_side,
-                         max_size=self._train.max_size)
+                         max_size=self._train.max_size,
+                         change=change if augmentation.active else None)
 
     def _read_ahead(self) -> None:
         """Begin with the image that comes next, where that can be told without drawing."""
@@ -85,8 +98,21 @@ class MNCDataLayer(ImageOrder):
         if index is None or len(self._train.scales) > 1:
             self._ahead = None
         else:
-            drawn = index, self._train.scales[0]
+            drawn = index, self._train.scales[0], self._number
             self._ahead = drawn, self._begin(*drawn)
+
+    def snapshot_state(self) -> bytes:
+        """The place in the order of the images, and in the draws of the augmentation."""
+        place = json.loads(super().snapshot_state())
+        return json.dumps({**place, "augmentation": [self._seed, self._number]}).encode()
+
+    def restore_state(self, state: bytes) -> None:
+        """Go on from `snapshot_state`, with the same data bases."""
+        super().restore_state(state)
+        self._ahead = None
+        kept = json.loads(state).get("augmentation")        # not in states of earlier versions
+        if kept:
+            self._seed, self._number = kept
 
     def permutation(self) -> np.ndarray:
         if not self._train.grouped:

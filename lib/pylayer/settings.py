@@ -17,6 +17,7 @@ from mnc.boxes.anchors import generate_anchors
 from mnc.boxes.proposals import ProposalLimits
 from mnc.boxes.regression import Normalization
 from mnc.config import ConfigError
+from mnc.data.augmentation import Augmentation
 from mnc.masks.targets import MaskForm
 from mnc.sampling.anchor_targets import AnchorSampling
 from mnc.sampling.cfm_targets import RegionSampling
@@ -69,6 +70,7 @@ class TrainSettings:
     max_size: int                   # of the long side
     grouped: bool                   # images in pairs of one shape, wide or tall
     images: int                     # of a batch
+    augmentation: Augmentation
     anchors: AnchorSampling
     mixes: bool                     # the RoIs of later stages train the RPN, too
     rois: RoiSampling
@@ -85,13 +87,15 @@ class TrainSettings:
     def of(cls, cfg: Any) -> TrainSettings:
         """What mnc.config.cfg says now.
 
-        Raises ConfigError where lists of overlap bins differ in length.
+        Raises ConfigError where lists of overlap bins differ in length, or for an augmentation
+        that cannot be.
         """
         train = cfg.TRAIN
         known = train.BBOX_NORMALIZE_TARGETS and train.BBOX_NORMALIZE_TARGETS_PRECOMPUTED
         return cls(
             pixel_means=cfg.PIXEL_MEANS, scales=tuple(train.SCALES), max_size=train.MAX_SIZE,
             grouped=train.ASPECT_GROUPING, images=train.IMS_PER_BATCH,
+            augmentation=Augmentation.of(cfg),
             anchors=_anchor_sampling(cfg), mixes=train.MIX_INDEX,
             rois=RoiSampling(train.BATCH_SIZE,
                              _bins(train, "FG_FRACTION", "FG_THRESH_LO", "FG_THRESH_HI"),

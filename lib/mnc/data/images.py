@@ -66,10 +66,15 @@ def prepare_image(image: np.ndarray, pixel_means: np.ndarray, target_size: int,
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise DataError(f"an image must be (H, W, 3), got shape {image.shape}")
     scale = scale_for(image.shape[0], image.shape[1], target_size, max_size)
+    return scaled_by(image, scale, pixel_means), scale
+
+
+def scaled_by(image: np.ndarray, scale: float, pixel_means: np.ndarray) -> np.ndarray:
+    """(image - pixel_means) resized bilinearly by a factor: float32 (H', W', 3)."""
     # a side keeps a pixel, however long the other is
     fy, fx = (scale if np.round(scale * side) else 1 / side for side in image.shape[:2])
     centred = (image.astype(np.float32) - pixel_means).astype(np.float32)
-    return cv2.resize(centred, None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR), scale
+    return cv2.resize(centred, None, fx=fx, fy=fy, interpolation=cv2.INTER_LINEAR)
 
 
 def image_blob(images: Sequence[np.ndarray]) -> np.ndarray:
