@@ -50,6 +50,9 @@ class CFMDataLayer(ImageOrder):
         if options.num_classes is None:
             raise LayerError(f"{self.title}: param_str must give num_classes")
         self.begin(options.num_classes, top, TOPS)
+        if self._train.augmentation.active:
+            log.warning("%s: TRAIN.AUGMENT has no effect: regions are given for images as they are",
+                        self.title)
         self._folder = Path(options.regions or Path(cfg.DATA_DIR) / "MCG")
         self._cache = Path(cfg.DATA_DIR) / "cache"
         k, size = 4 * options.num_classes, self._train.mask.size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,8 @@ import caffe
 from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
 from caffe.proto import caffe_pb2
-from mnc.config import cfg
+from mnc.augmentations import settings_of
+from mnc.config import cfg, cfg_from_dict
 from mnc.data import Annotation, DataError
 from mnc.data.images import read_image
 from mnc.data.minibatch import minibatch
@@ -150,6 +152,55 @@ def test_the_next_image_is_read_while_the_solver_works(databases, monkeypatch):
         layer.forward([], top)
     layer._ahead[1].result()
     assert readers == ["reading ahead"] * 4            # three images, and the next
+
+
+def augmented_layer(databases, seed):
+    cfg_from_dict(settings_of("strong"), "test")
+    layer, top = data_layer()
+    np.random.seed(seed)
+    layer.set_roidb(databases[0])
+    layer.set_maskdb(databases[1])
+
+    def images(count):
+        taken = []
+        for _ in range(count):
+            layer.forward([], top)
+            taken.append([blob.data.copy() for blob in top])
+        return taken
+    return layer, images
+
+
+def assert_same(ours, theirs):
+    for one, other in zip(ours, theirs, strict=True):
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_augmented_images_go_on_from_a_state(databases):
+    first, images = augmented_layer(databases, 3)
+    images(4)
+    state, expected = first.snapshot_state(), images(5)
+    second, images = augmented_layer(databases, 8)
+    images(2)
+    second.restore_state(state)
+    assert_same(expected, images(5))
+    assert first.snapshot_state() == second.snapshot_state()
+
+
+def test_reading_ahead_draws_nothing_else(databases, monkeypatch):
+    ahead = augmented_layer(databases, 3)[1](9)
+    monkeypatch.setattr(MNCDataLayer, "_read_ahead", lambda self: None)
+    assert_same(ahead, augmented_layer(databases, 3)[1](9))
+    other = augmented_layer(databases, 4)[1](9)
+    assert any(a[0].shape != b[0].shape for a, b in zip(ahead, other))
+
+
+def test_states_of_earlier_versions_are_taken(databases):
+    layer, images = augmented_layer(databases, 3)
+    old = {key: value for key, value in json.loads(layer.snapshot_state()).items()
+           if key != "augmentation"}
+    layer.restore_state(json.dumps(old).encode())
+    assert len(images(1)) == 1
 
 
 def test_without_masks(databases):

@@ -13,7 +13,8 @@ import pytest
 
 import caffe
 from caffe.engine.formats.weights import read_caffemodel
-from mnc.config import changes_in_file
+from mnc.augmentations import settings_of
+from mnc.config import cfg_from_dict, changes_in_file
 from mnc.data import DataError, get_dataset
 from mnc.data.images import read_image
 from mnc.nets import generate
@@ -121,7 +122,9 @@ def test_bbox_pred_stays_where_targets_are_not_normalised(tiny_model, mini_cfg, 
         assert not changed and (net.params["bbox_pred"][0].data == 1).all()
 
 
-def test_resuming_is_exact(run, mini_cfg, tmp_path):
+@pytest.mark.parametrize("augment", ["none", "strong"])
+def test_resuming_is_exact(run, mini_cfg, tmp_path, augment):
+    cfg_from_dict(settings_of(augment), augment)
     mini_cfg.TRAIN.SNAPSHOT_ITERS = 2
     run("whole", 4)
     run("first", 2)

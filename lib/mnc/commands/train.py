@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mnc.commands import train_options
 from mnc.commands.registration import count
 from mnc.config import ConfigError, cfg, cfg_from_dict, cfg_from_file, get_output_dir
 from mnc.nets import NETS, generate
@@ -41,6 +42,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--warmup", type=int, default=0, metavar="N",
                    help="iterations in which the rate rises to its full height")
     p.add_argument("--batch", type=count, metavar="N", help="images of an update (iter_size)")
+    train_options.add_arguments(p)
     p.add_argument("--weights", metavar="FILE", help="initial weights (.caffemodel or .h5)")
     p.add_argument("--resume", metavar="FILE|DIR|auto",
                    help="go on from this .solverstate.h5, or the newest good one of a folder; "
@@ -82,6 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.solver and args.net is None:
         raise TrainingError("name a solver file (--solver), or a net to generate "
                             f"(--net {' or '.join(NETS)})")
+    train_options.take_augmentation(args)
     fit_settings(args, dataset)
     output = Path(args.out or get_output_dir(folder_name(args.imdb)))
     path = Path(args.solver or _generated(args.net, args.task, dataset, output))

@@ -41,7 +41,7 @@ class Appearance:
         """
         if self == Appearance():
             return image
-        values = image.astype(np.float32)
+        values: np.ndarray = image.astype(np.float32)
         if self.hue:
             values = _hue_shifted(values, self.hue)
         if self.saturation != 1:

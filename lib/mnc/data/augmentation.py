@@ -9,7 +9,7 @@ image depend on nothing but its generator, so that they can be made ahead, in an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -17,6 +17,8 @@ import numpy as np
 
 from mnc.config import ConfigError
 from mnc.data.appearance import Appearance
+from mnc.data.minibatch import sample_of
+from mnc.data.roidb import Entry
 from mnc.data.views import Sample, View
 
 TRIES = 10                  # views drawn for an image until one holds an instance
@@ -89,19 +91,19 @@ class Augmentation:
         return replace(seen, image=image, zoom=view.zoom)
 
 
-# What `mnc train --augment NAME` sets; docs/own_data.md says what they gain.
-PRESETS: dict[str, dict[str, Any]] = {
-    "none": {},
-    "light": {"SCALE": (0.8, 1.25), "BRIGHTNESS": 0.1, "CONTRAST": 0.1},
-    "strong": {"ROTATE": 10.0, "SCALE": (0.5, 2.0), "CROP": 0.8, "BRIGHTNESS": 0.2,
-               "CONTRAST": 0.3, "SATURATION": 0.3, "HUE": 10.0, "BLUR": 1.0, "NOISE": 6.0,
-               "CUTOUT": 2},
-    "microscopy": {"FLIP_VERTICAL": 0.5, "ROTATE_90": 0.75, "ROTATE": 15.0, "SCALE": (0.7, 1.4),
-                   "BRIGHTNESS": 0.2, "CONTRAST": 0.2, "BLUR": 0.7, "NOISE": 3.0},
-}
+def shown(roidb: Sequence[Entry], maskdb: Sequence[Entry], how: Augmentation, *, images: int = 6,
+          views: int = 4, seed: int = 0) -> Iterator[tuple[str, Sample]]:
+    """(caption, sample) of images evenly over the data bases: each as it is, then in other views.
 
-
-def preset(name: str) -> dict[str, Any]:
-    """By dotted keys of cfg, every key of TRAIN.AUGMENT; raises KeyError for another name."""
-    own = {field.name.upper(): field.default for field in fields(Augmentation)}
-    return {f"TRAIN.AUGMENT.{key}": value for key, value in (own | PRESETS[name]).items()}
+    The data bases are mnc.data.roidb.prepare's; mnc.drawing.truth draws the samples. Raises
+    DataError for an image that cannot be read.
+    """
+    rows = np.unique(np.linspace(0, len(roidb) - 1, images).round().astype(int)).tolist()
+    for row in rows:
+        sample = sample_of(roidb[row], maskdb[row])
+        for number in range(views + 1):
+            generator = np.random.default_rng([seed, row, number])
+            seen = how.changed(sample, generator) if number else sample
+            said = f"size for the net × {seen.zoom:.2f}" if number else "as it is"
+            yield (f"{roidb[row]['name']}, {said}: {len(seen.labels)} of {len(sample.labels)} "
+                   f"instances, {seen.size[1]} x {seen.size[0]} pixels"), seen

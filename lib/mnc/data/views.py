@@ -7,6 +7,7 @@ whole pixels; a rotation is bilinear, of the image as of masks, which cover a pi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -127,7 +128,7 @@ class View:
 
     def _bounds(self, box: np.ndarray) -> np.ndarray:
         """x1, y1, x2, y2 in the window's pixels of a turned box when it is rotated."""
-        x1, y1, x2, y2 = box + [-.5, -.5, .5, .5]
+        x1, y1, x2, y2 = box + np.array([-.5, -.5, .5, .5])
         corners = np.array([(x1, y1, 1), (x1, y2, 1), (x2, y1, 1), (x2, y2, 1)]) @ self._matrix.T
         return np.concatenate((corners.min(0) + .5, corners.max(0) - .5))
 
@@ -185,7 +186,7 @@ class View:
         return int(left.sum())
 
 
-def _somewhere(size: tuple[int, int], shares: tuple[float, float],
+def _somewhere(size: tuple[int, int], shares: Sequence[float] | np.ndarray,
                generator: np.random.Generator) -> tuple[int, int, int, int]:
     """A window of these shares of the sides (width, height), a pixel at least."""
     sides = [min(max(round(share * side), 1), side) for share, side in zip(shares, size)]

@@ -1,0 +1,28 @@
+"""Flags of `mnc train` that change what is learned from: other views, layers held, gradients."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+
+from mnc.augmentations import AUGMENTATIONS, settings_of
+from mnc.config import cfg_from_dict
+
+log = logging.getLogger("mnc")
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.add_argument("--augment", choices=AUGMENTATIONS,
+                   help="see each image otherwise each time: settings of TRAIN.AUGMENT, but for "
+                        "what --set names (default: as they are, which is none)")
+
+
+def take_augmentation(args: argparse.Namespace) -> None:
+    """TRAIN.AUGMENT becomes that of --augment; what --set names stays."""
+    if args.augment is None:
+        return
+    changes = {key: value for key, value in settings_of(args.augment).items()
+               if key not in args.set_cfgs[::2]}
+    cfg_from_dict(changes, f"--augment {args.augment}")
+    said = ", ".join(f"{key} {value}" for key, value in AUGMENTATIONS[args.augment].items())
+    log.info("augment: %s: %s", args.augment, said or "nothing")
