@@ -9,7 +9,9 @@ from mnc.data.dataset import (
     problems,
     without_problems,
 )
-from mnc.data.imdb import DATASETS, get_dataset
+from mnc.data.imdb import DATASETS, get_dataset, register
+from mnc.data.labelled import LabelledImage, LabelledImages, Shape
 
-__all__ = ["DATASETS", "Annotation", "DataError", "Dataset", "Joined", "Subset", "get_dataset",
-           "problems", "without_problems"]
+__all__ = ["DATASETS", "Annotation", "DataError", "Dataset", "Joined", "LabelledImage",
+           "LabelledImages", "Shape", "Subset", "get_dataset", "problems", "register",
+           "without_problems"]

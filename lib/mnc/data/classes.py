@@ -63,3 +63,17 @@ def class_names(number: int, given: str | Path | None = None,
     if len(known) == number - 1:
         return (BACKGROUND, *known)
     return (BACKGROUND, *(f"class {k}" for k in range(1, number)))
+
+
+def line_names(names: Sequence[str]) -> list[str]:
+    """The names as they can stand in a list, a line each: blanks and line ends become one blank.
+
+    Raises DataError if two become one.
+    """
+    lines = [" ".join("".join(c if c.isprintable() else " " for c in name).split()) or "_"
+             for name in names]
+    for line in lines:
+        if lines.count(line) > 1:
+            raise DataError(f"two classes would be called {line!r}: names that differ in blanks "
+                            "alone cannot be told apart in this format")
+    return lines

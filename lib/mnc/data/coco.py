@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from mnc.data.coco_index import given_box, parse, read_index, rows_of
+from mnc.data.coco_index import Index, given_box, parse, read_index, rows_of
 from mnc.data.dataset import Annotation, DataError, listed
 from mnc.data.images import read_image
 from mnc.masks.run_lengths import as_json
@@ -25,36 +25,29 @@ from mnc.masks.run_lengths import as_json
 log = logging.getLogger("mnc")
 
 
-class COCO:
-    """The images of an annotation file, in the order of their ids.
+class Indexed:
+    """A data set of an index: images and annotations by their numbers."""
 
-    image_ids, category_ids: the file's own numbers, of images and of classes 1..K-1.
-    """
-
-    def __init__(self, annotations: str | os.PathLike, images: str | os.PathLike,
-                 name: str | None = None, *, cache: str | os.PathLike | None = None) -> None:
-        self.file, self.folder = Path(annotations), Path(images)
-        self.name = name or f"coco:{annotations}:{images}"
-        if not self.file.is_file():
-            raise DataError(f"{self.file}: no such annotation file")
-        if not self.folder.is_dir():
-            raise DataError(f"{self.folder}: no such folder of images")
-        self.index = read_index(self.file, None if cache is None else Path(cache))
-        dropped = self.index.dropped.tolist()
+    def __init__(self, name: str, index: Index, paths: Sequence[str],
+                 notes: Sequence[str] = ()) -> None:
+        self.name, self.index, self.paths = name, index, paths
+        dropped = index.dropped.tolist()
         if dropped:
-            log.warning("%s: %d annotations cannot be used and are left out:\n%s", self.name,
-                        int(self.index.num_dropped), listed(dropped))
-        self.classes = ("__background__", *self.index.categories.tolist())
-        self.category_ids = [int(number) for number in self.index.category_ids.tolist()]
-        self.image_ids = [int(number) for number in self.index.image_ids.tolist()]
-        self.files = self.index.files.tolist()
+            log.warning("%s: %d annotations cannot be used and are left out:\n%s", name,
+                        int(index.num_dropped), listed([*dropped, *notes]))
+        elif notes:
+            log.warning("%s:\n%s", name, listed(notes))
+        self.classes = ("__background__", *index.categories.tolist())
+        self.category_ids = [int(number) for number in index.category_ids.tolist()]
+        self.image_ids = [int(number) for number in index.image_ids.tolist()]
+        self.files = index.files.tolist()
         self.names = [os.path.splitext(file)[0] for file in self.files]
 
     def __len__(self) -> int:
         return len(self.files)
 
     def image_path(self, i: int) -> str:
-        return str(self.folder / self.files[i])
+        return self.paths[i]
 
     def image(self, i: int) -> np.ndarray:
         """(H, W, 3) uint8 BGR"""
@@ -71,6 +64,24 @@ class COCO:
         return Annotation(np.array(boxes, np.float32).reshape(-1, 4), index.labels[places],
                           [None if found is None else found[1] for found in cut], size,
                           crowd=index.crowd[places], areas=index.areas[places])
+
+
+class COCO(Indexed):
+    """The images of an annotation file, in the order of their ids.
+
+    image_ids, category_ids: the file's own numbers, of images and of classes 1..K-1.
+    """
+
+    def __init__(self, annotations: str | os.PathLike, images: str | os.PathLike,
+                 name: str | None = None, *, cache: str | os.PathLike | None = None) -> None:
+        self.file, self.folder = Path(annotations), Path(images)
+        if not self.file.is_file():
+            raise DataError(f"{self.file}: no such annotation file")
+        if not self.folder.is_dir():
+            raise DataError(f"{self.folder}: no such folder of images")
+        index = read_index(self.file, None if cache is None else Path(cache))
+        super().__init__(name or f"coco:{annotations}:{images}", index,
+                         [str(self.folder / file) for file in index.files.tolist()])
 
     def entries(self) -> Iterator[dict]:
         """The annotations that can be used, as COCO's metric takes them: checked, masks as RLE.

@@ -104,9 +104,13 @@ def rows_of(content: Content, on_fault: Callable[[str, Any], None]) -> Iterator[
             on_fault(str(fault), each)
 
 
-def make_index(content: Content) -> Index:
-    """The index of a parsed file; what cannot be used is counted in it."""
-    dropped: dict[str, list[object]] = {}
+def make_index(content: Content, faults: Mapping[str, Sequence[object]] | None = None) -> Index:
+    """The index of a parsed file; what cannot be used is counted in it.
+
+    faults: those found before, {kind: where each is}.
+    """
+    dropped: dict[str, list[object]] = {kind: list(places)
+                                        for kind, places in (faults or {}).items()}
 
     def drop(kind: str, each: Any) -> None:
         dropped.setdefault(kind, []).append(each.get("id") if isinstance(each, dict) else None)
@@ -130,7 +134,7 @@ def make_index(content: Content) -> Index:
         areas=np.array([row.area for row in rows], float),
         codes=np.frombuffer(b"".join(codes), np.uint8),
         code_starts=_starts([len(code) for code in codes]),
-        dropped=np.array([_several(kind, ids) for kind, ids in dropped.items()], dtype=str),
+        dropped=np.array([several(kind, ids) for kind, ids in dropped.items()], dtype=str),
         num_dropped=np.array(sum(map(len, dropped.values()))))
 
 
@@ -296,6 +300,8 @@ def _starts(counts: Sequence[int]) -> np.ndarray:
     return np.concatenate(([0], np.cumsum(counts, dtype=np.int64))).astype(np.int64)
 
 
-def _several(kind: str, ids: Sequence[object]) -> str:
-    first = ", ".join(str(number) for number in ids[:5])
-    return f"{len(ids)} {kind} (id {first}{', ...' if len(ids) > 5 else ''})"
+def several(kind: str, places: Sequence[object]) -> str:
+    """How many of a kind there are and where the first are: numbers of annotations, or words."""
+    first = ", ".join(str(place) for place in places[:5])
+    numbers = "" if any(isinstance(place, str) for place in places) else "id "
+    return f"{len(places)} {kind} ({numbers}{first}{', ...' if len(places) > 5 else ''})"

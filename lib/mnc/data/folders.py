@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,3 +26,28 @@ def image_files(given: Sequence[str | Path]) -> list[Path]:
         raise DataError(f"no image in {', '.join(map(str, given))}; endings looked for: "
                         f"{' '.join(sorted(ENDINGS))}")
     return paths
+
+
+def files_below(folder: Path, *endings: str) -> list[Path]:
+    """The files with these endings (lower case) in the folder and below it, by name; none hidden.
+
+    Links to folders are followed once each. Raises DataError where there is no such folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder")
+    found, seen = [], set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders[:] = sorted(each for each in folders if not each.startswith("."))
+        found += [Path(place, file) for file in sorted(files)
+                  if not file.startswith(".") and file.lower().endswith(endings)]
+    return found
+
+
+def images_below(folder: Path) -> list[Path]:
+    """The image files in the folder and below it, by name."""
+    return files_below(folder, *ENDINGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 
 import cv2
@@ -10,6 +11,8 @@ import numpy as np
 
 from caffe.extend import decode_image, read_file
 from mnc.data.dataset import DataError, Dataset
+
+ORIENTATION, SIDEWAYS = 0x0112, (5, 6, 7, 8)        # of Exif
 
 
 def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -33,6 +36,25 @@ def read_image(path: str | os.PathLike, size: tuple[int, int] | None = None) -> 
     except ValueError as error:
         raise DataError(f"{error}; replace the file or drop it from the list") from error
     return image
+
+
+def size_of(path: str | os.PathLike) -> tuple[int, int]:
+    """(height, width) of the image file, upright; of the header alone where that will do.
+
+    Raises DataError where it cannot be read.
+    """
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")             # of large images
+            with Image.open(path) as image:
+                turned = image.getexif().get(ORIENTATION, 1) in SIDEWAYS
+                if not turned or image.format == "JPEG":
+                    return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:               # Pillow raises what the bytes lead it to; OpenCV has its say
+        pass
+    return read_image(path).shape[:2]
 
 
 def read_as_annotated(dataset: Dataset, i: int) -> np.ndarray:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from mnc.config import cfg
 from mnc.data.coco import COCO
@@ -62,39 +64,98 @@ DATASETS: dict[str, Callable[[Path], Dataset]] = {
                            ("2017", "test-dev"))}}
 
 
-def _own_sbd(folder: str, split: str, data_dir: Path) -> Dataset:
-    return SBD(folder, split)
+Names = Sequence[str]
+REGISTERED: dict[str, Callable[[], Any]] = {}
 
 
-def _own_voc(folder: str, split: str, data_dir: Path) -> Dataset:
-    return VOC(folder, split, masks=True)
+def register(name: str, function: Callable[[], Any]) -> None:
+    """Make `name` a data set, for --imdb and get_dataset.
+
+    function: without arguments; gives a Dataset, or a list of LabelledImage. A module that
+    registers is loaded by `--plugin FILE`. Raises ValueError for a name with ":" or "+", or one
+    that is known already.
+    """
+    if not name or ":" in name or "+" in name or name in DATASETS:
+        raise ValueError(f"{name!r} cannot name a data set: names have no ':' and no '+', and "
+                         f"{', '.join(list(DATASETS)[:3])}, ... are taken")
+    REGISTERED[name] = function
 
 
-def _own_coco(file: str, images: str, data_dir: Path) -> Dataset:
-    return COCO(file, images, cache=data_dir / "cache")
+def _registered(name: str) -> Dataset:
+    from mnc.data.labelled import LabelledImages
+
+    found = REGISTERED[name]()
+    return LabelledImages(name, found) if isinstance(found, (list, tuple)) else found
 
 
-# KIND:FIRST:SECOND for data of one's own: how it is written, what makes it, an example
-OWN: dict[str, tuple[str, Callable[[str, str, Path], Dataset], str]] = {
-    "sbd": ("sbd:DIR:SPLIT", _own_sbd, "sbd:data/mine:train"),
-    "voc": ("voc:DIR:SPLIT", _own_voc, "voc:data/mine:train"),
-    "coco": ("coco:ANNOTATIONS.json:IMAGE_DIR", _own_coco, "coco:data/mine.json:data/images"),
+# --- data of one's own ----------------------------------------------------------------------------
+
+@dataclass(frozen=True)
+class Source:
+    """What a name of one's own data says: KIND:FIRST[:SECOND]."""
+
+    first: Path
+    second: str | None
+    data_dir: Path
+    classes: Names | None       # where the files themselves have no list of them
+
+    @property
+    def folder(self) -> Path | None:
+        return None if self.second is None else Path(self.second)
+
+
+@dataclass(frozen=True)
+class Form:
+    """A kind of data of one's own: how its name is written, what makes it."""
+
+    form: str
+    example: str
+    make: Callable[[Source], Dataset]
+    parts: Sequence[int] = (2,)         # how many parts may follow the kind
+
+
+def _of_tool(kind: str) -> Callable[[Source], Dataset]:
+    """The reader of files of a labelling tool, imported when it is first asked for."""
+    def make(given: Source) -> Dataset:
+        from mnc.data.formats import READERS
+
+        return READERS[kind](given)
+    return make
+
+
+OWN: dict[str, Form] = {
+    "coco": Form("coco:ANNOTATIONS.json:IMAGE_DIR", "coco:data/mine.json:data/images",
+                 lambda given: COCO(given.first, str(given.second),
+                                    cache=given.data_dir / "cache")),
+    "labelme": Form("labelme:DIR", "labelme:data/mine", _of_tool("labelme"), (1,)),
+    "via": Form("via:FILE:IMAGE_DIR", "via:data/via_region_data.json:data/images",
+                _of_tool("via"), (1, 2)),
+    "cvat": Form("cvat:FILE.xml:IMAGE_DIR", "cvat:data/annotations.xml:data/images",
+                 _of_tool("cvat"), (1, 2)),
+    "yolo": Form("yolo:DIR[:SPLIT]", "yolo:data/mine:train", _of_tool("yolo"), (1, 2)),
+    "masks": Form("masks:DIR", "masks:data/mine", _of_tool("masks"), (1,)),
+    "voc": Form("voc:DIR:SPLIT", "voc:data/mine:train",
+                lambda given: VOC(given.first, str(given.second), masks=True)),
+    "sbd": Form("sbd:DIR:SPLIT", "sbd:data/mine:train",
+                lambda given: SBD(given.first, str(given.second))),
 }
 
 
 def get_dataset(imdb_name: str, data_dir: str | os.PathLike | None = None, *,
-                skip_bad: bool = False) -> Dataset:
+                skip_bad: bool = False, classes: Names | None = None) -> Dataset:
     """The data set of this name, or several joined by '+' (one in a path is no join).
 
     Raises DataError for an unknown name and for what cannot be read.
 
     Names: those of DATASETS (their files lie in data_dir, cfg.DATA_DIR by default; scenes are
-    drawn at first use), and for data of one's own sbd:DIR:SPLIT, voc:DIR:SPLIT and
-    coco:ANNOTATIONS.json:IMAGE_DIR. With skip_bad every image and annotation is read once, and one
-    warning lists what had to be dropped; otherwise a bad file is an error when it is met.
+    drawn at first use), those registered, and for data of one's own the forms of OWN. classes:
+    names without the background's for those whose files have no list of them, by default
+    cfg.CLASSES, else the labels that occur. With skip_bad every image and annotation is read once,
+    and one warning lists what had to be dropped; otherwise a bad file is an error when it is met.
     """
     folder = Path(cfg.DATA_DIR if data_dir is None else data_dir)
-    makers = [_maker(name) for name in parts_of(imdb_name)]     # a wrong name is said at once
+    names = list(classes or cfg.CLASSES) or None
+    makers = [_maker(name, names) for name in parts_of(imdb_name)]  # a wrong name is said at once
     parts = [make(folder) for make in makers]
     dataset = parts[0] if len(parts) == 1 else Joined(parts)
     if not len(dataset):
@@ -106,30 +167,74 @@ def parts_of(imdb_name: str) -> list[str]:
     """The names that are joined by '+'; a '+' inside a path or a split of one's own stays."""
     parts: list[str] = []
     for piece in imdb_name.split("+"):
-        if parts and _is_own(parts[-1]) and not (_is_own(piece) or piece in DATASETS):
+        known = _is_own(piece) or piece in DATASETS or piece in REGISTERED
+        if parts and _is_own(parts[-1]) and (not known or _goes_on(parts[-1], piece)):
             parts[-1] += f"+{piece}"
         else:
             parts.append(piece)
     return parts
 
 
+def _goes_on(name: str, piece: str) -> bool:
+    """Whether a path at the end of the name goes on in the piece, as photos+masks does."""
+    return os.path.exists(f"{name.rpartition(':')[2]}+{piece.partition(':')[0]}")
+
+
 def _is_own(name: str) -> bool:
     return name.partition(":")[0] in OWN and ":" in name
 
 
-def _maker(name: str) -> Callable[[Path], Dataset]:
+def _maker(name: str, classes: Names | None) -> Callable[[Path], Dataset]:
     """What makes the data set of this name from the folder of data. Raises DataError."""
-    kind, _, rest = name.partition(":")
     if _is_own(name):
-        form, make, example = OWN[kind]
-        first, _, second = rest.rpartition(":")
-        if not first or not second:
-            raise DataError(f'data set "{name}": write it as {form}, for example {example}')
-        return partial(make, first, second)
+        kind, _, rest = name.partition(":")
+        first, second = _split(name, rest, OWN[kind])
+        return partial(_own, kind, first, second, classes)
+    if name in REGISTERED:
+        return lambda data_dir: _registered(name)
     if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, 1)
-        hint = f'; did you mean "{near[0]}"? Known' if near else "; known"
-        forms = ", ".join(form for form, _, _ in OWN.values())
-        raise DataError(f'unknown data set "{name}"{hint}: {", ".join(DATASETS)}, {forms}, '
-                        "and several joined by +")
+        raise DataError(_unknown(name))
     return DATASETS[name]
+
+
+def _own(kind: str, first: str, second: str | None, classes: Names | None,
+         data_dir: Path) -> Dataset:
+    try:
+        return OWN[kind].make(Source(Path(first), second, data_dir, classes))
+    except DataError as error:
+        from mnc.data.formats.guessing import likely_name
+
+        likely = likely_name(first)
+        if likely is None or likely.startswith(f"{kind}:"):
+            raise
+        raise DataError(f"{error}; it seems to be {likely}") from error
+
+
+def _split(name: str, rest: str, form: Form) -> tuple[str, str | None]:
+    """The parts of a name after its kind: at the colon with paths on both sides, else the last."""
+    if rest and 1 in form.parts and (2 not in form.parts or os.path.exists(rest)):
+        return rest, None
+    places = [k for k, letter in enumerate(rest) if letter == ":"]
+    both = [k for k in places if os.path.exists(rest[:k]) and os.path.exists(rest[k + 1:])]
+    for k in [*both, *places[::-1]]:
+        if rest[:k] and rest[k + 1:]:
+            return rest[:k], rest[k + 1:]
+    if rest and 1 in form.parts:
+        return rest, None
+    raise DataError(f'data set "{name}": write it as {form.form}, for example {form.example}')
+
+
+def _unknown(name: str) -> str:
+    from mnc.data.formats.guessing import likely_name
+
+    likely = likely_name(name)
+    if likely:
+        return f'data set "{name}": for what lies there, write {likely}'
+    forms = ", ".join(form.form for form in OWN.values())
+    if os.path.exists(name):
+        return (f'data set "{name}": no annotations are found there, of none of the forms {forms}; '
+                "docs/own_data.md says what each of them is")
+    known = [*DATASETS, *REGISTERED]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f'; did you mean "{near[0]}"? Known' if near else "; known"
+    return f'unknown data set "{name}"{hint}: {", ".join(known)}, {forms}, and several joined by +'

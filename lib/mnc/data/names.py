@@ -31,3 +31,12 @@ def named_files(folder: str | os.PathLike, names: Sequence[object], ending: str)
 def shortened(part: str, most: int = LONGEST) -> str:
     """The first so many bytes of a part of a path."""
     return part.encode(errors="replace")[:most].decode(errors="ignore")
+
+
+def relative_files(paths: Sequence[str]) -> list[str]:
+    """The paths, relative to the folder that holds them all."""
+    if not paths:
+        return []
+    whole = [os.path.abspath(path) for path in paths]
+    root = os.path.commonpath([os.path.dirname(path) for path in whole])
+    return [os.path.relpath(path, root).replace(os.sep, "/") for path in whole]
