@@ -11,11 +11,13 @@ import argparse
 import difflib
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 
 from mnc.commands.registration import COMMANDS, fill
+from mnc.config import ConfigError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,16 +25,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if argv is None and "_ARGCOMPLETE" in os.environ:
         complete()
-    args = parsed(words)
-    from mnc.commands import session  # loads torch
-
+    try:
+        args = arguments(words)
+        from mnc.commands import session  # loads torch
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
     return session.run(args)
 
 
-def parsed(words: Sequence[str]) -> argparse.Namespace:
-    """The arguments; what is not known ends the process, and what is like it is named."""
+def arguments(words: Sequence[str]) -> argparse.Namespace:
+    """What is given; a command may say, by `going_on`, what stands for what is not.
+
+    Raises ConfigError where it cannot.
+    """
+    args = parsed(words)
+    defaults = args.going_on(args) if hasattr(args, "going_on") else {}
+    if not defaults:
+        return args
+    again = parsed(words, defaults)
+    again.set_cfgs = [*defaults.get("set_cfgs", ()), *args.set_cfgs]
+    return again
+
+
+def parsed(words: Sequence[str],
+           defaults: Mapping[str, object] | None = None) -> argparse.Namespace:
+    """The arguments; what is not known ends the process, and what is like it is named.
+
+    defaults: in place of the flags' own.
+    """
     command = words[0] if words else None
     top, own = parsers(command)
+    own.set_defaults(**(defaults or {}))
     if command and not command.startswith("-") and command not in COMMANDS:
         top.error(f"no command {command!r}{like(command, list(COMMANDS))}")
     args, unknown = top.parse_known_args(words)

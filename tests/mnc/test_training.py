@@ -13,6 +13,7 @@ import pytest
 
 import caffe
 from caffe.engine.formats.weights import read_caffemodel
+from caffe.extend import read_rows
 from mnc.augmentations import settings_of
 from mnc.config import cfg_from_dict, changes_in_file
 from mnc.data import DataError, get_dataset
@@ -76,11 +77,14 @@ def test_infix(run, mini_cfg):
 
 def test_losses_are_kept_for_plots(run, tiny_model, tmp_path):
     run("out", 20)
-    with open(tmp_path / "out/mini_mnc_5stage_losses.csv", newline="") as file:
+    with open(tmp_path / "out/metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["iteration"] for row in rows] == ["20"]
     assert {"rpn_cls_loss", "loss_mask", "seg_cls_loss_ext", "bbox_loss"} <= set(rows[0])
     assert all(np.isfinite(float(value)) for value in rows[0].values())
+    assert float(rows[0]["epoch"]) == pytest.approx(20 / 6, abs=1e-3)
+    assert float(rows[0]["lr"]) == pytest.approx(7e-4) and float(rows[0]["eta"]) == 0
+    assert (tmp_path / "out/losses.png").stat().st_size > 1000
 
 
 def test_weights_change_and_the_snapshot_has_bbox_pred_for_testing(tiny_model, data, tmp_path,
@@ -141,7 +145,7 @@ def test_resuming_is_exact(run, mini_cfg, tmp_path, augment):
 def test_resuming_keeps_the_earlier_losses(run, mini_cfg, tmp_path, tiny_model):
     run("out", 20)
     run("out", 21, resume=tmp_path / "out/mini_mnc_5stage_iter_20.solverstate.h5")
-    assert len((tmp_path / "out/mini_mnc_5stage_losses.csv").read_text().splitlines()) == 2
+    assert len((tmp_path / "out/metrics.csv").read_text().splitlines()) == 2
 
 
 def test_initial_weights(run, tmp_path):
@@ -251,8 +255,11 @@ def test_no_snapshots_but_the_last(run, mini_cfg):
 # --- what lies beside the work costs none of it --------------------------------------------------
 
 def losses(folder):
-    with open(folder / "mini_mnc_5stage_losses.csv", newline="") as file:
-        return file.read().splitlines()
+    """The rows of the table without those columns that are times."""
+    with open(folder / "metrics.csv", newline="") as file:
+        return [[value for name, value in row.items()
+                 if not name.startswith("seconds") and name != "eta"]
+                for row in csv.DictReader(file)]
 
 
 def test_losses_go_on_as_if_nothing_had_happened(run, mini_cfg, tmp_path):
@@ -262,18 +269,23 @@ def test_losses_go_on_as_if_nothing_had_happened(run, mini_cfg, tmp_path):
     run("parts", 23)
     run("parts", 40, resume="auto")
     assert losses(tmp_path / "parts") == losses(tmp_path / "whole")
-    assert len(losses(tmp_path / "whole")) == 3
+    assert [row[0] for row in losses(tmp_path / "whole")] == ["20", "40"]
 
 
 @pytest.mark.parametrize("cut", ["40,0.12", "40", "\0\xff", "4x,1,2\n", "iteration,"])
 def test_a_cut_loss_file_costs_its_row_and_nothing_else(cut, run, tmp_path, tiny_model):
     run("out", 20)
-    path = tmp_path / "out/mini_mnc_5stage_losses.csv"
+    path = tmp_path / "out/metrics.csv"
     whole = path.read_text()
     path.write_text(whole + cut, encoding="latin-1")
+    with open(tmp_path / "out/metrics.jsonl", "a", encoding="latin-1") as file:
+        file.write(cut)
     assert [p.name for p in run("out", 21, resume="auto")] == \
         ["mini_mnc_5stage_iter_21.caffemodel.h5"]
     assert path.read_text() == whole
+    assert [[row["iteration"], *row.keys() & {"run", "losses", "end"}]
+            for row in read_rows(tmp_path / "out/metrics.jsonl")] == [
+        [0, "run"], [20, "losses"], [20, "end"], [20, "run"], [21, "end"]]
 
 
 def test_pictures_settings_and_losses_that_cannot_be_written_are_warnings(
@@ -283,11 +295,13 @@ def test_pictures_settings_and_losses_that_cannot_be_written_are_warnings(
 
     monkeypatch.setattr("mnc.training.loop.draw_losses", full)
     monkeypatch.setattr("mnc.training.loop.save_settings", full)
-    monkeypatch.setattr("mnc.training.watching.LossFile._write", full)
+    monkeypatch.setattr("mnc.training.watching.Table.write", full)
     assert len(run("out", 20)) == 1
-    for said in ("no picture of the losses", "no settings beside it", "a row is lost"):
+    for said in ("no picture of the losses", "no settings beside it"):
         assert said in caplog.text
-    assert capsys.readouterr().out.splitlines()[-1] == "done solving"
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "done solving"
+    assert printed.err.count("metrics.csv: no metrics go there from iteration") == 1
 
 
 def test_keep_removes_all_files_of_a_snapshot(run, mini_cfg, tmp_path):

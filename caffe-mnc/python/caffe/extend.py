@@ -18,7 +18,10 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
                 read_file, decode_image, decode_map (pixels, their number bounded)
     training    Solver, train_to (with snapshots when due and before an error), signals, locked
                 (one training a snapshot prefix), Job (work in a thread that is waited for with
-                time-outs)
+                time-outs), iteration_of (whose snapshot would replace given weights),
+                unchanged_random (what a block draws is not missed); Metrics (rows of figures,
+                handed to each Sink), JsonLines, TensorBoard, read_rows; LogRecord (the log as a
+                file), beneath (a bar in its place)
     process     need (a package that one feature needs), keep_freed_memory, load_plugin (layer
                 types of a module or file)
 """
@@ -59,13 +62,17 @@ from caffe.engine.layer import (
     exactly,
     layer_class,
 )
+from caffe.engine.log import Record as LogRecord
+from caffe.engine.log import beneath
 from caffe.engine.optional import need
 from caffe.engine.plugins import load as load_plugin
 from caffe.engine.random import generator
+from caffe.engine.random import unchanged as unchanged_random
 from caffe.engine.registry import Registry, nearest
 from caffe.engine.solving.lock import locked
+from caffe.engine.solving.metrics import JsonLines, Metrics, Row, Sink, TensorBoard, read_rows
 from caffe.engine.solving.nets import named_file
-from caffe.engine.solving.saving import train_to
+from caffe.engine.solving.saving import iteration_of, train_to
 from caffe.engine.solving.solver import Solver
 from caffe.engine.solving.stopping import signals
 from caffe.ops import Mode
@@ -80,18 +87,25 @@ __all__ = [
     "BlobList",
     "CaffeError",
     "Job",
+    "JsonLines",
     "Layer",
     "LayerError",
+    "LogRecord",
     "LossLayer",
+    "Metrics",
     "Mode",
     "Phase",
     "PrototxtError",
     "Registry",
+    "Row",
+    "Sink",
     "Solver",
+    "TensorBoard",
     "TorchLayer",
     "WeightsError",
     "at_least",
     "atomic_path",
+    "beneath",
     "between",
     "current_device",
     "decode_image",
@@ -100,6 +114,7 @@ __all__ = [
     "fill",
     "generator",
     "inside",
+    "iteration_of",
     "keep_freed_memory",
     "layer_class",
     "load_plugin",
@@ -116,9 +131,11 @@ __all__ = [
     "read_encoded",
     "read_file",
     "read_net",
+    "read_rows",
     "read_solver",
     "read_text",
     "signals",
     "stored_name",
     "train_to",
+    "unchanged_random",
 ]

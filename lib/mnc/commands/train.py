@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import argparse
 import logging
-import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnc.commands import train_options
-from mnc.commands.registration import count
+from mnc.commands import remembered, train_options, train_watching
+from mnc.commands.registration import count, count_or_none
 from mnc.config import ConfigError, cfg, cfg_from_dict, cfg_from_file, get_output_dir
 from mnc.nets import NETS, generate
 from mnc.project import project_file
 
 if TYPE_CHECKING:
+    from caffe.extend import LogRecord
     from mnc.data import Dataset
+    from mnc.training.loop import SolverWrapper
     from mnc.training.schedule import Schedule
 
 log = logging.getLogger("mnc")
 
+ITERATIONS = 40000
+
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
-    p.set_defaults(own_settings=take_net_settings)
+    p.set_defaults(own_settings=take_net_settings, going_on=remembered.going_on)
     p.add_argument("--solver", metavar="FILE", help="solver.prototxt")
     p.add_argument("--net", choices=NETS,
                    help="instead of --solver: generate this net for the data set")
@@ -31,24 +35,20 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    help="choose scales, anchors and limits from the training data, but for what "
                         "--set names (default: with --net on data of one's own, without --cfg)")
     length = p.add_mutually_exclusive_group()
-    length.add_argument("--iters", type=int, default=40000,
-                        help="iterations in all (default %(default)s)")
+    length.add_argument("--iters", type=count_or_none, metavar="N",
+                        help=f"iterations in all (default {ITERATIONS})")
     length.add_argument("--epochs", type=float, metavar="N",
                         help="instead: passes over the images of the data set")
     p.add_argument("--lr", type=float, metavar="RATE", help="base learning rate")
     p.add_argument("--schedule", choices=("step", "cosine", "poly"),
                    help="how the rate falls over the length of the training; step: to a tenth "
                         "after 80 %% of it (default: step with --net, else as the solver says)")
-    p.add_argument("--warmup", type=int, default=0, metavar="N",
+    p.add_argument("--warmup", type=count_or_none, default=0, metavar="N",
                    help="iterations in which the rate rises to its full height")
     p.add_argument("--batch", type=count, metavar="N", help="images of an update (iter_size)")
     train_options.add_arguments(p)
     p.add_argument("--weights", metavar="FILE", help="initial weights (.caffemodel or .h5)")
-    p.add_argument("--resume", metavar="FILE|DIR|auto",
-                   help="go on from this .solverstate.h5, or the newest good one of a folder; "
-                        "auto: of --out, if there is any")
-    p.add_argument("--keep", type=int, default=0, metavar="N",
-                   help="leave the newest N snapshots on disk (default: all)")
+    train_watching.add_arguments(p)
     p.add_argument("--no-lock", dest="lock", action="store_false",
                    help="write snapshots even if another training writes the same")
     p.add_argument("--on-nan", choices=("stop", "skip", "ignore"), default="stop",
@@ -61,17 +61,14 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                         "(default %(default)s)")
     p.add_argument("--imdb", default="voc_2012_seg_train", help="data set (default %(default)s)")
     p.add_argument("--rand", action="store_true", help="seed from the clock, not from cfg.RNG_SEED")
-    p.add_argument("--out", metavar="DIR", help="default: output/EXP_DIR/IMDB")
 
 
 def run(args: argparse.Namespace) -> int:
     import numpy as np
 
     import caffe
-    from mnc.data import get_dataset
+    from caffe.extend import LogRecord
     from mnc.nets.fit import TrainingError
-    from mnc.results.names import folder_name
-    from mnc.training.loop import Care, prepared
 
     if args.precision == "bf16":
         raise ConfigError("--precision bf16 is for tests; training takes fp32 or tf32")
@@ -80,26 +77,63 @@ def run(args: argparse.Namespace) -> int:
         caffe.set_random_seed(cfg.RNG_SEED)
     if args.weights and not Path(args.weights).is_file():
         raise TrainingError(f"{args.weights}: no such weight file; {_origin_of(args.weights)}")
-    dataset = get_dataset(args.imdb)
-    if not args.solver and args.net is None:
-        raise TrainingError("name a solver file (--solver), or a net to generate "
-                            f"(--net {' or '.join(NETS)})")
-    train_options.take_augmentation(args)
-    fit_settings(args, dataset)
-    output = Path(args.out or get_output_dir(folder_name(args.imdb)))
-    path = Path(args.solver or _generated(args.net, args.task, dataset, output))
-    schedule = schedule_of(args, path, len(dataset))
-    if not args.solver:
-        schedule.rewrite(path)
-    solver = schedule.over_file(path) if args.solver and schedule.changes_solver else path
-    print(f"Output will be saved to `{output}`", flush=True)
-    care = Care(args.resume, max(args.keep, 0), args.lock, args.on_nan, args.bad_data,
-                args.check_data)
-    wrapper = prepared(solver, dataset, output, args.weights, care=care)
+    train_watching.check(args)
+    with LogRecord("mnc") as record:
+        return _trained(args, record)
+
+
+def _trained(args: argparse.Namespace, record: LogRecord) -> int:
+    from mnc.data import get_dataset
+    from mnc.nets.fit import TrainingError
+    from mnc.results.names import folder_name
+    from mnc.training.folder import clear, output_folder
+    from mnc.training.loop import prepared
+
+    try:
+        dataset = get_dataset(args.imdb)
+        if not args.solver and args.net is None:
+            raise TrainingError("name a solver file (--solver), or a net to generate "
+                                f"(--net {' or '.join(NETS)})")
+        output = output_folder(args.out, get_output_dir(folder_name(args.imdb)), args.resume,
+                               overwrite=args.overwrite)
+        train_options.take_augmentation(args)
+        fit_settings(args, dataset)
+        path = Path(args.solver or _generated(args.net, args.task, dataset, output))
+        schedule = schedule_of(args, path, len(dataset))
+        if not args.solver:
+            schedule.rewrite(path)
+        solver = schedule.over_file(path) if args.solver and schedule.changes_solver else path
+        print(f"Output will be saved to `{output}`", flush=True)
+        wrapper = prepared(solver, dataset, output, args.weights,
+                           care=train_watching.care(args, path, schedule.iterations))
+    except KeyboardInterrupt:
+        print("stopped before training began: there is nothing to go on from", file=sys.stderr)
+        raise
+    if args.overwrite and not wrapper.solver.iter:
+        clear(output, args.weights)
+    remembered.keep(output, args)
+    record.to(output / "train.log")
     wrapper.solver.rate_factor = schedule.warming
-    wrapper.train_model(schedule.iterations)
-    ended_by = wrapper.solver.stopped_by
-    return 128 + ended_by if ended_by == signal.SIGTERM else 0
+    return _run_to_the_end(wrapper, schedule.iterations, args)
+
+
+def _run_to_the_end(wrapper: SolverWrapper, iterations: int, args: argparse.Namespace) -> int:
+    """Train; what ended it early is said, with what goes on. Returns the exit status."""
+    solver, again = wrapper.solver, remembered.command(wrapper.output_dir)
+    try:
+        wrapper.train_model(iterations, net=solver.net.name, data=args.imdb, validation=args.val,
+                            command=" ".join(sys.argv), folder=str(wrapper.output_dir))
+    except KeyboardInterrupt:
+        if solver.last_snapshot:
+            print(f"to go on from {solver.last_snapshot}: {again}", file=sys.stderr)
+        raise
+    if wrapper.ended_early:
+        print(wrapper.ending(), file=sys.stderr)
+    if not solver.stopped_by:
+        return 0
+    print(f"snapshot: {solver.last_snapshot or 'none, nothing was trained'}\nto go on: {again}",
+          file=sys.stderr)
+    return 128 + solver.stopped_by
 
 
 def schedule_of(args: argparse.Namespace, solver: Path, images: int) -> Schedule:
@@ -107,7 +141,7 @@ def schedule_of(args: argparse.Namespace, solver: Path, images: int) -> Schedule
     from caffe.extend import read_solver
     from mnc.training.schedule import Schedule, iterations_of
 
-    iterations = args.iters
+    iterations = ITERATIONS if args.iters is None else args.iters
     if args.epochs is not None:
         batch = args.batch or read_solver(str(solver)).iter_size
         iterations = iterations_of(args.epochs, images, batch * cfg.TRAIN.IMS_PER_BATCH)

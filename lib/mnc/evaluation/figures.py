@@ -25,12 +25,13 @@ VOLUME = [k / 10 for k in range(1, 10)]      # thresholds that mAP^r_vol is the 
 
 
 def figures_of(saved: Saved, dataset: Dataset, binarize: float,
-               metrics: Sequence[str] = ("voc",), *, eleven_point: bool = True) -> Figures:
-    """PASCAL's figures ('voc') and COCO's ('coco')."""
+               metrics: Sequence[str] = ("voc",), *, eleven_point: bool = True,
+               progress: bool = True) -> Figures:
+    """PASCAL's figures ('voc') and COCO's ('coco'). progress: a bar, on a terminal."""
     found: Figures = {}
     if "voc" in metrics:
         found |= measure(dataset, saved.detections, saved.task, binarize,
-                         eleven_point=eleven_point)
+                         eleven_point=eleven_point, progress=progress)
     if "coco" in metrics:
         kinds = ("r", "b") if saved.task.masks and has_masks(dataset) else ("b",)
         most = _most_results(saved.about)
@@ -48,7 +49,7 @@ def _most_results(about: Mapping[str, Any]) -> int:
 
 
 def measure(dataset: Dataset, detections: SetDetections, task: str | Task, binarize: float, *,
-            eleven_point: bool = True) -> Figures:
+            eleven_point: bool = True, progress: bool = True) -> Figures:
     """PASCAL's figures of detections[class][image], each mean with the APs of all classes.
 
     mAP^r@0.5 and @0.7, mAP^r_vol (mean over 0.1 .. 0.9) and, on the tight boxes of the masks,
@@ -57,7 +58,7 @@ def measure(dataset: Dataset, detections: SetDetections, task: str | Task, binar
 
     Raises ValueError where the detections are not of these classes and images.
     """
-    curves = curves_of(dataset, detections, task, binarize)
+    curves = curves_of(dataset, detections, task, binarize, progress=progress)
     result: Figures = {}
     if "r" in curves:
         all_of_r = evaluation.figures(curves["r"], VOLUME, "r", eleven_point=eleven_point)
@@ -69,13 +70,13 @@ def measure(dataset: Dataset, detections: SetDetections, task: str | Task, binar
 
 
 def curves_of(dataset: Dataset, detections: SetDetections, task: str | Task,
-              binarize: float) -> dict[str, evaluation.ClassCurves]:
+              binarize: float, *, progress: bool = True) -> dict[str, evaluation.ClassCurves]:
     """'r': curves at each threshold of VOLUME, where there are masks; 'b': at 0.5."""
     if not task_named(task).masks or not has_masks(dataset):
         boxes = [[boxes for boxes, _ in per_image] for per_image in detections]
         return {"b": evaluation.box_curves_by_class(dataset, boxes)}
     masks = evaluation.mask_curves_by_class(dataset, detections, VOLUME, binarize,
-                                            progress=sys.stderr.isatty())
+                                            progress=progress and sys.stderr.isatty())
     tight = [[tight_boxes(boxes, masks, binarize) for boxes, masks in per_image]
              for per_image in detections]
     return {"r": masks, "b": evaluation.box_curves_by_class(dataset, tight)}

@@ -30,6 +30,7 @@ class Finder:
     settings: TestSettings
     task: Task
     regions: Callable[[int], Regions] | None = None     # of image i, for tasks that need them
+    shown: bool = True                                  # by a bar, on a terminal
 
     def images(self, dataset: Dataset,
                indices: Sequence[int]) -> Iterator[tuple[int, ImageDetections]]:
@@ -41,7 +42,7 @@ class Finder:
         nothing = nothing_found(classes, self.settings.mask.size if self.task.masks else 0)
         limits = self.task.limits_classes(self.settings.voting is not None)
         floors = _floors(self.settings, classes, len(dataset))
-        hidden = workers.rank() > 0 or not sys.stderr.isatty()
+        hidden = workers.rank() > 0 or not self.shown or not sys.stderr.isatty()
         for i in tqdm(indices, desc=f"testing on {dataset.name}", unit="image", disable=hidden):
             try:
                 found = self.image(i, dataset.image(i))

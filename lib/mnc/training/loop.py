@@ -6,15 +6,15 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Sequence
-from contextlib import nullcontext
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import caffe
-from caffe.extend import locked, signals, train_to
+from caffe.extend import Metrics, TensorBoard, iteration_of, locked, signals, train_to
 from mnc.config import cfg
 from mnc.data.checking import BY_DEFAULT, readable
 from mnc.data.dataset import Dataset
@@ -23,7 +23,8 @@ from mnc.drawing.losses import draw_losses
 from mnc.nets.fit import TrainingError, check_net, train_net_path
 from mnc.nets.settings import save_settings
 from mnc.training.bbox_pred import bbox_pred_for_testing, load_for_training
-from mnc.training.watching import LossFile, beside_the_work, progress
+from mnc.training.judging import Judge, Validation
+from mnc.training.watching import Table, beside_the_work, line_on_terminal, say
 
 # The lines that shell scripts look for: the snapshot to test is named just before DONE.
 WROTE_SNAPSHOT = "Wrote snapshot to: {}"
@@ -43,6 +44,8 @@ class Care:
     on_nan: str = "stop"                # or "skip" the update, or "ignore" it
     bad_data: str = "stop"              # or "skip" images that cannot be read, up to 1 %
     check_data: bool | None = None      # decode every image first; None: where there are few
+    validation: Validation | None = None    # measures the weights now and then
+    tensorboard: bool = False           # the figures as TensorBoard's files, too
 
 
 def train(solver: str | Path | object, dataset: Dataset, output_dir: str | Path,
@@ -66,6 +69,8 @@ def prepared(solver: str | Path | object, dataset: Dataset, output_dir: str | Pa
         roidb, maskdb = readable(roidb, maskdb, skip=care.bad_data == "skip")
     wrapper = SolverWrapper(solver, roidb, maskdb, output_dir, weights, care=care)
     wrapper.name_classes(dataset.classes[1:])
+    wrapper.metrics.iterations_of_an_epoch = len(dataset) / (
+        wrapper.solver.param.iter_size * cfg.TRAIN.IMS_PER_BATCH)
     if care.resume:
         wrapper.restore(care.resume)
     return wrapper
@@ -92,7 +97,15 @@ class SolverWrapper:
         param.snapshot_format, param.snapshot = param.HDF5, 0
         self.solver.export, self.solver.take_snapshot = bbox_pred_for_testing, self.snapshot
         self.solver.keep, self.solver.on_nan = care.keep, care.on_nan
-        self.losses = LossFile(self.output_dir / f"{self.prefix}_losses.csv", self.solver)
+        self.metrics = Metrics(self.solver, self.output_dir / "metrics.jsonl")
+        self.judge = care.validation and Judge(
+            self.solver, self.metrics, care.validation, folder=self.output_dir / "validation",
+            keep=self.keep_best)
+        self.metrics.sinks.append(Table(
+            self.output_dir / "metrics.csv", self.metrics.names,
+            care.validation.figures if care.validation else ()))
+        if care.tensorboard:
+            self.metrics.sinks.append(TensorBoard(self.output_dir / "tensorboard"))
         data: Any = self.solver.net.layers[0]       # the net's own data layer
         data.set_roidb(roidb)
         data.set_maskdb(maskdb)
@@ -106,9 +119,8 @@ class SolverWrapper:
     def restore(self, state: str | Path) -> None:
         """Go on where an earlier run took this snapshot, or the newest good one of a folder."""
         found = self.solver.resume(str(state))
-        print(f"Resuming from {found}" if found else
-              f"No snapshot {self.prefix}_iter_N in {self.output_dir} yet: training begins",
-              flush=True)
+        say(f"Resuming from {found}" if found else
+            f"No snapshot {self.prefix}_iter_N in {self.output_dir} yet: training begins")
 
     def snapshot(self) -> Path:
         """Write PREFIX_iter_N: .yml, the settings; .caffemodel.h5; the state to go on from."""
@@ -116,38 +128,86 @@ class SolverWrapper:
         with beside_the_work(f"{path}: no settings beside it"):
             save_settings(path, self.classes)
         self.solver.snapshot()
-        print(WROTE_SNAPSHOT.format(path), flush=True)
+        say(WROTE_SNAPSHOT.format(path))
         self.written.append(path)
         return path
 
+    def keep_best(self, figures: dict[str, float]) -> Path:
+        """Write PREFIX_best: .yml and .caffemodel.h5, which says its iteration and figures.
+
+        To be called while the weights are as they are tested.
+        """
+        path, net = self.output_dir / f"{self.prefix}_best{WEIGHTS}", self.solver.net
+        with beside_the_work(f"{path}: no settings beside it"):
+            save_settings(path, self.classes)
+        before = dict(net.about)
+        net.about["validation"] = json.dumps({"iteration": self.solver.iter, **figures})
+        with beside_the_work(f"{path}: the best weights so far are not kept"):
+            net.save_hdf5(str(path))
+        net.about.clear()
+        net.about.update(before)
+        return path
+
     def _check_initial(self, max_iters: int) -> None:
-        """Snapshots may come at any iteration, where a signal asks for them."""
-        if not self.initial or self.initial.resolve().parent != self.output_dir.resolve():
-            return
-        name = re.fullmatch(rf"{re.escape(self.prefix)}_iter_(\d+){re.escape(WEIGHTS)}",
-                            self.initial.resolve().name)
-        if name and self.solver.iter < int(name[1]) <= max_iters:
+        number = self.initial and iteration_of(self.solver, self.initial, max_iters)
+        if number:
             state = f"{str(self.initial).removesuffix(WEIGHTS)}{STATE}"
-            raise TrainingError(f"{self.initial}: iteration {name[1]} of this training would be "
+            raise TrainingError(f"{self.initial}: iteration {number} of this training would be "
                                 "written over these initial weights; choose another --out, or go "
                                 f"on from them: --resume {state}")
 
-    def train_model(self, max_iters: int) -> list[Path]:
+    def train_model(self, max_iters: int, **about: object) -> list[Path]:
         """Train to max_iters; a snapshot every TRAIN.SNAPSHOT_ITERS (0: none) and at the end.
 
-        Where an error or a signal ends training, a snapshot is taken first. Returns the weight
-        files written. Raises TrainingError before the first iteration if a snapshot would be
-        written over the initial weights.
+        Where an error or a signal ends training, a snapshot is taken first. about: words for the
+        row "run" of the figures. Returns the weight files written. Raises TrainingError before the
+        first iteration if a snapshot would be written over the initial weights.
         """
-        solver = self.solver
+        solver, metrics = self.solver, self.metrics
         self._check_initial(max_iters)
         self.written = []
-        solver.param.snapshot = cfg.TRAIN.SNAPSHOT_ITERS
-        with locked(solver.param.snapshot_prefix) if self.care.lock else nullcontext(), \
-                signals(solver, SIGINT="stop", SIGTERM="stop", SIGHUP="snapshot"), \
-                progress(solver, max_iters), self.losses:
-            train_to(solver, max_iters)
-        print(DONE, flush=True)
-        with beside_the_work("no picture of the losses"):
-            draw_losses(self.losses.path, self.losses.path.with_suffix(".png"))
+        solver.param.snapshot, metrics.end = cfg.TRAIN.SNAPSHOT_ITERS, max_iters
+        try:
+            with locked(solver.param.snapshot_prefix) if self.care.lock else nullcontext(), \
+                    signals(solver, SIGINT="stop", SIGTERM="stop", SIGHUP="snapshot"), \
+                    self._shown(), metrics.running(**about):
+                train_to(solver, max_iters)
+                metrics.report(end=self.ending())
+            if not self.ended_early or (self.judge and self.judge.gave_up):
+                say(DONE)
+        finally:
+            self._draw_losses()
         return self.written
+
+    def _draw_losses(self) -> None:
+        table = self.output_dir / "metrics.csv"
+        with beside_the_work("no picture of the losses"):
+            if table.is_file():
+                draw_losses(table, table.with_name("losses.png"))
+
+    @contextmanager
+    def _shown(self) -> Iterator[None]:
+        """On a terminal one line says how far it is."""
+        judge = self.judge
+        with line_on_terminal(self.solver, self.metrics.end, judge.main if judge else "") as line:
+            if line is not None:
+                self.metrics.sinks.append(line)
+                if judge:
+                    judge.tell = line.validating
+            yield
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether training did not come to its end."""
+        return self.solver.iter < self.metrics.end
+
+    def ending(self) -> str:
+        """DONE, or what ended training early."""
+        solver, judge = self.solver, self.judge
+        if judge and judge.gave_up:
+            return (f"stopped at iteration {solver.iter}: nothing better in {judge.worse} "
+                    f"validations; the best, of iteration {judge.best_at}: {judge.best_file}")
+        if not self.ended_early:
+            return DONE
+        by = signal.Signals(solver.stopped_by).name if solver.stopped_by else "a request"
+        return f"stopped at iteration {solver.iter} of {self.metrics.end} by {by}"

@@ -1,23 +1,24 @@
-"""What is seen of a training: its losses in a file, a bar on a terminal. None of it may cost it."""
+"""What is seen of a training: its rows of figures as a table, and one line on a terminal."""
 
 from __future__ import annotations
 
 import csv
-import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
-import numpy as np
 from tqdm import tqdm
 
-from caffe.extend import Solver, atomic_path
+from caffe.extend import Row, Solver, atomic_path, beneath
 from mnc.drawing.losses import read_rows
 
 log = logging.getLogger("mnc")
+
+COLUMNS = ("iteration", "epoch", "lr", "seconds", "seconds_per_iteration", "eta", "loss")
+BAR = "{n_fmt}/{total_fmt} |{bar}| {desc}{rate_fmt}, ETA {remaining}{postfix}"
 
 
 @contextmanager
@@ -29,82 +30,103 @@ def beside_the_work(what: str) -> Iterator[None]:
         log.warning("%s: %s: %s", what, type(error).__name__, error)
 
 
-class LossFile:
-    """CSV with the mean of every scalar output over `display` iterations: `iteration,NAME,NAME…`.
+class Table:
+    """A CSV of the rows of caffe.extend.Metrics: COLUMNS, the losses by name, and the figures.
 
-    Rows of an earlier run stay up to the iteration that is gone on from; the sums of a row that is
-    not full are in the solver state.
+    Rows of an earlier run stay up to the iteration that is gone on from, and so do their columns.
     """
 
-    def __init__(self, path: Path, solver: Solver) -> None:
-        self.path, self.solver = path, solver
-        self.names = [name for name in solver.net.outputs if solver.net.blobs[name].count == 1]
-        self.every = max(solver.param.display, 1)
-        self._sums, self._count = np.zeros(len(self.names)), 0
+    def __init__(self, path: Path, losses: Sequence[str], figures: Sequence[str] = ()) -> None:
+        self.path, self.names = path, [*COLUMNS, *losses, *figures]
         self._file: TextIO | None = None
-        solver.companions["losses"] = self
-        solver.add_callback(_nothing, self.record)
 
-    def __enter__(self) -> LossFile:
-        with beside_the_work(f"{self.path}: no losses are kept"):
-            self._file = self._opened()
-        return self
+    def __str__(self) -> str:
+        return str(self.path)
 
-    def __exit__(self, *error: object) -> None:
-        with beside_the_work(f"{self.path}: the last losses are not kept"):
-            if self._file is not None:
-                self._file.close()
-        self._file = None
-
-    def _opened(self) -> TextIO:
-        """At its end, without rows of iterations that come again or were cut."""
-        header = ["iteration", *self.names]
-        names, rows = read_rows(self.path) if self.solver.iter and self.path.is_file() \
-            else (header, [])
-        kept = [dict(zip(names, row)) for row in rows if int(float(row[0])) <= self.solver.iter]
+    def begin(self, iteration: int) -> None:
+        """Open the file at its end, without rows of iterations that come again or were cut."""
+        names, rows = read_rows(self.path) if iteration and self.path.is_file() else ([], [])
+        self.names += [name for name in names if name not in self.names]
+        kept = [dict(zip(names, row)) for row in rows if int(float(row[0])) <= iteration]
         with atomic_path(self.path) as temporary, open(temporary, "w", newline="") as file:
-            csv.writer(file).writerows([header, *([row.get(name, "") for name in header]
-                                                  for row in kept)])
-        return open(self.path, "a", newline="")
+            csv.writer(file).writerows([self.names, *([row.get(name, "") for name in self.names]
+                                                      for row in kept)])
+        self._file = self.path.open("a", newline="")
 
-    def record(self) -> None:
-        """Take the outputs of the present iteration; the solver calls this before the update."""
-        if self._file is None:
+    def write(self, row: Row) -> None:
+        """Take a row of losses or of a validation; others have no place here."""
+        if self._file is None or not row.keys() & {"losses", "validation"}:
             return
-        net = self.solver.net
-        self._sums += [float(net.blobs[name].tensor) for name in self.names]
-        self._count += 1
-        if (self.solver.iter + 1) % self.every == 0:
-            with beside_the_work(f"{self.path}: a row is lost"):
-                self._write([self.solver.iter + 1, *(f"{v:.6g}" for v in self._sums / self._count)])
-            self._sums, self._count = np.zeros(len(self.names)), 0
-
-    def _write(self, row: list[object]) -> None:
-        assert self._file is not None
-        csv.writer(self._file).writerow(row)
+        values = {**row, **row.get("losses", {}), **row.get("validation", {})}
+        csv.writer(self._file).writerow([_written(values.get(name)) for name in self.names])
         self._file.flush()
 
-    def snapshot_state(self) -> bytes:
-        """The sums since the last row."""
-        return json.dumps({"names": self.names, "sums": self._sums.tolist(),
-                           "count": self._count}).encode()
+    def end(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()
 
-    def restore_state(self, state: bytes) -> None:
-        """Go on with those sums, if they are of the same outputs."""
-        with beside_the_work(f"{self.path}: the losses since the last row are lost"):
-            kept = json.loads(state)
-            if kept["names"] == self.names:
-                self._sums, self._count = np.array(kept["sums"], float), int(kept["count"])
+
+def _written(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else "" if value is None else str(value)
+
+
+class Line:
+    """One line on a terminal that says how far a training is: a sink of its rows."""
+
+    def __init__(self, solver: Solver, end: int, main: str = "") -> None:
+        self.solver, self.main = solver, main       # figure of a validation that is shown
+        self.bar = tqdm(total=end, initial=solver.iter, unit="it", bar_format=BAR,
+                        dynamic_ncols=True)
+
+    def __str__(self) -> str:
+        return "the line on the terminal"
+
+    def begin(self, iteration: int) -> None:
+        """It is there already."""
+
+    def move(self) -> None:
+        """To the solver's iteration."""
+        self.bar.update(self.solver.iter - self.bar.n)
+
+    def write(self, row: Row) -> None:
+        """Show the losses of a row, or the main figure of a validation."""
+        if row.get("loss") is not None:
+            epoch = f"epoch {row['epoch']:.1f}, " if "epoch" in row else ""
+            self.bar.set_description_str(f"{epoch}loss {row['loss']:.4g}, lr {row['lr']:.2g}, ",
+                                         refresh=False)
+        if row.get("validation", {}).get(self.main) is not None:
+            self.bar.set_postfix_str(f"AP {100 * row['validation'][self.main]:.1f}", refresh=False)
+        self.bar.refresh()
+
+    def validating(self, done: int, images: int) -> None:
+        """Show how far a validation is."""
+        self.bar.set_description_str(f"validation {done}/{images}, " if done < images else "")
+
+    def end(self) -> None:
+        """Leave the line as it is."""
+        self.bar.close()
 
 
 @contextmanager
-def progress(solver: Solver, max_iters: int) -> Iterator[None]:
-    """A bar on a terminal; in a log file nothing but the solver's own lines."""
-    with tqdm(total=max_iters, initial=solver.iter, unit="it", desc="training",
-              disable=not sys.stderr.isatty()) as bar:
-        solver.add_callback(_nothing, bar.update)
-        yield
+def line_on_terminal(solver: Solver, end: int, main: str = "") -> Iterator[Line | None]:
+    """The line, in place of the log's, which then shows warnings alone; None where stderr is no
+    terminal: a log file gets nothing but lines.
+    """
+    if not sys.stderr.isatty():
+        yield None
+        return
+    line = Line(solver, end, main)
+    solver.after_update.append(line.move)
+    try:
+        with beneath(line.bar.clear):
+            yield line
+    finally:
+        solver.after_update.remove(line.move)
+        line.bar.close()
 
 
-def _nothing() -> None:
-    pass
+def say(text: str) -> None:
+    """A line on stdout, also where a bar stands on the terminal."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()

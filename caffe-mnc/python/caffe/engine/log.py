@@ -12,6 +12,9 @@ import logging
 import os
 import socket
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from logging.handlers import MemoryHandler
 from pathlib import Path
 
 # The lines that scripts parse (Caffe's parse_log, grep in shell scripts). Change none of them.
@@ -35,6 +38,7 @@ TEST_STOPPED = "Test interrupted."
 STOPPED = "Optimization stopped early."
 DONE = "Optimization Done."
 
+KEPT = 10_000           # lines that wait for a file
 _logger = logging.getLogger("caffe")
 _LEVELS = (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
@@ -116,6 +120,83 @@ def _file_handler(folder: Path) -> logging.Handler:
     link.unlink(missing_ok=True)
     link.symlink_to(name)
     return logging.FileHandler(folder / name, delay=True)
+
+
+class Record:
+    """Lines of the log, and of the loggers of these names, from now to the end of a `with` block.
+
+    They are kept in memory, and written in glog's form behind what a file holds once `to` names it.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._loggers = [_logger, *map(logging.getLogger, names)]
+        self._handler: logging.Handler = MemoryHandler(KEPT, logging.CRITICAL + 1,
+                                                       flushOnClose=False)
+        self._attach(self._handler)
+
+    def __enter__(self) -> Record:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for logger in self._loggers:
+            logger.removeHandler(self._handler)
+        self._handler.close()
+
+    def _attach(self, handler: logging.Handler) -> None:
+        for logger in self._loggers:
+            logger.addHandler(handler)
+
+    def to(self, path: str | os.PathLike[str]) -> None:
+        """Write to this file what was kept and what comes; a warning where that fails."""
+        kept = self._handler
+        try:
+            file = _LogFile(path)
+        except OSError as problem:
+            warning("%s: no log is written: %s", os.fspath(path), problem)
+            return
+        file.setFormatter(GlogFormatter())
+        for record in getattr(kept, "buffer", ()):
+            file.handle(record)
+        self.__exit__()
+        self._handler = file
+        self._attach(file)
+
+
+class _LogFile(logging.FileHandler):
+    """A full disk costs the lines, and a single word on it."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        super().__init__(path, encoding="utf-8", errors="backslashreplace")
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if self.level < logging.CRITICAL:
+            self.setLevel(logging.CRITICAL + 1)
+            sys.stderr.write(f"{self.baseFilename}: lines of the log are lost: "
+                             f"{sys.exc_info()[1]}\n")
+
+
+@contextmanager
+def beneath(clear: Callable[[], object]) -> Iterator[None]:
+    """On stderr stands something else meanwhile, a bar: warnings and errors alone come between.
+
+    clear: called before each, to take that something away.
+    """
+    def passes(record: logging.LogRecord) -> bool:
+        if record.name == _logger.name and record.levelno < logging.WARNING:
+            return False
+        clear()
+        return True
+
+    handlers = [handler for logger in (_logger, logging.getLogger()) for handler in logger.handlers
+                if isinstance(handler, logging.StreamHandler)
+                and not isinstance(handler, logging.FileHandler)]
+    for handler in handlers:
+        handler.addFilter(passes)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(passes)
 
 
 # As glog does, before anybody asks: lines of an `import caffe` without set-up reach stderr.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,16 @@ def set_state(states: dict[str, np.ndarray]) -> None:
                 torch.cuda.set_rng_state(values, name.removeprefix("torch/"))
             else:
                 generator(name).set_state(values)
+
+
+@contextmanager
+def unchanged() -> Iterator[None]:
+    """Whatever is drawn in the block, what comes after it is drawn as if nothing had been."""
+    before = get_state()
+    try:
+        yield
+    finally:
+        set_state(before)
 
 
 def _exists(device: str) -> bool:

@@ -44,6 +44,10 @@ class MeanOutputs:
         """Write the result of all batches."""
         log_outputs(net, log.TEST_OUTPUT, self.means())
 
+    def figures(self) -> dict[str, float]:
+        """The means of outputs of one value, by name."""
+        return {name: float(mean[0]) for name, mean in self.means().items() if len(mean) == 1}
+
     def means(self) -> dict[str, np.ndarray]:
         """The mean of each value of each output so far. Each of the shape (values,)."""
         return {name: total / self.batches for name, total in self.sums.items()}
@@ -80,8 +84,16 @@ class MeanAveragePrecision:
                     log.warning("Missing true_pos for label: %d", label)
                 elif self.by_class:
                     log.info(log.CLASS_OUTPUT, label, precision)
-            mean = sum(ap or 0 for ap in found.values()) / max(1, len(found))
-            log.info(log.TEST_OUTPUT, number, name, mean, "")
+            log.info(log.TEST_OUTPUT, number, name, self.mean_of(found), "")
+
+    def figures(self) -> dict[str, float]:
+        """The mAP of each output, by name."""
+        return {name: self.mean_of(self.average_precisions(name)) for name in self.rows}
+
+    @staticmethod
+    def mean_of(found: dict[int, float | None]) -> float:
+        """mAP of the average precisions of classes."""
+        return sum(ap or 0 for ap in found.values()) / max(1, len(found))
 
     def average_precisions(self, name: str) -> dict[int, float | None]:
         """AP of each class, of the rows of the output `name`; None where nothing was detected"""

@@ -1,20 +1,39 @@
-"""The nets a solver file asks for: one to train, any number to test."""
+"""A solver file, and the nets it asks for: one to train, any number to test."""
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from caffe.engine import log
 from caffe.engine.errors import PrototxtError, in_file
-from caffe.engine.formats.prototxt import label_of, read_net
+from caffe.engine.formats.prototxt import label_of, read_net, read_solver
 from caffe.engine.formats.upgrade import upgrade
 from caffe.engine.layer import TEST, TRAIN, Phase
 from caffe.engine.net.net import Net
 from caffe.proto import caffe_pb2
 
 _TRAIN_FIELDS = ("train_net_param", "train_net", "net_param", "net")
+
+
+def solver_parameter(source: str | os.PathLike[str] | Any) -> Any:
+    """The SolverParameter of a file, or a copy of the one given, with its snapshot prefix complete.
+
+    Without a prefix snapshots are named after the solver file; in a folder they get its name.
+    """
+    if isinstance(source, caffe_pb2.SolverParameter):
+        param = caffe_pb2.SolverParameter()
+        param.CopyFrom(source)
+        return param
+    param = read_solver(source)
+    path = Path(source)
+    if not param.HasField("snapshot_prefix"):
+        param.snapshot_prefix = str(path.with_suffix(""))
+    elif os.path.isdir(param.snapshot_prefix):
+        param.snapshot_prefix = str(Path(param.snapshot_prefix) / path.stem)
+    return param
 
 
 def make_train_net(param: Any, folder: Path | None) -> Net:

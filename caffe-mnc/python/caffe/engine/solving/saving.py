@@ -6,6 +6,8 @@ interval; the last one waits for room before it gives up. What was on disk stays
 
 from __future__ import annotations
 
+import os
+import re
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +35,20 @@ def check_place(prefix: str) -> None:
     except OSError as error:
         raise CaffeError(f'snapshot_prefix "{prefix}": no snapshot can be written there: '
                          f"{error}") from error
+
+
+def iteration_of(solver: Solver, weights: str | os.PathLike[str], end: int) -> int | None:
+    """The iteration whose snapshot would be written over these weights in training to `end`.
+
+    Snapshots may come at any, where a signal asks for them. None: it would not happen.
+    """
+    prefix, path = Path(solver.param.snapshot_prefix), Path(weights).resolve()
+    ending = r"\.caffemodel\.h5" if solver.param.snapshot_format == solver.param.HDF5 \
+        else r"\.caffemodel"
+    name = re.fullmatch(rf"{re.escape(prefix.name)}_iter_(\d+){ending}", path.name)
+    if path.parent != prefix.parent.resolve() or not name:
+        return None
+    return int(name[1]) if solver.iter < int(name[1]) <= end else None
 
 
 def train_to(solver: Solver, end: int) -> None:

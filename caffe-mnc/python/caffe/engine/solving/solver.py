@@ -12,11 +12,10 @@ import torch
 
 from caffe.engine import log, random, waiting
 from caffe.engine.errors import CaffeError, PrototxtError
-from caffe.engine.formats.prototxt import read_solver
 from caffe.engine.net.net import Net
 from caffe.engine.solving import finite, lr_policies, pairs, saving, state
 from caffe.engine.solving.evaluation import AP_VERSIONS, EVALUATIONS
-from caffe.engine.solving.nets import make_test_nets, make_train_net
+from caffe.engine.solving.nets import make_test_nets, make_train_net, solver_parameter
 from caffe.engine.solving.progress import (
     Clock,
     SmoothedLoss,
@@ -56,6 +55,9 @@ class Solver:
         self.skipped = 0                                # iterations without an update, by "skip"
         self.rate_factor: Callable[[int], float] = lambda iteration: 1.0    # of warm-ups
         self.companions: dict[str, Any] = {}            # kept in states, as layers are
+        self.loss = float("nan")                        # of the last iteration
+        self.after_update: list[Callable[[], object]] = []      # before snapshots
+        self.after_test: list[Callable[[int, dict[str, float]], object]] = []
         self.export: Callable[[Net], AbstractContextManager[Iterable[str]]] = as_trained
         self._smoothed = SmoothedLoss(self.param.average_loss)
         self._callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
@@ -114,7 +116,7 @@ class Solver:
             on_start()
         self.net.debug_info = self.param.debug_info and self._is_due(self.param.display)
         loss = sum(self.net.forward_backward() for _ in range(self.param.iter_size))
-        loss /= self.param.iter_size
+        self.loss = loss = loss / self.param.iter_size
         if finite.to_be_skipped(self, loss):
             self.iter += 1
             return
@@ -124,6 +126,8 @@ class Solver:
         for _, on_gradients_ready in self._callbacks:
             on_gradients_ready()
         self.apply_update()
+        for look in self.after_update:
+            look()
         if self._is_due(self.param.snapshot) or self.snapshot_requested:
             self.snapshot_requested = False
             saving.when_due(self)
@@ -255,6 +259,8 @@ class Solver:
         if self.param.test_compute_loss:
             log.info(log.TEST_LOSS, loss / batches)
         outputs.log(net)
+        for hear in self.after_test:
+            hear(index, outputs.figures())
 
     # --- snapshots --------------------------------------------------------------------------
 
@@ -305,24 +311,6 @@ class Solver:
         if param.snapshot and not os.access(folder, os.W_OK):
             raise CaffeError(f'snapshot_prefix "{param.snapshot_prefix}": the folder "{folder}" '
                              f"does not exist or cannot be written to")
-
-
-def solver_parameter(source: str | os.PathLike[str] | Any) -> Any:
-    """The SolverParameter of a file, or a copy of the one given, with its snapshot prefix complete.
-
-    Without a prefix snapshots are named after the solver file; in a folder they get its name.
-    """
-    if isinstance(source, caffe_pb2.SolverParameter):
-        param = caffe_pb2.SolverParameter()
-        param.CopyFrom(source)
-        return param
-    param = read_solver(source)
-    path = Path(source)
-    if not param.HasField("snapshot_prefix"):
-        param.snapshot_prefix = str(path.with_suffix(""))
-    elif os.path.isdir(param.snapshot_prefix):
-        param.snapshot_prefix = str(Path(param.snapshot_prefix) / path.stem)
-    return param
 
 
 def _pieces(arrays: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, ...]]:

@@ -1,0 +1,60 @@
+"""The arguments of a training, kept in its folder: `mnc train --resume FOLDER` needs no others.
+
+Without torch: they are read before the command line is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from mnc.config import ConfigError
+
+NAME = "arguments.json"
+NOT_KEPT = {"command", "resume", "overwrite", "out", "gpu", "cpu"}      # of this run alone
+AUTO = "auto"
+
+
+def keep(folder: Path, args: argparse.Namespace) -> None:
+    """Write the arguments, and the working directory that their paths are named from."""
+    kept = {key: value for key, value in vars(args).items()
+            if key not in NOT_KEPT and not callable(value)}
+    text = json.dumps({"directory": os.getcwd(), "arguments": kept}, indent=1)
+    (folder / NAME).write_text(text + "\n")
+
+
+def going_on(args: argparse.Namespace) -> dict[str, Any]:
+    """What the training to go on with was begun with, where the command line says nothing of it.
+
+    Raises ConfigError where its folder does not say.
+    """
+    folder = Path(args.resume if args.resume not in (None, AUTO) else args.out or "")
+    if args.resume is None or args.net or args.solver or str(folder) == "." \
+            or not folder.is_dir():
+        return {}
+    path = folder / NAME
+    try:
+        content = json.loads(path.read_text())
+        kept, directory = dict(content["arguments"]), str(content["directory"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"--resume {folder}: {path} does not say how that training began "
+                          f"({type(error).__name__}); name --net or --solver, --imdb and --out as "
+                          "when it did") from error
+    if directory != os.getcwd():
+        print(f"warning: {folder} was begun in {directory}; files are named from there",
+              file=sys.stderr)
+    for one, other in (("iters", "epochs"), ("epochs", "iters")):
+        if getattr(args, one) is not None:
+            kept[other] = None
+    return kept
+
+
+def command(folder: Path) -> str:
+    """What goes on with the training in this folder."""
+    tool = Path(sys.argv[0]).resolve().parent / "command.py"
+    start = f"python {tool}" if tool.is_file() else "mnc"
+    return f"{start} train --resume {folder}"

@@ -1,0 +1,88 @@
+"""A net in training measured on images it does not learn from: what `mnc train --val` hands in.
+
+A room of its own, for mnc.commands.train: it lies above testing and measuring, which training does
+not know.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import caffe
+from caffe.extend import unchanged_random
+from mnc.config import cfg
+from mnc.data.dataset import Dataset
+from mnc.drawing.instances import draw_instances, write_image
+from mnc.evaluation.figures import figures_of, has_masks
+from mnc.inference.networks import optimize
+from mnc.inference.settings import TestSettings
+from mnc.inference.whole_sets import Finder, of_the_set
+from mnc.instances import ImageDetections, Instances
+from mnc.nets.fit import TrainingError, check_net
+from mnc.results.detections import Saved
+from mnc.tasks import TASKS
+
+OF_MASKS = ["COCO mAP^r@[.5:.95]", "COCO mAP^r@.5", "COCO mAP^r@.75", "mAP^r@0.5", "mAP^r@0.7",
+            "COCO mAP^b@[.5:.95]", "mAP^b@0.5"]
+OF_BOXES = ["COCO mAP^b@[.5:.95]", "COCO mAP^b@.5", "COCO mAP^b@.75", "mAP^b@0.5"]
+
+
+class Validation:
+    """The test net of a training, on its weights, and what it finds in a data set.
+
+    Raises TrainingError for a net of other classes or of given regions.
+    """
+
+    def __init__(self, dataset: Dataset, prototxt: Path, *, every: int, patience: int = 0,
+                 drawn: int = 6, score: float = 0.5) -> None:
+        self.dataset, self.name = dataset, dataset.name
+        self.every, self.patience = every, patience
+        self.drawn, self.score = drawn, score       # pictures, and the least score in them
+        check_net(prototxt, dataset.classes)
+        with unchanged_random():                    # fillers draw
+            self.net = caffe.Net(str(prototxt), caffe.TEST)
+        optimize(self.net, cfg.TEST.PRECISION)
+        if "rois" in self.net.inputs:
+            raise TrainingError(f"{prototxt}: this net is shown given regions; it is validated by "
+                                "`mnc test --task cfm` alone")
+        self.task = TASKS["seg" if "mask_proposal" in self.net.blobs else "det"]
+        masks = self.task.masks and has_masks(dataset)
+        self.figures = OF_MASKS if masks else OF_BOXES
+        self._found: Sequence[ImageDetections] = ()
+
+    def measure(self, net: caffe.Net, tell: Callable[[int, int], bool]) -> dict[str, float] | None:
+        """Figures of the weights of `net`; None where `tell` broke it off."""
+        self.net.share_with(net)
+        settings, count = TestSettings.of(cfg), len(self.dataset)
+        finder, found = Finder(self.net, settings, self.task, shown=False), []
+        for i, detections in finder.images(self.dataset, range(count)):
+            found.append(detections)
+            if not tell(i + 1, count):
+                return None
+        whole = of_the_set(found, settings, self.task)
+        self._found = list(zip(*whole))
+        saved = Saved(whole, self.task, about={"settings": {"TEST": cfg.TEST}})
+        measured: Any = figures_of(saved, self.dataset, cfg.BINARIZE_THRESH, ("voc", "coco"),
+                              progress=False)
+        return {name: float(measured.get(name, np.nan)) for name in self.figures}
+
+    def pictures(self, folder: Path) -> list[str]:
+        """What was found last, in images from all over the set: FOLDER/0.jpg …; their names."""
+        count = len(self._found)
+        chosen = np.linspace(0, count - 1, min(self.drawn, count)).astype(int).tolist()
+        names = []
+        for number, i in enumerate(chosen):
+            found = Instances.from_detections(self._found[i], self.score)
+            if not self.task.masks:
+                found = replace(found, masks=np.zeros((len(found), 2, 2), np.float32))
+            picture = draw_instances(self.dataset.image(i), found, self.dataset.classes,
+                                     cfg.BINARIZE_THRESH, short_side=240)
+            names.append(f"{number}.jpg")
+            write_image(folder / names[-1], picture)
+        self._found = ()
+        return names
