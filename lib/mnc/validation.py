@@ -1,7 +1,7 @@
 """A net in training measured on images it does not learn from: what `mnc train --val` hands in.
 
-A room of its own, for mnc.commands.train: it lies above testing and measuring, which training does
-not know.
+A room of its own, for mnc.commands.train_watching: it lies above testing and measuring, which
+training does not know.
 """
 
 from __future__ import annotations
