@@ -129,7 +129,7 @@ found = Segmenter("Mini", settings=dict([few]))(str(project_file("data", "demo",
 assert {each.name for each in found} <= {"agate", "beryl", "coral", "garnet", "opal"}, found
 assert found[0].score > 0.7
 assert cli.main(["demo", "--cpu", "--out", "pictures", "--set", *map(str, few)]) == 0
-assert len(list(Path("pictures").glob("*.png"))) == 4
+assert len(list(Path("pictures").glob("*.jpg"))) == 4
 assert cli.main(["train", "--cpu", "--net", "Mini", "--imdb", "sbd:none:train"]) == 1
 """
 

@@ -173,7 +173,7 @@ def test_demo_draws_files_and_folders(tiny_model, tiny_scenes, weights, tmp_path
                        "--net", str(weights), "--cfg", CFG, "--out", str(tmp_path / "out"), *QUICK])
     printed = capsys.readouterr()
     assert status == 1 and "broken.jpg: not a decodable image" in printed.err
-    assert len(list((tmp_path / "out").glob("*.png"))) == 9         # the others are drawn
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 9         # the others are drawn
     assert "broken.jpg" in (tmp_path / "out/index.html").read_text()
 
 
@@ -190,7 +190,7 @@ def test_demo_on_photographs(real_material, tiny_model, weights, tmp_path):
     assert cli.main(["demo", "--cpu", *map(str, photographs), "--def",
                      str(tiny_model / "test.prototxt"),
                      "--net", str(weights), "--cfg", CFG, "--out", str(tmp_path)]) == 0
-    assert len(list(tmp_path.glob("*.png"))) == len(photographs)
+    assert len(list(tmp_path.glob("*.jpg"))) == len(photographs)
 
 
 def test_real_sbd_samples_train_mini_and_are_evaluated(real_material, tmp_path):
@@ -263,7 +263,7 @@ def test_pictures_of_equal_names_do_not_overwrite_each_other(tiny_model, weights
     assert cli.main(["demo", "--cpu", *(str(tmp_path / name) for name in given), "--out",
                      str(tmp_path / "out"), "--def", str(tiny_model / "test.prototxt"), "--net",
                      str(weights), "--score", "2"]) == 0
-    pictures = sorted((tmp_path / "out").glob("*.png"))
+    pictures = sorted((tmp_path / "out").glob("*.jpg"))
     assert len({path.name.casefold() for path in pictures}) == 4
     assert sorted(int(cv2.imread(str(path)).mean()) for path in pictures) == [0, 60, 120, 180]
 

@@ -12,8 +12,8 @@ import caffe
 from mnc.config import ConfigError, cfg
 from mnc.data import DataError
 from mnc.data.images import read_image
-from mnc.drawing.instances import draw_instances, write_image
-from mnc.drawing.report import counted, write_report
+from mnc.drawing.instances import draw_instances
+from mnc.drawing.report import Page, counted
 from mnc.inference import segment_image
 from mnc.instances import Instances
 from mnc.results.names import output_names
@@ -33,20 +33,23 @@ def checked_out(out: Path, images: Sequence[Path]) -> Path:
 
 def draw_files(net: caffe.Net, paths: Sequence[Path], out: Path, classes: Sequence[str],
                score: float = 0.5) -> list[str]:
-    """Write OUT/NAME.png for each image and OUT/index.html; returns what was left out, and why."""
-    pictures, wrong = [], []
+    """Write OUT/NAME.jpg for each image, and OUT/index.html, which grows meanwhile.
+
+    Returns what was left out, and why.
+    """
+    page, wrong = Page(out / "index.html", "Instances"), []
+    page.note(f"Scores of {score:g} and more.")
     names = output_names(path.stem for path in paths)
     for path, name in tqdm(list(zip(paths, names)), unit="image", disable=None):
         try:
             image = read_image(path)
         except DataError as error:
             wrong.append(str(error))
+            page.note(str(error))
             continue
         found = Instances.from_detections(segment_image(net, image, cfg), score)
-        picture = draw_instances(image, found, classes, cfg.BINARIZE_THRESH)
-        write_image(out / f"{name}.png", picture)
-        pictures.append((f"{path.name}: {counted(found, classes)}", picture))
-        log.info("%s: %s", path, counted(found, classes))
-    write_report(out / "index.html", "Instances", pictures,
-                 notes=[f"Scores of {score:g} and more.", *wrong])
+        caption = f"{path.name}: {counted(found, classes)}"
+        page.picture(caption, draw_instances(image, found, classes, cfg.BINARIZE_THRESH),
+                     out / f"{name}.jpg")
+        log.info("%s", caption)
     return wrong

@@ -15,8 +15,8 @@ from mnc import results
 from mnc.commands.demo import MINI
 from mnc.config import cfg
 from mnc.data import Dataset, Subset, get_dataset
-from mnc.drawing.instances import draw_instances, write_image
-from mnc.drawing.report import counted, write_report
+from mnc.drawing.instances import draw_instances
+from mnc.drawing.report import Page, counted
 from mnc.inference import Instances, load_net, test_dataset
 from mnc.instances import SetDetections
 from mnc.results.names import output_paths
@@ -47,12 +47,12 @@ def scenes_demo(out: Path, iters: int, images: int, pictures: int = 12) -> dict[
     results.save_metrics(out / "metrics.json", metrics, weights=str(snapshot), images=len(held_out))
     clock.say(f"tested on {len(held_out)} scenes")
     print(results.table(metrics))
-    drawn = draw_detections(held_out, detections, out, pictures)
     start = "the bundled weights" if MINI.weight_file.exists() else "random weights"
-    notes = [f"Mini, {iters} iterations from {start}, tested on {len(held_out)} scenes that it was "
-             "not trained on. Scores of 0.5 and more are drawn."]
-    write_report(out / "index.html", "Multi-task Network Cascades on generated scenes", drawn,
-                 metrics=metrics, notes=notes)
+    page = Page(out / "index.html", "Multi-task Network Cascades on generated scenes")
+    page.note(f"Mini, {iters} iterations from {start}, tested on {len(held_out)} scenes that it "
+              "was not trained on. Scores of 0.5 and more are drawn.")
+    page.table(metrics)
+    draw_detections(held_out, detections, page, pictures)
     clock.say(f"pictures and report: {out / 'index.html'}")
     return metrics
 
@@ -69,19 +69,16 @@ def fine_tune(dataset: Dataset, output: Path, iters: int) -> Path:
     return train(solver, dataset, output, weights if weights.exists() else None, iters)[-1]
 
 
-def draw_detections(dataset: Dataset, detections: SetDetections, out: Path, number: int,
-                    score: float = 0.5) -> list[tuple[str, np.ndarray]]:
-    """OUT/NAME.png for the first images: as given on the left, with the instances on the right."""
-    drawn = []
-    for i, path in list(enumerate(output_paths(out, dataset, ".png")))[:number]:
+def draw_detections(dataset: Dataset, detections: SetDetections, page: Page, number: int,
+                    score: float = 0.5) -> None:
+    """NAME.png for the first images: as given on the left, with the instances on the right."""
+    for i, path in list(enumerate(output_paths(page.path.parent, dataset, ".png")))[:number]:
         found = Instances.from_detections([per_image[i] for per_image in detections], score)
         image = dataset.image(i)
         picture = draw_instances(image, found, dataset.classes, cfg.BINARIZE_THRESH)
         beside = cv2.resize(image, picture.shape[1::-1], interpolation=cv2.INTER_CUBIC)
-        caption = f"{dataset.names[i]}: {counted(found, dataset.classes)}"
-        drawn.append((caption, np.hstack((beside, picture))))
-        write_image(path, drawn[-1][1])
-    return drawn
+        page.picture(f"{dataset.names[i]}: {counted(found, dataset.classes)}",
+                     np.hstack((beside, picture)), path)
 
 
 class Clock:

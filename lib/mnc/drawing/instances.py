@@ -8,12 +8,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mnc.drawing.labels import draw_labels
 from mnc.instances import Instances
 
 BOX_EDGE = 150               # value of box edges in a class map
 LONGEST = 4                  # short sides: no image is enlarged to a longer side
 TINT = 0.45                  # share of the colour inside a mask
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+LINES = 480                  # a picture's short side has so many widths of a line
 
 
 def paint(boxes: np.ndarray, masks: np.ndarray, labels: np.ndarray, image_size: tuple[int, int],
@@ -60,49 +61,49 @@ def instance_colors(number: int) -> np.ndarray:
 
 def draw_instances(image: np.ndarray, instances: Instances, classes: Sequence[str],
                    threshold: float = 0.4, short_side: int = 480) -> np.ndarray:
-    """The BGR image (H, W, 3), enlarged if small, with each mask, contour, box, class and score."""
+    """The BGR image (H, W, 3), enlarged if small, with each mask, contour, box, class and score.
+
+    Lines and letters grow with the picture. The better score lies on top, and its label has the
+    first choice of a place (mnc.drawing.labels).
+    """
     short, long = sorted(image.shape[:2])
     zoom = max(1, min(round(short_side / short), LONGEST * short_side // long))
     picture = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
     colors = instance_colors(len(instances)).tolist()
-    order = range(len(instances) - 1, -1, -1)  # the best score is drawn last: on top
-    for n in order:
-        _draw_mask(picture, _zoomed(instances.boxes[n], zoom), instances.masks[n], colors[n],
-                   threshold)
-    for n in order:
-        name = classes[instances.labels[n]]
-        _draw_label(picture, _zoomed(instances.boxes[n], zoom),
-                    f"{name} {instances.boxes[n, 4]:.2f}", colors[n])
+    boxes = instances.boxes[:, :4] * zoom + [0, 0, zoom - 1, zoom - 1]      # inclusive pixels
+    line = max(1, round(min(picture.shape[:2]) / LINES))
+    for n in range(len(instances) - 1, -1, -1):
+        _draw_mask(picture, boxes[n], instances.masks[n], colors[n], (threshold, 2 * line))
+    for n in range(len(instances) - 1, -1, -1):
+        x1, y1, x2, y2 = clipped_corners(boxes[n], (picture.shape[0], picture.shape[1]))
+        cv2.rectangle(picture, (x1, y1), (x2, y2), colors[n], line)
+    texts = [f"{classes[label]} {score:.2f}"
+             for label, score in zip(instances.labels, instances.boxes[:, 4])]
+    draw_labels(picture, boxes, texts, colors)
     return picture
 
 
-def _zoomed(box: np.ndarray, zoom: int) -> np.ndarray:
-    return box[:4] * zoom + [0, 0, zoom - 1, zoom - 1]          # inclusive pixels
-
-
 def _draw_mask(picture: np.ndarray, box: np.ndarray, mask: np.ndarray, color: list[int],
-               threshold: float) -> None:
-    inside, _ = paint(box[None], mask[None], np.array([1]), picture.shape[:2], threshold)
-    inside = inside > 0
-    picture[inside] = (picture[inside] * (1 - TINT) + np.array(color) * TINT).astype(np.uint8)
-    contours, _ = cv2.findContours(inside.astype(np.uint8), cv2.RETR_EXTERNAL,
-                                   cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(picture, contours, -1, color, 2)
+               how: tuple[float, int]) -> None:
+    """Tint the mask and draw its contour; how: (threshold, pixels of the contour).
 
-
-def _draw_label(picture: np.ndarray, box: np.ndarray, text: str, color: list[int]) -> None:
-    height, width = picture.shape[:2]
-    x1, y1, x2, y2 = clipped_corners(box, (height, width))
-    cv2.rectangle(picture, (x1, y1), (x2, y2), color, 1)
-    (w, h), below = cv2.getTextSize(text, FONT, 0.45, 1)
-    x = max(min(x1, width - w), 0)
-    y = max(y1, h + below)  # baseline of the text: above the box, or at the top
-    cv2.rectangle(picture, (x, y - h - below), (x + w, y), color, cv2.FILLED)
-    cv2.putText(picture, text, (x, y - below // 2 - 1), FONT, 0.45, (0, 0, 0), 1, cv2.LINE_AA)
+    Only the window of the box is touched: pictures may be large, and instances many.
+    """
+    x1, y1, x2, y2 = clipped_corners(box, (picture.shape[0], picture.shape[1]))
+    size = x2 - x1 + 1, y2 - y1 + 1
+    inside = (cv2.resize(mask.astype(np.float32), size) >= how[0]).astype(np.uint8)
+    window = picture[y1:y2 + 1, x1:x2 + 1]
+    paper = np.empty_like(window)
+    paper[:] = color
+    tinted = cv2.addWeighted(window, 1 - TINT, paper, TINT, 0)
+    window[...] = np.where(inside[..., None] > 0, tinted, window)
+    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE,
+                                   offset=(x1, y1))
+    cv2.drawContours(picture, contours, -1, color, how[1])
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
-    """Write a picture (H, W, 3) uint8 BGR. Raises OSError where that fails."""
+    """Write a picture (H, W, 3) uint8 BGR; JPEG of quality 92. Raises OSError where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image):
+    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
         raise OSError(f"{path}: the picture could not be written")

@@ -1,46 +1,102 @@
-"""A page of pictures and figures to look at, in one HTML file."""
+"""A page of pictures and figures to look at: one HTML file, with the pictures beside it."""
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 import cv2
 import numpy as np
 
+from mnc.drawing.instances import write_image
 from mnc.instances import Instances
 
+THUMBNAIL = 640             # pixels of the long side of what the page itself shows
+
 PAGE = """<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{title}</title>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title>
 <style>
- body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 76em; padding: 0 1em; }}
- table {{ border-collapse: collapse; }} td {{ border: 1px solid #bbb; padding: .2em .7em; }}
- figure {{ display: inline-block; margin: .5em; vertical-align: top; }} img {{ max-width: 36em; }}
- figcaption {{ color: #555; font-size: 90%; max-width: 36em; }}
+ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 84em; padding: 0 1em; }}
+ table {{ border-collapse: collapse; }} td, th {{ border: 1px solid #bbb; padding: .2em .7em; }}
+ figure {{ display: inline-block; margin: .5em; vertical-align: top; }}
+ img {{ max-width: min(40em, 100%); }}
+ figcaption {{ color: #555; font-size: 90%; max-width: 40em; overflow-wrap: anywhere; }}
 </style>
 <h1>{title}</h1>
-{body}
-</html>
 """
+
+
+class Page:
+    """An HTML page that grows: what was added is there to look at, whatever comes later.
+
+    path: of the page; its folder is made. Nothing is written before the first part is added, so
+    that a mistake leaves an earlier page alone. Memory does not grow with the number of pictures.
+    """
+
+    def __init__(self, path: Path, title: str) -> None:
+        self.path = path
+        self._head = PAGE.format(title=html.escape(title))
+
+    def note(self, text: str) -> None:
+        """A paragraph."""
+        self.add(f"<p>{html.escape(text)}</p>")
+
+    def table(self, metrics: Mapping[str, object]) -> None:
+        """A row for each figure; a dictionary of figures by class becomes a row for each class."""
+        self.add(_table(metrics))
+
+    def picture(self, caption: str, image: np.ndarray, file: Path) -> None:
+        """Write the picture (H, W, 3) uint8 BGR as this file, and show it with its caption.
+
+        The page shows a thumbnail of a large one, which is a link to the file. The file lies in the
+        page's folder or below. Raises OSError where it cannot be written.
+        """
+        write_image(file, image)
+        name = file.relative_to(self.path.parent)
+        scale = THUMBNAIL / max(image.shape[:2])
+        shown = name
+        if scale < 1:
+            shown = Path("thumbnails", f"{name}.jpg")
+            write_image(self.path.parent / shown, cv2.resize(image, None, fx=scale, fy=scale,
+                                                             interpolation=cv2.INTER_AREA))
+        self.add(f'<figure><a href="{_link(name)}"><img alt="{html.escape(caption)}" '
+                 f'src="{_link(shown)}"></a>'
+                 f"<figcaption>{html.escape(caption)}</figcaption></figure>")
+
+    def add(self, text: str) -> None:
+        """Append a piece of HTML."""
+        mode = "a"
+        if self._head:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            mode, text, self._head = "w", self._head + text, ""
+        # names of images may be no UTF-8
+        with self.path.open(mode, encoding="utf-8", errors="replace") as page:
+            page.write(text + "\n")
 
 
 def write_report(path: Path, title: str, pictures: Sequence[tuple[str, np.ndarray]], *,
                  metrics: Mapping[str, object] | None = None, notes: Sequence[str] = ()) -> None:
-    """One HTML file with all in it: notes, a table of metrics, (caption, BGR image) pictures."""
-    parts = [f"<p>{html.escape(note)}</p>" for note in notes]
+    """A page of notes, a table of metrics and (caption, BGR image) pictures.
+
+    The pictures lie beside it, as NUMBER.jpg in the folder `pictures`.
+    """
+    page = Page(path, title)
+    for note in notes:
+        page.note(note)
     if metrics:
-        parts.append(_table(metrics))
-    parts += [_figure(caption, image) for caption, image in pictures]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # names of images may be no UTF-8
-    path.write_text(PAGE.format(title=html.escape(title), body="\n".join(parts)), encoding="utf-8",
-                    errors="replace")
+        page.table(metrics)
+    for n, (caption, image) in enumerate(pictures):
+        page.picture(caption, image, path.parent / "pictures" / f"{n}.jpg")
+
+
+def _link(path: Path) -> str:
+    return quote(path.as_posix(), errors="replace")
 
 
 def _table(metrics: Mapping[str, object]) -> str:
-    """A row for each figure; a dictionary of figures by class becomes a row for each class."""
     rows = []
     for name, value in metrics.items():
         group = value.items() if isinstance(value, Mapping) else [("", value)]
@@ -51,13 +107,6 @@ def _table(metrics: Mapping[str, object]) -> str:
 
 def _number(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else html.escape(str(value))
-
-
-def _figure(caption: str, image: np.ndarray) -> str:
-    _, jpeg = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 88])
-    text = base64.b64encode(jpeg.tobytes()).decode()
-    return (f'<figure><img alt="{html.escape(caption)}" src="data:image/jpeg;base64,{text}">'
-            f"<figcaption>{html.escape(caption)}</figcaption></figure>")
 
 
 def counted(found: Instances, classes: Sequence[str]) -> str:
