@@ -155,7 +155,7 @@ def test_a_page_grows_and_shows_large_pictures_small(tmp_path):
 
 
 def test_many_pictures_take_no_more_memory_than_few(tmp_path, monkeypatch):
-    nothing = [np.zeros((0, 5))], [np.zeros((0, 21, 21), np.float32)]
+    nothing = [(np.zeros((0, 5)), np.zeros((0, 21, 21), np.float32))]
     monkeypatch.setattr(demo_images, "segment_image", lambda net, image, cfg: nothing)
     cv2.imwrite(str(tmp_path / "a.jpg"), np.full((1200, 1600, 3), 90, np.uint8))
     peaks = []
