@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 import caffe
-from caffe.extend import LayerError, between, exactly
-from mnc.boxes.anchors import shifted_anchors
+from caffe.extend import LayerError, at_least, exactly
 from mnc.config import cfg
 from mnc.sampling.anchor_targets import anchor_targets
 from pylayer.adapter import REQUIRED, image_info, no_gradient, read, read_options, write
+from pylayer.anchor_grid import AnchorGrid
 from pylayer.settings import NetSettings, TrainSettings
 
 
@@ -17,21 +17,25 @@ class AnchorTargetLayer(caffe.Layer):
     """label, box deltas and weights of every anchor, by its overlap with the ground truth
 
     bottom: scores (1, 2A, H, W), for their size only; gt_boxes (G, 5); im_info (1, 3); then fg_inds
-            and bg_inds, the anchors of the RoIs that the later stages took (or the image, unused)
+            and bg_inds, the anchors of the RoIs that the later stages took (or the image, unused);
+            of a pyramid (feat_stride a list) then its maps, of which H counts all cells, and W is 1
     top:    labels (1, 1, A*H, W); targets, inside weights, outside weights (1, 4A, H, W)
     No gradient.
     """
 
-    num_bottom = between(3, 5)
+    num_bottom = at_least(3)
     num_top = exactly(4)
 
     def setup(self, bottom: list, top: list) -> None:
         options = read_options(self, feat_stride=REQUIRED, allowed_border=0)
-        self.stride, self.border = options.feat_stride, options.allowed_border
+        strides = options.feat_stride
+        self.maps = len(bottom) - (len(strides) if isinstance(strides, list) else 0)
+        self.anchor_grid = AnchorGrid.of(self, strides, bottom[self.maps:])
+        self.border = options.allowed_border
         train = TrainSettings.of(cfg)
         self.cell_anchors = NetSettings.of(cfg, self.phase).anchors
         self.sampling = train.anchors
-        self.mixes = train.mixes and len(bottom) == 5
+        self.mixes = train.mixes and self.maps == 5
 
     def reshape(self, bottom: list, top: list) -> None:
         n, channels, h, w = bottom[0].shape
@@ -40,7 +44,7 @@ class AnchorTargetLayer(caffe.Layer):
             raise LayerError(f"{self.title}: {count} anchors (cfg.ANCHOR_SCALES x "
                              f"cfg.ANCHOR_RATIOS) need scores (1, {2 * count}, H, W), "
                              f"got {bottom[0].shape}")
-        self.anchors = shifted_anchors(self.cell_anchors, h, w, self.stride)
+        self.anchors = self.anchor_grid.anchors(self.cell_anchors, (h, w), bottom[self.maps:])
         top[0].reshape(1, 1, count * h, w)
         for blob in top[1:]:
             blob.reshape(1, 4 * count, h, w)

@@ -9,9 +9,8 @@ import numpy as np
 import torch
 
 import caffe
-from caffe.extend import LayerError, between, exactly
+from caffe.extend import LayerError, at_least, between
 from mnc.boxes import on_device
-from mnc.boxes.anchors import shifted_anchors
 from mnc.boxes.proposals import ProposalLimits, proposal_gradient, propose
 from mnc.boxes.regression import bounded_growth
 from mnc.config import cfg
@@ -27,6 +26,7 @@ from pylayer.adapter import (
     write,
     write_diff,
 )
+from pylayer.anchor_grid import AnchorGrid
 from pylayer.settings import NetSettings
 
 
@@ -34,20 +34,21 @@ class ProposalLayer(caffe.Layer):
     """rois = the best boxes, anchors moved by their deltas, after clipping, a size filter and NMS
 
     bottom: scores (1, 2A, H, W), background first; deltas (1, 4A, H, W);
-            im_info (1, 3) = (height, width, scale)
+            im_info (1, 3) = (height, width, scale); of a pyramid (feat_stride a list) also its
+            maps, of which H counts all cells, and W is 1
     top:    rois (R, 5); optionally (1, R) the anchor of each, counted in (y, x, a) order
     The deltas get a gradient (in the form of cfg.COMPAT.PROPOSAL_GRADIENT), limited to
     +-1/clip_base if use_clip.
     """
 
-    num_bottom = exactly(3)
+    num_bottom = at_least(3)
     num_top = between(1, 2)
 
     def setup(self, bottom: list, top: list) -> None:
         # gradient_scale stands in published nets and never had an effect
         options = read_options(self, feat_stride=REQUIRED, use_clip=0, clip_base=256,
                                gradient_scale=1)
-        self.stride = options.feat_stride
+        self.anchor_grid = AnchorGrid.of(self, options.feat_stride, bottom[3:])
         self.limit = 1 / options.clip_base if options.use_clip else None
         net = NetSettings.of(cfg, self.phase)
         self.cell_anchors, self.limits = net.anchors, net.proposals
@@ -63,7 +64,7 @@ class ProposalLayer(caffe.Layer):
                              f"cfg.ANCHOR_RATIOS) need scores (1, {2 * count}, H, W) and deltas "
                              f"(1, {4 * count}, H, W), "
                              f"got {bottom[0].shape} and {bottom[1].shape}")
-        self.anchors = shifted_anchors(self.cell_anchors, h, w, self.stride)
+        self.anchors = self.anchor_grid.anchors(self.cell_anchors, (h, w), bottom[3:])
 
     def forward(self, bottom: list, top: list) -> None:
         self.image_size, scale = image_info(self, bottom[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mnc.nets import generate
+from mnc.nets import Layout, generate
 from mnc.nets.fit import TrainingError, check_net
 
 
@@ -25,7 +25,7 @@ def test_a_net_for_other_classes_is_refused_with_the_command_that_helps(tmp_path
 @pytest.mark.parametrize("first_line", [True, False])
 def test_the_command_makes_the_same_net_for_the_other_classes(tmp_path, net, task, context,
                                                               first_line):
-    path = generate(net, task, tmp_path / task, context=context)[0]
+    path = generate(net, task, tmp_path / task, layout=Layout(context=context))[0]
     if not first_line:                                  # as the public code's files
         path.write_text(path.read_text().partition("\n")[2])
     with pytest.raises(TrainingError) as error:

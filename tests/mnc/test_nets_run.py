@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,9 +18,10 @@ from caffe.proto import caffe_pb2
 from mnc.config import cfg, cfg_from_file
 from mnc.data import get_dataset
 from mnc.data.roidb import prepare
-from mnc.nets import NETS, TASKS
+from mnc.nets import NETS, TASKS, Layout
 from mnc.nets.backbones import Bottleneck, Conv, Fillers, Sizes, Stem, filler
 from mnc.nets.generate import net_texts
+from mnc.nets.layout import PLAIN
 from mnc.nets.solvers import SOLVERS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,19 +44,20 @@ def thin(row):
     return replace(row, inner=4) if isinstance(row, Bottleneck) else row
 
 
-def small(net: str, task: str, **changes: object) -> Sizes:
+def small(net: str, task: str, layout: Layout = PLAIN, **changes: object) -> Sizes:
     """The net with all its layers, each a few channels wide, that starts from random weights."""
     sizes = NETS[net]
-    return replace(
+    made = replace(
         sizes, **TASKS[task].changes, **changes, backbone=tuple(map(thin, sizes.backbone)),
         head=tuple(map(thin, sizes.head)), rpn=6, mask_hidden=7, fc6=9, fc7=8, classes=CLASSES,
-        fillers=Fillers(conv=MSRA, rpn=MSRA, mask_hidden=MSRA, hidden=MSRA))
+        pyramid=5, fillers=Fillers(conv=MSRA, rpn=MSRA, mask_hidden=MSRA, hidden=MSRA))
+    return made if layout == PLAIN else layout.of(made)
 
 
 @pytest.fixture
 def build(tmp_path):
     """(net, task, phase) -> caffe.Net under the net's own configuration, for small images."""
-    def build(net: str, task: str, phase: str, **changes: object):
+    def build(net: str, task: str, phase: str, **changes: Any):
         caffe.set_random_seed(3)
         cfg_from_file(ROOT / f"experiments/cfgs/{net}/{task}.yml")
         cfg.ANCHOR_SCALES = [2, 4, 6]
@@ -214,6 +217,40 @@ def test_the_context_of_a_resnet_is_the_box_path_on_the_whole_map(build):
         for own, context in zip(net.params[layer], net.params[f"{layer}_context"]):
             own.data[...] += 1
             np.testing.assert_array_equal(own.data, context.data)
+
+
+PYRAMIDS = [(net, task) for net in NETS for task in ("mnc_5stage", "faster_rcnn_end2end")]
+
+
+@pytest.mark.parametrize("net, task", PYRAMIDS)
+def test_a_feature_pyramid(build, scenes, net, task):
+    """It learns everywhere, it finds, and weights of training go into the net for tests."""
+    layout = Layout(features="pyramid")
+    train = build(net, task, "train", layout=layout)
+    coarse = ("p4", "p5")               # few or no anchors and RoIs of these images lie there
+    assert not [name for name in trained_once(train, scenes)
+                if not any(level in name for level in coarse)]
+    test = build(net, task, "test", layout=layout)
+    check_outputs(test, task)
+    assert {n.name for n in test.layers if n.blobs} == {n.name for n in train.layers if n.blobs}
+    strides = [2 ** int(name[1:]) for name in ("p2", "p3", "p4")]
+    for name, stride in zip(("p2", "p3", "p4"), strides):
+        assert abs(test.blobs[name].shape[2] - 96 / stride) <= 1
+
+
+@pytest.mark.parametrize("net", [*NETS])
+@pytest.mark.parametrize("stride", [4, 8, 16])
+def test_strides(build, scenes, net, stride):
+    """The features have it, and everything learns."""
+    layout = Layout(stride=stride)
+    if stride == 16 and net == "Mini":
+        assert layout.of(NETS[net]).feat_stride == 16
+    train = build(net, "mnc_3stage", "train", layout=layout)
+    assert trained_once(train, scenes) == []
+    test = build(net, "mnc_3stage", "test", layout=layout)
+    check_outputs(test, "mnc_3stage")
+    features = small(net, "mnc_3stage", layout).features
+    assert abs(test.blobs[features].shape[3] - 128 / stride) <= 1
 
 
 @pytest.mark.parametrize("net, task, side", [

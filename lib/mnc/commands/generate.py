@@ -6,9 +6,11 @@ import argparse
 import os
 from pathlib import Path
 
+from mnc.commands.layout_flags import add_layout_flags, layout_of
 from mnc.config import cfg
 from mnc.nets import NETS, TASKS, NetError, generate, generate_all
 from mnc.nets.command import ANCHORS
+from mnc.nets.layout import PLAIN
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
@@ -17,10 +19,9 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--classes", type=int, help="number of classes, the background included")
     p.add_argument("--anchors", type=int, default=ANCHORS,
                    help="anchors per cell: len(ANCHOR_SCALES) * len(ANCHOR_RATIOS)")
-    p.add_argument("--context", action="store_true",
-                   help="add a feature of the whole image to those of each RoI (needs --net)")
-    p.add_argument("--out", help="folder (default: models/NET/TASK, with _context if that is "
-                                 "given; without --net: models)")
+    add_layout_flags(p)
+    p.add_argument("--out", help="folder (default: models/NET/TASK with the layout behind; without "
+                                 "--net: models)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -31,10 +32,10 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _write(args: argparse.Namespace) -> list[Path]:
-    sizes = {"classes": args.classes, "anchors": args.anchors}
+    sizes, layout = {"classes": args.classes, "anchors": args.anchors}, layout_of(args)
     if args.net:
-        folder = f"models/{args.net}/{args.task}" + ("_context" if args.context else "")
-        return generate(args.net, args.task, args.out or folder, context=args.context, **sizes)
-    if args.context:
-        raise NetError("--context needs --net")
+        folder = f"models/{args.net}/{args.task}{layout.ending}"
+        return generate(args.net, args.task, args.out or folder, layout=layout, **sizes)
+    if layout != PLAIN:
+        raise NetError(f"{layout.flags[0]} needs --net")
     return generate_all(args.out or "models", **sizes)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mnc.commands import remembered, train_options, train_watching
+from mnc.commands.layout_flags import add_layout_flags, layout_of
 from mnc.commands.registration import count, count_or_none
 from mnc.config import ConfigError, cfg, cfg_from_dict, cfg_from_file, get_output_dir
 from mnc.nets import NETS, generate
@@ -31,6 +32,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--net", choices=NETS,
                    help="instead of --solver: generate this net for the data set")
     p.add_argument("--task", default="mnc_5stage", help="with --net (default %(default)s)")
+    add_layout_flags(p)
     p.add_argument("--fit", action=argparse.BooleanOptionalAction,
                    help="choose scales, anchors and limits from the training data, but for what "
                         "--set names (default: with --net on data of one's own, without --cfg)")
@@ -98,7 +100,7 @@ def _trained(args: argparse.Namespace, record: LogRecord) -> int:
                                overwrite=args.overwrite)
         train_options.take_augmentation(args)
         fit_settings(args, dataset)
-        path = Path(args.solver or _generated(args.net, args.task, dataset, output))
+        path = Path(args.solver or _generated(args, dataset, output))
         schedule = schedule_of(args, path, len(dataset))
         if not args.solver:
             schedule.rewrite(path)
@@ -198,7 +200,8 @@ def _origin_of(weights: str) -> str:
     return "models/README.md says where initial weights come from"
 
 
-def _generated(net: str, task: str, dataset: Dataset, output: Path) -> Path:
+def _generated(args: argparse.Namespace, dataset: Dataset, output: Path) -> Path:
     """The solver of a net made for this data set, in the output folder."""
     anchors = len(cfg.ANCHOR_SCALES) * len(cfg.ANCHOR_RATIOS)
-    return generate(net, task, output / "net", classes=len(dataset.classes), anchors=anchors)[-1]
+    return generate(args.net, args.task, output / "net", classes=len(dataset.classes),
+                    anchors=anchors, layout=layout_of(args))[-1]

@@ -8,8 +8,9 @@ Writing them needs no caffe; mnc.nets.fit, which reads them, does.
 from mnc.nets.backbones import NETS
 from mnc.nets.command import NetError, generate_command
 from mnc.nets.generate import TASKS, generate, generate_all
+from mnc.nets.layout import Layout
 
-__all__ = ["NETS", "TASKS", "NetError", "generate", "generate_all", "generate_command"]
+__all__ = ["NETS", "TASKS", "Layout", "NetError", "generate", "generate_all", "generate_command"]
 
 
 def __getattr__(name: str) -> object:

@@ -16,13 +16,23 @@ class Conv:
     stride: int = 1
     learn: bool = True        # False: lr_mult 0, for layers that stay as ImageNet left them
     norm: bool = False        # BatchNorm (of this image alone) and Scale before the ReLU
+    dilation: int = 1
+
+    @property
+    def top(self) -> str:
+        return f"conv{self.name}"
 
 
 @dataclass(frozen=True)
 class Pool:
-    name: str                 # "1" gives pool1; stride 2
+    name: str                 # "1" gives pool1
     kernel: int = 2
     pad: int = 0
+    stride: int = 2
+
+    @property
+    def top(self) -> str:
+        return f"pool{self.name}"
 
 
 @dataclass(frozen=True)
@@ -31,6 +41,11 @@ class Rescale:
 
     name: str                 # top and layer
     factor: float
+    stride: int = 1
+
+    @property
+    def top(self) -> str:
+        return self.name
 
 
 @dataclass(frozen=True)
@@ -38,6 +53,11 @@ class LocalNorm:
     """Each value by those of its channel in the 3x3 window around it, as in the ImageNet ZF."""
 
     name: str                 # "1" gives norm1
+    stride: int = 1
+
+    @property
+    def top(self) -> str:
+        return f"norm{self.name}"
 
 
 @dataclass(frozen=True)
@@ -46,6 +66,8 @@ class Stem:
 
     channels: int
     bias: bool                # of conv1: the published ResNet-50 has one, ResNet-101 has not
+    stride: int = 4
+    top: str = "pool1"
 
 
 @dataclass(frozen=True)
@@ -57,9 +79,24 @@ class Bottleneck:
     stride: int = 1
     projects: bool = False    # the input goes through a 1x1 convolution too (branch1)
     learn: bool = True
+    dilation: int = 1         # of the 3x3
+
+    @property
+    def top(self) -> str:
+        return f"res{self.name}"
 
 
+# Each row says its `top`, the blob it ends in, and its `stride`, bottom's pixels a cell of that.
 Row = Conv | Pool | Rescale | LocalNorm | Stem | Bottleneck
+
+
+@dataclass(frozen=True)
+class Level:
+    """A map of a feature pyramid."""
+
+    name: str                 # "p2": of stride 2**2
+    stride: int               # image pixels a cell
+    source: str               # blob of the backbone; "": the level before, pooled
 
 
 def filler(kind: str, **options: float) -> dict[str, object]:
@@ -74,6 +111,7 @@ class Fillers:
     rpn: dict = field(default_factory=lambda: filler("gaussian", std=0.01))       # rpn_conv_3x3
     mask_hidden: dict = field(default_factory=lambda: filler("gaussian", std=0.001))  # fc6_maskest
     hidden: dict | None = None        # fc6, fc7, fc6_mask, fc7_mask
+    pyramid: dict = field(default_factory=lambda: filler("msra"))     # 1x1 and 3x3 of its maps
 
 
 @dataclass(frozen=True)
@@ -98,6 +136,18 @@ class Sizes:
     exact: bool = False                # the paper's RoI warping and mask resizing, alike in test
     context: bool = False              # a feature of the whole image joins those of each RoI
     separate: bool = False             # stages 2 and 3 have backbones of their own
+    pyramid: int = 256                 # channels of each map, where there are levels
+    levels: tuple[Level, ...] = ()     # of a feature pyramid, the finest first; (): `features`
+
+    @property
+    def maps(self) -> tuple[str, ...]:
+        """The blobs that proposals and RoIs are taken from."""
+        return tuple(level.name for level in self.levels) or (self.features,)
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Of the maps."""
+        return tuple(level.stride for level in self.levels) or (self.feat_stride,)
 
 
 def blocks(stage: int, names: Sequence[str], inner: int, stride: int = 2,
@@ -160,6 +210,6 @@ NETS: dict[str, Sizes] = {
             conv=filler("msra"), rpn=filler("msra"),
             mask_hidden=filler("msra"), hidden=filler("msra"),
         ),
-        warp=20,
+        warp=20, pyramid=64,
     ),
 }

@@ -12,8 +12,17 @@ from typing import Any
 from mnc.nets import heads, rpn
 from mnc.nets.backbones import Sizes
 from mnc.nets.features import backbone
-from mnc.nets.layers import NetWriter, box_loss, flags, pool, probability, python, softmax_loss
-from mnc.nets.prototxt import Enum
+from mnc.nets.layers import (
+    NetWriter,
+    box_loss,
+    flags,
+    mode,
+    pool,
+    probability,
+    python,
+    roi_warping,
+    softmax_loss,
+)
 
 
 def train_net(name: str, sizes: Sizes, anchors: int, stages: int = 5) -> str:
@@ -70,12 +79,13 @@ def proposals(net: NetWriter, sizes: Sizes, anchors: int) -> None:
     if not net.train:
         rpn.test_proposals(net, sizes)
         return
-    stride = f"'feat_stride': {sizes.feat_stride}"
-    rpn.train_proposals(net, "rpn_rois rpn_rois_index", f"{{ {stride}, {rpn.clipping(sizes)} }}")
+    stride = rpn.stride(sizes)
+    rpn.train_proposals(net, sizes, "rpn_rois rpn_rois_index",
+                        f"{{ {stride}, {rpn.clipping(sizes)} }}")
     rpn.roi_targets(net, sizes, "rpn_rois gt_boxes im_info gt_masks mask_info rpn_rois_index",
                     f"{rpn.BOX_TARGETS} mask_targets mask_weight gt_masks_info fg_inds bg_inds",
                     bp_all=1)
-    rpn.anchor_targets(net, "fg_inds bg_inds", f"{{{stride}}}")
+    rpn.anchor_targets(net, sizes, "fg_inds bg_inds", f"{{{stride}}}")
     rpn.anchor_losses(net)
 
 
@@ -109,18 +119,10 @@ def warp(net: NetWriter, sizes: Sizes, s: str) -> str:
     top = warped(sizes, s)
     pooled = net.train or not s or sizes.exact
     side = sizes.warp if pooled else sizes.warp // 2
-    net.layer(f"{top}_premax" if pooled else top, "ROIWarping", f"{sizes.features} rois{s}",
-              f"{top}_premax" if pooled else top,
-              propagate_down=flags("11") if pooled else None,
-              roi_warping_param={"pooled_h": side, "pooled_w": side,
-                                 "spatial_scale": 1 / sizes.feat_stride, **mode(sizes)})
+    roi_warping(net, sizes, f"{top}_premax" if pooled else top, s, side, propagates=pooled)
     if pooled:
         pool(net, top, f"{top}_premax")
     return top
-
-
-def mode(sizes: Sizes) -> dict[str, object]:
-    return {"mode": Enum("EXACT")} if sizes.exact else {}
 
 
 def classes(net: NetWriter, sizes: Sizes, s: str) -> None:

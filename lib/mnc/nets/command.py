@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 ANCHORS = 9                            # 3 scales x 3 ratios
@@ -15,7 +16,8 @@ class NetError(ValueError):
 
 
 def generate_command(net: str, task: str, classes: int, anchors: int = ANCHORS,
-                     folder: str | Path | None = None, *, context: bool = False) -> str:
-    more = (" --context" if context else "") + (f" --out {folder}" if folder else "")
-    return (f"python models/generate.py --net {net} --task {task} --classes {classes} "
-            f"--anchors {anchors}{more}")
+                     folder: str | Path | None = None, *, layout: Sequence[str] = ()) -> str:
+    """layout: the flags of mnc.nets.layout.Layout."""
+    words = ["python", "models/generate.py", "--net", net, "--task", task, "--classes",
+             str(classes), "--anchors", str(anchors), *layout]
+    return " ".join([*words, *(["--out", str(folder)] if folder else [])])

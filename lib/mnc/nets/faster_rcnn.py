@@ -9,9 +9,9 @@ from mnc.nets.layers import (
     Convention,
     NetWriter,
     box_loss,
-    flags,
     probability,
     python,
+    roi_warping,
     softmax_loss,
 )
 
@@ -25,10 +25,10 @@ def train_net(name: str, sizes: Sizes, anchors: int) -> str:
               python_param=python("mnc_data_layer", "MNCDataLayer",
                                   f"{{'num_classes': {sizes.classes}}}"))
     _features(net, sizes, anchors)
-    rpn.anchor_targets(net, "data", f"'feat_stride': {sizes.feat_stride}")
+    rpn.anchor_targets(net, sizes, "data", rpn.stride(sizes))
     rpn.anchor_losses(net)
     rpn.anchor_probabilities(net, anchors)
-    rpn.train_proposals(net, "rpn_rois", f"{{'feat_stride': {sizes.feat_stride}, 'use_clip': 0}}")
+    rpn.train_proposals(net, sizes, "rpn_rois", f"{{{rpn.stride(sizes)}, 'use_clip': 0}}")
     rpn.roi_targets(net, sizes, "rpn_rois gt_boxes im_info", rpn.BOX_TARGETS, bp_all=0)
     vector = _region(net, sizes)
     heads.class_scores(net, sizes, "cls", vector)
@@ -63,9 +63,6 @@ def _region(net: NetWriter, sizes: Sizes) -> str:
     heads.context(net, sizes)
     net.comment("stage 2: classes and boxes")
     side, pooled = heads.path_side(sizes), f"pool{sizes.block}"
-    net.layer(f"roi_{pooled}", "ROIWarping", f"{sizes.features} rois", pooled,
-              propagate_down=flags("11") if net.train else None,
-              roi_warping_param={"pooled_h": side, "pooled_w": side,
-                                 "spatial_scale": 1 / sizes.feat_stride})
+    roi_warping(net, sizes, f"roi_{pooled} {pooled}", "", side, propagates=net.train)
     vector = heads.hidden(net, sizes, pooled, dropout=not sizes.head)
     return heads.joined(net, sizes, "join_context", [vector])

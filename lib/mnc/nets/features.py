@@ -3,8 +3,19 @@
 from __future__ import annotations
 
 from functools import singledispatch
+from itertools import pairwise
 
-from mnc.nets.backbones import Bottleneck, Conv, LocalNorm, Pool, Rescale, Row, Sizes, Stem
+from mnc.nets.backbones import (
+    Bottleneck,
+    Conv,
+    Level,
+    LocalNorm,
+    Pool,
+    Rescale,
+    Row,
+    Sizes,
+    Stem,
+)
 from mnc.nets.layers import (
     FROZEN,
     POOL_2X2,
@@ -12,6 +23,7 @@ from mnc.nets.layers import (
     bottleneck,
     convolution,
     filled,
+    flags,
     frozen_norm,
     relu,
 )
@@ -19,10 +31,15 @@ from mnc.nets.prototxt import Enum
 
 
 def backbone(net: NetWriter, sizes: Sizes) -> None:
-    """The rows of the table one after the other; the last one's top is `sizes.features`."""
+    """The rows of the table one after the other; the last one's top is `sizes.features`.
+
+    Then the maps of the pyramid, if there is one.
+    """
     bottom = "data"
     for row in sizes.backbone:
         bottom = write(row, net, sizes, bottom)
+    if sizes.levels:
+        pyramid(net, sizes)
 
 
 @singledispatch
@@ -36,10 +53,12 @@ def write(row: Row, net: NetWriter, sizes: Sizes, bottom: str) -> str:
 
 @write.register
 def _(row: Conv, net: NetWriter, sizes: Sizes, bottom: str) -> str:
-    top = f"conv{row.name}"
+    top = row.top
     convolution(net, top, bottom, top, learn=row.learn, convolution_param={
-        "num_output": row.channels, "pad": row.kernel // 2, "kernel_size": row.kernel,
-        "stride": row.stride if row.stride != 1 else None, **filled(net, sizes.fillers.conv)})
+        "num_output": row.channels, "pad": row.kernel // 2 * row.dilation,
+        "kernel_size": row.kernel, "stride": row.stride if row.stride != 1 else None,
+        "dilation": row.dilation if row.dilation != 1 else None,
+        **filled(net, sizes.fillers.conv)})
     if row.norm:
         normalization(net, row.name, top)
     relu(net, f"relu{row.name}", top)
@@ -48,24 +67,22 @@ def _(row: Conv, net: NetWriter, sizes: Sizes, bottom: str) -> str:
 
 @write.register
 def _(row: Rescale, net: NetWriter, sizes: Sizes, bottom: str) -> str:
-    net.layer(row.name, "Power", bottom, row.name, power_param={"scale": row.factor})
-    return row.name
+    net.layer(row.name, "Power", bottom, row.top, power_param={"scale": row.factor})
+    return row.top
 
 
 @write.register
 def _(row: Pool, net: NetWriter, sizes: Sizes, bottom: str) -> str:
-    top = f"pool{row.name}"
-    window = {**POOL_2X2, "kernel_size": row.kernel, "pad": row.pad or None}
-    net.layer(top, "Pooling", bottom, top, pooling_param=window)
-    return top
+    window = {**POOL_2X2, "kernel_size": row.kernel, "stride": row.stride, "pad": row.pad or None}
+    net.layer(row.top, "Pooling", bottom, row.top, pooling_param=window)
+    return row.top
 
 
 @write.register
 def _(row: LocalNorm, net: NetWriter, sizes: Sizes, bottom: str) -> str:
-    top = f"norm{row.name}"
-    net.layer(top, "LRN", bottom, top, lrn_param={
+    net.layer(row.top, "LRN", bottom, row.top, lrn_param={
         "local_size": 3, "alpha": 0.00005, "beta": 0.75, "norm_region": Enum("WITHIN_CHANNEL")})
-    return top
+    return row.top
 
 
 @write.register
@@ -88,3 +105,47 @@ def normalization(net: NetWriter, name: str, blob: str) -> None:
     """Each channel of an image to mean 0 and deviation 1, in test as well, then scale and shift."""
     net.layer(f"bn{name}", "BatchNorm", blob, blob, batch_norm_param={"use_global_stats": False})
     net.layer(f"scale{name}", "Scale", blob, blob, scale_param={"bias_term": True})
+
+
+# --- a feature pyramid ---------------------------------------------------------------------------
+
+def pyramid(net: NetWriter, sizes: Sizes) -> None:
+    """A map a level: 1x1 of its blob, plus the next coarser one enlarged, then 3x3 (FPN).
+
+    A level without a blob is the 2x2 maximum of the one before. Where the backbone normalises and
+    rectifies, the 3x3 do, too.
+    """
+    net.comment("a feature pyramid, from the coarsest map to the finest")
+    normed = any(isinstance(row, Conv) and row.norm for row in sizes.backbone)
+    above = ""
+    for level in reversed([level for level in sizes.levels if level.source]):
+        above = merged(net, sizes, level, above)
+        smoothed(net, sizes, level.name, above, normed)
+    for before, level in pairwise(sizes.levels):
+        if not level.source:
+            write(Pool(f"_{level.name}"), net, sizes, before.name)
+            smoothed(net, sizes, level.name, f"pool_{level.name}", normed)
+
+
+def merged(net: NetWriter, sizes: Sizes, level: Level, above: str) -> str:
+    """The top: features of this level, and those from above where there are any."""
+    lateral = f"{level.name}_lateral"
+    convolution(net, lateral, level.source, lateral, convolution_param={
+        "num_output": sizes.pyramid, "kernel_size": 1, **filled(net, sizes.fillers.pyramid)})
+    if not above:
+        return lateral
+    upsampled, top = f"{level.name}_topdown", f"{level.name}_merged"
+    net.layer(upsampled, "Upsample", f"{above} {lateral}", upsampled,
+              propagate_down=flags("10") if net.train else None,
+              upsample_param={"mode": Enum("NEAREST")})
+    net.layer(top, "Eltwise", f"{lateral} {upsampled}", top)
+    return top
+
+
+def smoothed(net: NetWriter, sizes: Sizes, top: str, bottom: str, normed: bool) -> None:
+    convolution(net, top, bottom, top, convolution_param={
+        "num_output": sizes.pyramid, "pad": 1, "kernel_size": 3,
+        **filled(net, sizes.fillers.pyramid)})
+    if normed:
+        normalization(net, f"_{top}", top)
+        relu(net, f"relu_{top}", top)

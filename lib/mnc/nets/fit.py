@@ -13,6 +13,7 @@ from caffe.extend import named_file, parse_yaml, read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg
 from mnc.nets.command import GENERATED, NAMES, NetError, generate_command
+from mnc.nets.layout import Layout
 from mnc.nets.solvers import SOLVERS
 from mnc.nets.unread_keys import warn_of_unread_keys
 
@@ -40,8 +41,9 @@ def check_net(path: str | Path, classes: Sequence[str]) -> None:
     anchors = len(cfg.ANCHOR_SCALES) * len(cfg.ANCHOR_RATIOS)
     found = {layer.name: layer for layer in net.layer}
     have_classes, have_anchors = _num_classes(found), anchors
-    if "rpn_cls_score" in found:
-        have_anchors = found["rpn_cls_score"].convolution_param.num_output // 2
+    scores = next((name for name in found if name.startswith("rpn_cls_score")), None)
+    if scores:          # of a pyramid those of its first map
+        have_anchors = found[scores].convolution_param.num_output // 2
     wrong = []
     if have_classes not in (None, len(classes)):
         wrong.append(f"it is for {have_classes} classes, the data set has {len(classes)} "
@@ -86,12 +88,13 @@ def how_to_make(path: str | Path, net: caffe_pb2.NetParameter, classes: int,
     if first.startswith(GENERATED):
         words = shlex.split(first.removeprefix(GENERATED))
         options = dict(pairwise(words))
-        name, task, context = options.get("--net"), options.get("--task"), "--context" in words
+        name, task, layout = options.get("--net"), options.get("--task"), Layout.read(words)
     else:
         names = {written: (name, task) for (name, task), written in NAMES.items()}
         name, task = names.get(net.name, (net.name, Path(path).resolve().parent.name))
-        context = any(layer.name == "context_of_roi" for layer in net.layer)
+        layout = Layout(context=any(layer.name == "context_of_roi" for layer in net.layer))
     if name is None or task is None or (name, task) not in SOLVERS:
         return None
-    folder = f"output/models/{name}/{task}{'_context' * context}_{classes}_classes"
-    return generate_command(name, task, classes, anchors, folder, context=context), folder
+    folder = f"output/models/{name}/{task}{layout.ending}_{classes}_classes"
+    command = generate_command(name, task, classes, anchors, folder, layout=layout.flags)
+    return command, folder

@@ -11,6 +11,7 @@ from typing import Any
 from mnc.nets import cascade, cfm, faster_rcnn
 from mnc.nets.backbones import NETS, Sizes
 from mnc.nets.command import ANCHORS, GENERATED, NAMES, NetError, generate_command
+from mnc.nets.layout import PLAIN, Layout
 from mnc.nets.solvers import SOLVERS, solver
 
 Writer = Callable[[str, Sizes, int], str]
@@ -23,6 +24,7 @@ class Task:
     train: Writer
     test: Writer
     changes: Mapping[str, object] = field(default_factory=dict)     # of the net's Sizes
+    pyramid: bool = True            # its RoIs can be taken from one
 
 
 PAPER = {"mask_size": 28, "mask_loss": 1, "exact": True}
@@ -31,26 +33,25 @@ TASKS: dict[str, Task] = {
     "mnc_3stage": Task(partial(cascade.train_net, stages=3), partial(cascade.test_net, stages=3)),
     "mnc_5stage_paper": Task(cascade.train_net, cascade.test_net, PAPER),
     "mnc_separate": Task(partial(cascade.train_net, stages=3), cascade.test_net,
-                         {"separate": True}),
-    "cfm": Task(cfm.train_net, cfm.test_net),
+                         {"separate": True}, pyramid=False),
+    "cfm": Task(cfm.train_net, cfm.test_net, pyramid=False),
     "faster_rcnn_end2end": Task(faster_rcnn.train_net, faster_rcnn.test_net),
 }
 
 
 def generate(net: str, task: str, folder: str | Path, *, classes: int | None = None,
-             anchors: int = ANCHORS, context: bool = False) -> list[Path]:
+             anchors: int = ANCHORS, layout: Layout = PLAIN) -> list[Path]:
     """Write train.prototxt, test.prototxt and solver.prototxt of a task; returns the three paths.
 
-    classes counts the background; None takes the number the net was laid out for. context adds a
-    feature of the whole image to those of each RoI. Raises NetError for what there is not, and
-    where a file would be written over that was not generated.
+    classes counts the background; None takes the number the net was laid out for. anchors: those of
+    a cell, in a pyramid of any of its maps. Raises NetError for what there is not, and where a file
+    would be written over that was not generated.
     """
     _check(net, task, classes, anchors)
     folder = Path(folder)
-    changes: dict[str, Any] = dict(TASKS[task].changes)
-    sizes = replace(NETS[net], **changes, classes=classes or NETS[net].classes,
-                    context=context)
-    command = generate_command(net, task, sizes.classes, anchors, context=context)
+    sizes = sizes_of(net, task, layout)
+    sizes = replace(sizes, classes=classes or sizes.classes)
+    command = generate_command(net, task, sizes.classes, anchors, layout=layout.flags)
     texts = {**net_texts(net, task, sizes, anchors), "solver": solver(net, task, folder)}
     folder.mkdir(parents=True, exist_ok=True)
     paths = {folder / f"{name}.prototxt": text for name, text in texts.items()}
@@ -61,6 +62,14 @@ def generate(net: str, task: str, folder: str | Path, *, classes: int | None = N
     for path, text in paths.items():
         path.write_text(f"{GENERATED}{command}\n{text}")
     return [*paths]
+
+
+def sizes_of(net: str, task: str, layout: Layout = PLAIN) -> Sizes:
+    """Of a net for a task; raises NetError for a layout that does not go with it."""
+    changes: dict[str, Any] = dict(TASKS[task].changes)
+    if layout.features == "pyramid" and not TASKS[task].pyramid:
+        raise NetError(f"there is no feature pyramid for the task {task}")
+    return layout.of(replace(NETS[net], **changes))
 
 
 def net_texts(net: str, task: str, sizes: Sizes, anchors: int = ANCHORS) -> dict[str, str]:

@@ -33,8 +33,12 @@ class NetWriter(NetText):
 
 
 def convolution(net: NetWriter, name: str, bottom: str, top: str, learn: bool = True,
-                **fields: object) -> None:
-    net.layer(name, "Convolution", bottom, top, param=own_params(net, learn), **fields)
+                shared: str | None = None, **fields: object) -> None:
+    """shared: its weights are SHARED_w and SHARED_b, which other layers have, too."""
+    param = own_params(net, learn)
+    if shared:
+        param = [{"name": f"{shared}_{blob}", **each} for blob, each in zip("wb", param)]
+    net.layer(name, "Convolution", bottom, top, param=param, **fields)
 
 
 def inner_product(net: NetWriter, name: str, bottom: str, s: str, outputs: int,
@@ -109,6 +113,24 @@ def reshape(net: NetWriter, top: str, bottom: str, *dims: int) -> None:
     net.layer(top, "Reshape", bottom, top, reshape_param={"shape": {"dim": list(dims)}})
 
 
+def mode(sizes: Sizes) -> dict[str, object]:
+    return {"mode": Enum("EXACT")} if sizes.exact else {}
+
+
+def roi_warping(net: NetWriter, sizes: Sizes, names: str, s: str, side: int, *,
+                propagates: bool) -> None:
+    """The blob rois + s, each RoI warped to side x side from the map that fits it.
+
+    names: of layer and top, separated by a blank, or one for both. propagates: gradients go to the
+    RoIs as well, where the net says so.
+    """
+    name, *top = names.split()
+    net.layer(name, "ROIWarping", [*sizes.maps, f"rois{s}"], top or name,
+              propagate_down=flags("1" * (len(sizes.maps) + 1)) if propagates else None,
+              roi_warping_param={"pooled_h": side, "pooled_w": side,
+                                 "spatial_scale": 1 / sizes.feat_stride, **mode(sizes)})
+
+
 def python(module: str, layer: str, param_str: str | None = None) -> dict[str, object]:
     return {"module": f"pylayer.{module}", "layer": layer, "param_str": param_str}
 
@@ -132,7 +154,9 @@ def bottleneck(net: NetWriter, sizes: Sizes, row: Bottleneck, bottom: str, endin
         net.layer(top, "Convolution", source, top,
                   param=[{**_named(f"res{name}", shared, "w"), **rate}],
                   convolution_param={"num_output": channels, "bias_term": False,
-                                     "pad": kernel // 2, "kernel_size": kernel, "stride": stride,
+                                     "pad": kernel // 2 * (row.dilation if kernel > 1 else 1),
+                                     "kernel_size": kernel, "stride": stride,
+                                     "dilation": _dilation(row, kernel),
                                      **filled(net, sizes.fillers.conv)})
         frozen_norm(net, name, top, top, ending, shared)
         return top
@@ -143,7 +167,7 @@ def bottleneck(net: NetWriter, sizes: Sizes, row: Bottleneck, bottom: str, endin
     inner = branch("2b", inner, row.inner, kernel=3)
     relu(net, f"res{row.name}_branch2b{ending}_relu", inner)
     inner = branch("2c", inner, 4 * row.inner)
-    top = f"res{row.name}{ending}"
+    top = f"{row.top}{ending}"
     net.layer(top, "Eltwise", f"{identity} {inner}", top)
     relu(net, f"{top}_relu", top)
     return top
@@ -158,6 +182,10 @@ def frozen_norm(net: NetWriter, name: str, bottom: str, top: str, ending: str = 
                for blob in ("mean", "variance", "count")])
     net.layer(f"scale{name}{ending}", "Scale", top, top, scale_param={"bias_term": True},
               param=[{**_named(f"scale{name}", shared, blob), **FROZEN} for blob in "wb"])
+
+
+def _dilation(row: Bottleneck, kernel: int) -> int | None:
+    return row.dilation if kernel > 1 and row.dilation > 1 else None
 
 
 def _named(layer: str, shared: str | None, blob: str) -> dict[str, str]:

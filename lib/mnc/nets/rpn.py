@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from mnc.nets.backbones import Sizes, filler
 from mnc.nets.layers import ZERO, NetWriter, convolution, flags, python, relu, reshape, softmax_loss
 
@@ -10,17 +12,37 @@ BOX_TARGETS = "rois labels bbox_targets bbox_inside_weights bbox_outside_weights
 
 
 def anchor_scores(net: NetWriter, sizes: Sizes, anchors: int) -> None:
+    """rpn_cls_score (1, 2A, H, W) and rpn_bbox_pred (1, 4A, H, W)
+
+    Of a pyramid (1, 2A, cells of all maps, 1) and (1, 4A, cells of all maps, 1), by the same
+    weights on each map.
+    """
+    outputs = (("rpn_cls_score", 2 * anchors), ("rpn_bbox_pred", 4 * anchors))
+    for features in sizes.maps:
+        ending = f"_{features}" if sizes.levels else ""
+        _scores_of_map(net, sizes, features, ending, outputs)
+        for name, channels in outputs if sizes.levels else ():
+            reshape(net, f"{name}{ending}_cells", f"{name}{ending}", 0, channels, -1, 1)
+    for name, _ in outputs if sizes.levels else ():
+        net.layer(name, "Concat", [f"{name}_{each}_cells" for each in sizes.maps], name,
+                  concat_param={"axis": 2})
+    reshape(net, "rpn_cls_score_reshape", "rpn_cls_score", 0, 2, -1, 0)
+
+
+def _scores_of_map(net: NetWriter, sizes: Sizes, features: str, ending: str,
+                   outputs: Sequence[tuple[str, int]]) -> None:
     slash = net.convention.slash
-    hidden = f"rpn{slash}output"
-    convolution(net, f"rpn_conv{slash}3x3", sizes.features, hidden, convolution_param={
+    hidden = f"rpn{slash}output{ending}"
+    convolution(net, f"rpn_conv{slash}3x3{ending}", features, hidden, shared=(
+        f"rpn_conv{slash}3x3" if ending else None), convolution_param={
         "num_output": sizes.rpn, "pad": 1, "kernel_size": 3, "stride": 1,
         "weight_filler": sizes.fillers.rpn, "bias_filler": ZERO})
-    relu(net, f"rpn_relu{slash}3x3", hidden)
-    for name, outputs in (("rpn_cls_score", 2 * anchors), ("rpn_bbox_pred", 4 * anchors)):
-        convolution(net, name, hidden, name, convolution_param={
-            "num_output": outputs, "pad": 0, "kernel_size": 1, "stride": 1,
-            "weight_filler": filler("gaussian", std=0.01), "bias_filler": ZERO})
-    reshape(net, "rpn_cls_score_reshape", "rpn_cls_score", 0, 2, -1, 0)
+    relu(net, f"rpn_relu{slash}3x3{ending}", hidden)
+    for name, channels in outputs:
+        convolution(net, f"{name}{ending}", hidden, f"{name}{ending}",
+                    shared=name if ending else None, convolution_param={
+                        "num_output": channels, "pad": 0, "kernel_size": 1, "stride": 1,
+                        "weight_filler": filler("gaussian", std=0.01), "bias_filler": ZERO})
 
 
 def anchor_probabilities(net: NetWriter, anchors: int) -> None:
@@ -29,15 +51,29 @@ def anchor_probabilities(net: NetWriter, anchors: int) -> None:
 
 
 def test_proposals(net: NetWriter, sizes: Sizes) -> None:
-    options = f"{{'feat_stride': {sizes.feat_stride}, 'gradient_scale': 1}}"
-    net.layer("proposal", "Python", "rpn_cls_prob_reshape rpn_bbox_pred im_info", "rois",
+    options = f"{{{stride(sizes)}, 'gradient_scale': 1}}"
+    net.layer("proposal", "Python", _anchored(sizes), "rois",
               python_param=python("proposal_layer", "ProposalLayer", options))
 
 
-def train_proposals(net: NetWriter, tops: str, options: str) -> None:
-    net.layer("proposal", "Python", "rpn_cls_prob_reshape rpn_bbox_pred im_info", tops,
-              propagate_down=flags("010"),
+def train_proposals(net: NetWriter, sizes: Sizes, tops: str, options: str) -> None:
+    net.layer("proposal", "Python", _anchored(sizes), tops,
+              propagate_down=flags("010" + "0" * len(sizes.levels)),
               python_param=python("proposal_layer", "ProposalLayer", options))
+
+
+def _anchored(sizes: Sizes) -> str:
+    """Bottoms of a proposal layer; of a pyramid also its maps, which say how many cells each has"""
+    return " ".join(("rpn_cls_prob_reshape rpn_bbox_pred im_info", *_maps(sizes)))
+
+
+def _maps(sizes: Sizes) -> Sequence[str]:
+    return sizes.maps if sizes.levels else ()
+
+
+def stride(sizes: Sizes) -> str:
+    """The option of the layers that lay anchors: of each map."""
+    return f"'feat_stride': {[*sizes.strides] if sizes.levels else sizes.feat_stride}"
 
 
 def roi_targets(net: NetWriter, sizes: Sizes, bottoms: str, tops: str, bp_all: int) -> None:
@@ -48,8 +84,10 @@ def roi_targets(net: NetWriter, sizes: Sizes, bottoms: str, tops: str, bp_all: i
                                   f"{{'num_classes': {sizes.classes}, 'bp_all': {bp_all}}}"))
 
 
-def anchor_targets(net: NetWriter, more_bottoms: str, options: str) -> None:
-    net.layer("rpn-data", "Python", f"rpn_cls_score gt_boxes im_info {more_bottoms}", RPN_TARGETS,
+def anchor_targets(net: NetWriter, sizes: Sizes, more_bottoms: str, options: str) -> None:
+    """Of a pyramid anchors count also where they reach over the border: small ones begin there."""
+    bottoms = ("rpn_cls_score gt_boxes im_info", more_bottoms, *_maps(sizes))
+    net.layer("rpn-data", "Python", " ".join(bottoms), RPN_TARGETS,
               python_param=python("anchor_target_layer", "AnchorTargetLayer", options))
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from caffe import ops
 from caffe.engine.errors import LayerError
-from caffe.engine.layer import LAYERS, TorchLayer, exactly
+from caffe.engine.layer import LAYERS, TorchLayer, at_least, exactly
 from caffe.layer_types.axes import expect_rank
 from caffe.layer_types.pooling import Pooling
 
@@ -29,8 +31,11 @@ class RegionLayer(TorchLayer):
 
     def check(self, *shapes):
         expect_rank(self, shapes[0], 4, "bottom 0 (features)")
-        if len(shapes[1]) < 1 or _row_size(shapes[1]) != 5:
-            raise LayerError(f"{self.title}: bottom 1 (rois) must be (R, 5), got {shapes[1]}")
+        self.check_rois(shapes[1], 1)
+
+    def check_rois(self, rois: tuple[int, ...], bottom: int) -> None:
+        if len(rois) < 1 or _row_size(rois) != 5:
+            raise LayerError(f"{self.title}: bottom {bottom} (rois) must be (R, 5), got {rois}")
 
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [(shapes[1][0], shapes[0][1], *self.size)]
@@ -66,12 +71,28 @@ class ROIWarping(RegionLayer):
 
     x likewise; 0 where the sample falls outside the map. Differentiable in the rois too. mode:
     REFERENCE (rounded corners and the gradients of the MNC code) or EXACT (the paper's equations);
-    see caffe.ops.
+    see caffe.ops. Of several maps before the rois, a feature pyramid, each has half the scale of
+    the one before, and a RoI is taken from the finest on which it covers no more cells than
+    pooled_h * pooled_w.
     """
+
+    num_bottom = at_least(2)
 
     def setup(self, bottom, top):
         self.take(self.param.roi_warping_param)
         self.mode = ops.Mode(self.param.roi_warping_param.mode)
+
+    def check(self, *shapes):
+        *maps, rois = shapes
+        for i, shape in enumerate(maps):
+            expect_rank(self, shape, 4, f"bottom {i} (features)")
+            if shape[:2] != maps[0][:2]:
+                raise LayerError(f"{self.title}: all maps must hold the same images and channels, "
+                                 f"got {maps[0]} and {shape}")
+        self.check_rois(rois, len(maps))
+
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        return super().output_shapes(shapes[0], shapes[-1])
 
     def fuse_with(self, following):
         """With a 2 x 2 maximum: the warped map, four times as large, is never written."""
@@ -79,12 +100,17 @@ class ROIWarping(RegionLayer):
                 n % 2 for n in self.size):
             return None
         height, width = (n // 2 for n in self.size)
-        return lambda features, rois: (ops.roi_warping_pooled(
-            features, rois.reshape(-1, 5), height, width, self.spatial_scale, self.mode),)
+        return lambda *bottoms: (self._sampled(ops.roi_warping_pooled, (height, width), *bottoms),)
 
-    def compute(self, features: Tensor, rois: Tensor) -> Tensor:
-        return ops.roi_warping(features, rois.reshape(-1, 5), *self.size, self.spatial_scale,
-                               self.mode)
+    def compute(self, *bottoms: Tensor) -> Tensor:
+        return self._sampled(ops.roi_warping, self.size, *bottoms)
+
+    def _sampled(self, warp: Callable[..., Tensor], size: tuple[int, int],
+                 *bottoms: Tensor) -> Tensor:
+        *maps, rois = bottoms
+        return ops.across_levels(
+            lambda features, rows, scale: warp(features, rows, *size, scale, self.mode),
+            maps, rois.reshape(-1, 5), self.size, self.spatial_scale)
 
 
 @LAYERS.register("MaskResize")

@@ -1,0 +1,44 @@
+"""Where the anchors lie: at the cells of one map, or of those of a feature pyramid."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from caffe.extend import Blob, Layer, LayerError
+from mnc.boxes.anchors import anchors_of_maps, shifted_anchors
+
+
+@dataclass(frozen=True)
+class AnchorGrid:
+    """The option feat_stride of a layer."""
+
+    title: str                          # of the layer, for errors
+    stride: int | None                  # of one map
+    strides: tuple[int, ...] = ()       # of the maps of a pyramid
+
+    @classmethod
+    def of(cls, layer: Layer, feat_stride: Any, maps: Sequence[Blob]) -> AnchorGrid:
+        """feat_stride: a number, or a list of as many as there are maps; else LayerError."""
+        strides = feat_stride if isinstance(feat_stride, list) else []
+        if len(strides) != len(maps):
+            raise LayerError(f"{layer.title}: feat_stride {feat_stride} wants "
+                             f"{len(strides) or 'no'} maps of a pyramid as the last bottoms, "
+                             f"there are {len(maps)}")
+        return cls(layer.title, None if strides else feat_stride, tuple(strides))
+
+    def anchors(self, of_cell: np.ndarray, size: tuple[int, int],
+                maps: Sequence[Blob]) -> np.ndarray:
+        """(T, 4), in the order of scores (1, 2A, *size); of_cell (A, 4)."""
+        if self.stride is not None:
+            return shifted_anchors(of_cell, *size, self.stride)
+        shapes = [blob.shape[2:] for blob in maps]
+        cells = sum(h * w for h, w in shapes)
+        if size != (cells, 1):
+            raise LayerError(f"{self.title}: maps {', '.join(f'{h} x {w}' for h, w in shapes)} "
+                             f"have {cells} cells, so scores must be (1, 2A, {cells}, 1), got a "
+                             f"plane of {size[0]} x {size[1]}")
+        return anchors_of_maps(of_cell, shapes, self.strides)
