@@ -23,6 +23,7 @@ from mnc.data.classes import BACKGROUND, class_names
 from mnc.data.dataset import DataError
 from mnc.data.folders import images_in
 from mnc.data.images import read_image
+from mnc.data.video import frames, open_video
 from mnc.drawing.instances import draw_instances, paint
 from mnc.inference import Instances, load_net, segment_image
 from mnc.inference.networks import blob_of
@@ -123,10 +124,7 @@ class Segmenter:
         """
         if not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be a whole number from 1 (1: every frame), got {every!r}")
-        capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
-        if not capture.isOpened():
-            capture.release()
-            raise DataError(f"{source}: OpenCV cannot open this video")
+        capture = open_video(source)
         return ((number, frame, self(frame)) for number, frame in frames(capture, source, every))
 
     def draw(self, image: Image) -> np.ndarray:
@@ -139,28 +137,6 @@ class Segmenter:
         painted, _ = paint(found.boxes[n:n + 1], found.masks[n:n + 1], np.array([1]),
                            (height, width), self.cfg.BINARIZE_THRESH)
         return painted > 0
-
-
-def frames(capture: cv2.VideoCapture, source: object,
-           every: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(number, (H, W, 3) BGR) of every so many frames; releases the capture at the end.
-
-    Raises DataError for a frame that cannot be read, and for a video without any.
-    """
-    number = 0
-    try:
-        while capture.grab():
-            if number % every == 0:
-                read, frame = capture.retrieve()
-                if not read or frame is None:
-                    raise DataError(f"{source}: frame {number} cannot be read; the frames before "
-                                    "it were; encode the video again, or cut it there")
-                yield number, frame
-            number += 1
-    finally:
-        capture.release()
-    if not number:
-        raise DataError(f"{source}: OpenCV opens it, but finds no frame in it")
 
 
 def as_paths(name: str, given: str | os.PathLike | Sequence) -> list[str | os.PathLike]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import io
 import json
 import logging
 import runpy
@@ -23,6 +24,7 @@ from mnc.commands import demo, demo_scenes
 from mnc.commands.registration import COMMANDS
 from mnc.config import DEFAULTS, cfg, changes_in_file, overridden
 from mnc.data import get_dataset
+from mnc.data.video import VideoFile, frames
 from mnc.nets.settings import save_settings
 from mnc.results import detections as results
 
@@ -266,6 +268,75 @@ def test_pictures_of_equal_names_do_not_overwrite_each_other(tiny_model, weights
     pictures = sorted((tmp_path / "out").glob("*.jpg"))
     assert len({path.name.casefold() for path in pictures}) == 4
     assert sorted(int(cv2.imread(str(path)).mean()) for path in pictures) == [0, 60, 120, 180]
+
+
+@pytest.fixture
+def demo_of_tiny(tiny_model, weights, tmp_path) -> list[str]:
+    return ["demo", "--cpu", "--def", str(tiny_model / "test.prototxt"), "--net", str(weights), "--cfg",
+            CFG, "--out", str(tmp_path / "out")]
+
+
+def test_demo_of_names_from_the_standard_input(demo_of_tiny, tiny_scenes, tmp_path, monkeypatch):
+    images = sorted((tiny_scenes / "img").glob("*.jpg"))[:2]
+    monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{path}\n" for path in images)))
+    assert cli.main([*demo_of_tiny, "-", *QUICK]) == 0
+    assert len(list((tmp_path / "out").glob("*.jpg"))) == 2
+
+
+def test_a_missing_file_is_said_before_anything_is_done(demo_of_tiny, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("mnc.inference.networks.load_net", None)        # it would be called
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/index.html").write_text("an earlier page")
+    assert cli.main([*demo_of_tiny, str(tmp_path / "gone.jpg")]) == 1
+    assert "no such file" in capsys.readouterr().err
+    assert cli.main([*demo_of_tiny, str(tmp_path / "gone.mp4")]) == 1
+    assert "gone.mp4: OpenCV cannot open this video" in capsys.readouterr().err
+    assert (tmp_path / "out/index.html").read_text() == "an earlier page"
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    path = tmp_path / "clip.avi"
+    with VideoFile(path, 10) as video:
+        for n in range(5):
+            video.add(np.full((48, 64, 3), 40 * n, np.uint8))
+    return path
+
+
+@pytest.mark.parametrize("out, written", [("out", "out/clip.mp4"), ("out/new.webm", "out/new.webm")])
+def test_demo_of_a_video(demo_of_tiny, clip, tmp_path, capsys, out, written):
+    assert cli.main([*demo_of_tiny, str(clip), "--every", "2", "--frames", "2", "--out",
+                     str(tmp_path / out), *QUICK]) == 0
+    assert "2 frames in" in capsys.readouterr().out
+    video = cv2.VideoCapture(str(tmp_path / written))
+    assert video.get(cv2.CAP_PROP_FPS) == 5
+    seen = [frame for _, frame in frames(video, written, 1)]
+    assert len(seen) == 2 and seen[0].shape[0] == 480 and seen[1].mean() > seen[0].mean()
+
+
+@pytest.mark.parametrize("arguments, said", [(["clip.avi", "a.jpg"], "is a video: name it alone"),
+                                             (["clip.avi", "--out", "clip.avi"], "is the video itself")])
+def test_what_does_not_go_with_a_video(demo_of_tiny, clip, capsys, monkeypatch, arguments, said):
+    monkeypatch.chdir(clip.parent)
+    before = clip.read_bytes()
+    assert cli.main([*demo_of_tiny, *arguments]) == 1
+    assert said in capsys.readouterr().err and clip.read_bytes() == before
+
+
+def test_an_interrupted_video_is_whole(demo_of_tiny, clip, tmp_path, monkeypatch):
+    from mnc.commands import demo_video
+
+    whole, calls = demo_video.segment_image, []
+
+    def interrupted(*args):
+        calls.append(args)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return whole(*args)
+
+    monkeypatch.setattr(demo_video, "segment_image", interrupted)
+    assert cli.main([*demo_of_tiny, str(clip), *QUICK]) == 0
+    assert len(list(frames(cv2.VideoCapture(str(tmp_path / "out/clip.mp4")), "it", 1))) == 2
 
 
 @pytest.mark.parametrize("out", ["photos", "photos/../photos", "link"])

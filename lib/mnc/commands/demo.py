@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,9 +41,16 @@ def default_model() -> Model:
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.set_defaults(own_settings=take_settings)
     p.add_argument("image", nargs="*", metavar="IMG",
-                   help="image files or folders (default: data/demo)")
+                   help="image files, folders, patterns such as 'a/**/*.jpg', - for names from the "
+                        "standard input, a line each; or one video, or the number of a camera "
+                        "(default: data/demo)")
     p.add_argument("--out", default="output/demo", metavar="DIR",
-                   help="for pictures and index.html (default %(default)s)")
+                   help="for pictures and index.html, or NAME.mp4 of a video, which may also be "
+                        "named as a file (default %(default)s)")
+    p.add_argument("--recursive", "-r", action="store_true", help="folders with all below them")
+    p.add_argument("--every", type=count, default=1, metavar="N",
+                   help="of a video: one of so many frames")
+    p.add_argument("--frames", type=count, metavar="N", help="of a video: the first so many only")
     p.add_argument("--model", metavar="FOLDER",
                    help="what a training wrote: its net, its last weights, its settings")
     p.add_argument("--def", dest="prototxt", metavar="FILE",
@@ -93,25 +101,39 @@ def run(args: argparse.Namespace) -> int:
 
 def _draw_images(args: argparse.Namespace) -> int:
     from mnc.commands.demo_images import checked_out, draw_files
+    from mnc.commands.demo_video import clip_of, draw_video
     from mnc.data.classes import class_names
     from mnc.data.folders import image_files
     from mnc.inference.networks import blob_of, load_net
     from mnc.nets.settings import known_classes
 
+    given = named_images(args.image)
+    out = Path(args.out)
+    clip = clip_of(given, out, args.every, args.frames)
+    paths = [] if clip else image_files(given or [default_images()], deep=args.recursive)
+    checked_out(out, paths)
     prototxt, weights = model_files(args)
     net = load_net(prototxt, weights, cfg.TEST.PRECISION)
     number = blob_of(net, "cls_prob").shape[1]
     classes = class_names(number, args.classes, known_classes(weights))
-    paths = image_files(args.image or [default_images()])
-    out = checked_out(Path(args.out), paths)
-    if args.image and weights == MINI.weight_file:
+    if given and weights == MINI.weight_file:
         print("Mini's own weights know the shapes of the drawn scenes, nothing of photographs; "
               "others: --def, --net, --cfg", flush=True)
+    if clip:
+        return 0 if draw_video(net, clip, classes, args.score) else 1
     wrong = draw_files(net, paths, out, classes, args.score)
     print(f"{len(paths) - len(wrong)} pictures and index.html in {args.out}", flush=True)
     for problem in wrong:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def named_images(words: Sequence[str]) -> list[str]:
+    """The names given; for - those on the standard input, a line each."""
+    names: list[str] = []
+    for word in words:
+        names += [line for line in sys.stdin.read().splitlines() if line] if word == "-" else [word]
+    return names
 
 
 def default_images() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +18,26 @@ def images_in(folder: Path) -> list[Path]:
                   if path.suffix.lower() in ENDINGS and not path.is_dir())
 
 
-def image_files(given: Sequence[str | Path]) -> list[Path]:
-    """The files named, and the images in the folders named; raises DataError if there are none."""
+def image_files(given: Sequence[str | Path], *, deep: bool = False) -> list[Path]:
+    """The files named, and the images in the folders named, with `deep` below them, too.
+
+    A name with * or ? that is no file stands for the files it fits (** for folders in depth).
+    Raises DataError for what is not there, and if there is no image.
+    """
     paths: list[Path] = []
-    for each in map(Path, given):
-        paths += images_in(each) if each.is_dir() else [each]
+    for each in given:
+        path = Path(each)
+        if path.is_dir():
+            paths += images_below(path) if deep else images_in(path)
+        elif path.exists() or not any(sign in str(each) for sign in "*?["):
+            paths.append(path)
+        else:
+            fit = sorted(map(Path, glob.glob(str(each), recursive=True)))
+            paths += [found for found in fit if found.suffix.lower() in ENDINGS]
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise DataError(f"no such file: {', '.join(missing[:5])}"
+                        + (f" and {len(missing) - 5} more" if len(missing) > 5 else ""))
     if not paths:
         raise DataError(f"no image in {', '.join(map(str, given))}; endings looked for: "
                         f"{' '.join(sorted(ENDINGS))}")
