@@ -19,7 +19,16 @@ from mnc.config import cfg, cfg_from_file
 from mnc.data import get_dataset
 from mnc.data.roidb import prepare
 from mnc.nets import NETS, TASKS, Layout
-from mnc.nets.backbones import Bottleneck, Conv, Fillers, Sizes, Stem, filler
+from mnc.nets.backbones import (
+    Bottleneck,
+    Conv,
+    Fillers,
+    Inverted,
+    LiteStem,
+    Sizes,
+    Stem,
+    filler,
+)
 from mnc.nets.generate import net_texts
 from mnc.nets.layout import PLAIN
 from mnc.nets.solvers import SOLVERS
@@ -41,6 +50,10 @@ OUTPUTS["mnc_5stage_paper"] = OUTPUTS["mnc_separate"] = OUTPUTS["mnc_5stage"]
 def thin(row):
     if isinstance(row, (Conv, Stem)):
         return replace(row, channels=5)
+    if isinstance(row, LiteStem):
+        return replace(row, channels=4)
+    if isinstance(row, Inverted):
+        return replace(row, channels=row.channels // 8, inputs=row.inputs // 8, expand=min(row.expand, 2))
     return replace(row, inner=4) if isinstance(row, Bottleneck) else row
 
 

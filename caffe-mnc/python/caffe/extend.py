@@ -12,7 +12,8 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
     errors      CaffeError, PrototxtError, LayerError, WeightsError; nearest ("did you mean")
     files       read_net, read_solver (prototxts), named_file (by a solver), read_caffemodel,
                 read_about (what HDF5 weights say of themselves, `net.about`), PROTOBUF_LIMIT
-                (bytes a message may have), atomic_path (write whole or not at all)
+                (bytes a message may have), atomic_path (write whole or not at all), import_net
+                (torch's weights as a net with its parameters)
     of others   read_arrays (.npz), read_text, read_encoded, stored_name, parse_json, parse_yaml,
                 parse_xml (any encoding, bounded depth), inside (names that stay in their folder),
                 read_file, decode_image, decode_map (pixels, their number bounded)
@@ -75,6 +76,7 @@ from caffe.engine.solving.nets import named_file
 from caffe.engine.solving.saving import iteration_of, train_to
 from caffe.engine.solving.solver import Solver
 from caffe.engine.solving.stopping import signals
+from caffe.importing.sources import import_net
 from caffe.ops import Mode
 
 __all__ = [
@@ -113,6 +115,7 @@ __all__ = [
     "exactly",
     "fill",
     "generator",
+    "import_net",
     "inside",
     "iteration_of",
     "keep_freed_memory",

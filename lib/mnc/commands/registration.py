@@ -41,6 +41,8 @@ COMMANDS: dict[str, Command] = {
                     "scenes"),
     "generate": Command("write the prototxt files of a net, or of every net in models/",
                         runs_nets=False),
+    "make_init": Command("make the weights that a net starts from out of today's releases",
+                         runs_nets=False),
     "make_mask_init": Command("make the weights that a cascade starts from out of an ImageNet "
                               ".caffemodel", runs_nets=False),
     "doctor": Command("what is installed, which kernels, device, nets and data are here, and what "

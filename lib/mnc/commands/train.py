@@ -99,6 +99,7 @@ def _trained(args: argparse.Namespace, record: LogRecord) -> int:
         output = output_folder(args.out, get_output_dir(folder_name(args.imdb)), args.resume,
                                overwrite=args.overwrite)
         train_options.take_augmentation(args)
+        train_options.take_pixel_means(args)
         fit_settings(args, dataset)
         path = Path(args.solver or _generated(args, dataset, output))
         schedule = schedule_of(args, path, len(dataset))

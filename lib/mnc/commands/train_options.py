@@ -1,4 +1,6 @@
-"""Flags of `mnc train` that change what is learned from: other views, layers held, gradients."""
+"""Flags of `mnc train` that change what is learned from: other views, layers held, gradients;
+what initial weights say of their pixels.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import argparse
 import logging
 
 from mnc.augmentations import AUGMENTATIONS, settings_of
-from mnc.config import cfg_from_dict
+from mnc.config import cfg, cfg_from_dict
 
 log = logging.getLogger("mnc")
 
@@ -26,3 +28,21 @@ def take_augmentation(args: argparse.Namespace) -> None:
     cfg_from_dict(changes, f"--augment {args.augment}")
     said = ", ".join(f"{key} {value}" for key, value in AUGMENTATIONS[args.augment].items())
     log.info("augment: %s: %s", args.augment, said or "nothing")
+
+
+def take_pixel_means(args: argparse.Namespace) -> None:
+    """PIXEL_MEANS become those that the initial weights were made for, unless they are named."""
+    import numpy as np
+
+    from mnc.nets.initial import pixel_means
+
+    means = pixel_means(args.weights) if args.weights else None
+    own = np.asarray(cfg.PIXEL_MEANS, float).ravel().tolist()
+    if means is None or means == own or "PIXEL_MEANS" in args.set_cfgs[::2]:
+        return
+    if args.cfg_file:
+        log.warning("%s: its pixels have %s subtracted, PIXEL_MEANS is %s", args.weights, means,
+                    own)
+        return
+    cfg_from_dict({"PIXEL_MEANS": means}, args.weights)
+    log.info("PIXEL_MEANS %s, which %s was made with (was %s)", means, args.weights, own)

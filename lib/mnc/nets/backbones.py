@@ -86,8 +86,45 @@ class Bottleneck:
         return f"res{self.name}"
 
 
+@dataclass(frozen=True)
+class LiteStem:
+    """EfficientNet-Lite's first convolution, 3x3 and stride 2, and ReLU6."""
+
+    channels: int
+    rate: float = 1.0         # of learning; 0: it stays as ImageNet left it
+    stride: int = 2
+    top: str = "conv_stem"
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """EfficientNet-Lite's block: 1x1 to many channels, depthwise, 1x1 to few; ReLU6 between them.
+
+    BatchNorm is part of the convolutions.
+    """
+
+    name: str                 # "3" gives block3_expand, block3_depthwise, block3_project, block3
+    channels: int
+    inputs: int               # channels; as many as `channels` at stride 1: the input is added
+    expand: int = 6
+    kernel: int = 3
+    stride: int = 1
+    wide: bool = False        # the depthwise window has one row and column more, in front: of
+                              # stride 2 the release pads behind the map more than in front of it
+    rate: float = 1.0
+    dilation: int = 1         # of the depthwise
+
+    @property
+    def adds(self) -> bool:
+        return self.stride == 1 and self.inputs == self.channels
+
+    @property
+    def top(self) -> str:
+        return f"block{self.name}" if self.adds else f"block{self.name}_project"
+
+
 # Each row says its `top`, the blob it ends in, and its `stride`, bottom's pixels a cell of that.
-Row = Conv | Pool | Rescale | LocalNorm | Stem | Bottleneck
+Row = Conv | Pool | Rescale | LocalNorm | Stem | Bottleneck | LiteStem | Inverted
 
 
 @dataclass(frozen=True)
@@ -136,6 +173,7 @@ class Sizes:
     exact: bool = False                # the paper's RoI warping and mask resizing, alike in test
     context: bool = False              # a feature of the whole image joins those of each RoI
     separate: bool = False             # stages 2 and 3 have backbones of their own
+    coarser: tuple[Row, ...] = ()      # what a pyramid has in place of the backbone's last row
     pyramid: int = 256                 # channels of each map, where there are levels
     levels: tuple[Level, ...] = ()     # of a feature pyramid, the finest first; (): `features`
 
@@ -172,6 +210,25 @@ def resnet(third: Sequence[str], fourth: Sequence[str], bias: bool) -> Sizes:
     )
 
 
+# (blocks, kernel, stride, expand, channels) of each stage of EfficientNet-Lite0
+LITE0 = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112),
+         (4, 5, 2, 6, 192), (1, 3, 1, 6, 320))
+
+
+def lite(stages: Sequence[tuple[int, int, int, int, int]], frozen: int,
+         rate: float) -> tuple[Row, ...]:
+    """EfficientNet-Lite's rows: the stem and so many stages stay as they are."""
+    rows: list[Row] = [LiteStem(32, 0 if frozen else rate)]
+    inputs, number = 32, 0
+    for i, (count, kernel, stride, expand, channels) in enumerate(stages):
+        for first in [True, *[False] * (count - 1)]:
+            step = stride if first else 1
+            rows.append(Inverted(str(number), channels, inputs, expand, kernel, step, step > 1,
+                                 0 if i < frozen else rate))
+            inputs, number = channels, number + 1
+    return tuple(rows)
+
+
 NETS: dict[str, Sizes] = {
     "VGG16": Sizes(
         backbone=(
@@ -195,6 +252,16 @@ NETS: dict[str, Sizes] = {
     ),
     "ResNet50": resnet("abcd", "abcdef", bias=True),
     "ResNet101": resnet(numbered(4), numbered(23), bias=False),
+    # The stem and stages to stride 4 as ImageNet left them.
+    "Lite0": Sizes(
+        backbone=(*lite(LITE0, frozen=2, rate=0.2)[:12], Conv("5_3", 128)),
+        coarser=lite(LITE0, frozen=2, rate=0.2)[12:], pyramid=96,
+        feat_stride=16, rpn=128, mask_hidden=256, fc6=512, fc7=256, classes=21,
+        fillers=Fillers(
+            conv=filler("msra"), rpn=filler("msra"),
+            mask_hidden=filler("msra"), hidden=filler("msra"),
+        ),
+    ),
     # 2.3 million weights; learns from random initialisation on two CPU cores. A RoI of the usual
     # size covers some ten cells, so it is warped to 20 and pooled to 10.
     "Mini": Sizes(

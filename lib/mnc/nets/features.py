@@ -8,7 +8,9 @@ from itertools import pairwise
 from mnc.nets.backbones import (
     Bottleneck,
     Conv,
+    Inverted,
     Level,
+    LiteStem,
     LocalNorm,
     Pool,
     Rescale,
@@ -25,7 +27,11 @@ from mnc.nets.layers import (
     filled,
     flags,
     frozen_norm,
+    inverted,
+    lite_convolution,
     relu,
+    relu6,
+    window,
 )
 from mnc.nets.prototxt import Enum
 
@@ -99,6 +105,19 @@ def _(row: Stem, net: NetWriter, sizes: Sizes, bottom: str) -> str:
 @write.register
 def _(row: Bottleneck, net: NetWriter, sizes: Sizes, bottom: str) -> str:
     return bottleneck(net, sizes, row, bottom)
+
+
+@write.register
+def _(row: LiteStem, net: NetWriter, sizes: Sizes, bottom: str) -> str:
+    lite_convolution(net, sizes, bottom, row.top, row.rate, num_output=row.channels,
+                     **window(3, row.stride, wide=True))
+    relu6(net, row.top)
+    return row.top
+
+
+@write.register
+def _(row: Inverted, net: NetWriter, sizes: Sizes, bottom: str) -> str:
+    return inverted(net, sizes, row, bottom)
 
 
 def normalization(net: NetWriter, name: str, blob: str) -> None:

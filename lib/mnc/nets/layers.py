@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mnc.nets.backbones import Bottleneck, Sizes, filler
+from mnc.nets.backbones import Bottleneck, Inverted, Sizes, filler
 from mnc.nets.prototxt import Enum, NetText
 
 VALID_LABELS = {"ignore_label": -1, "normalize": True}
@@ -72,7 +72,7 @@ def head_params(net: NetWriter, name: str) -> list[dict] | None:
             {"name": f"{name}_b", **multipliers(2 if net.train else 1, 1)}]
 
 
-def multipliers(lr: int, decay: int) -> dict[str, object]:
+def multipliers(lr: float, decay: int) -> dict[str, object]:
     return {"lr_mult": lr, "decay_mult": decay}
 
 
@@ -187,6 +187,52 @@ def frozen_norm(net: NetWriter, name: str, bottom: str, top: str, ending: str = 
 def _dilation(row: Bottleneck, kernel: int) -> int | None:
     return row.dilation if kernel > 1 and row.dilation > 1 else None
 
+
+# --- EfficientNet-Lite's blocks ------------------------------------------------------------------
+
+def inverted(net: NetWriter, sizes: Sizes, row: Inverted, bottom: str) -> str:
+    """A block of a depthwise convolution between two of 1x1; returns its top."""
+    name, inner = f"block{row.name}", row.inputs * row.expand
+    top = bottom
+    if row.expand != 1:
+        top = lite_convolution(net, sizes, top, f"{name}_expand", row.rate, num_output=inner,
+                               kernel_size=1)
+        relu6(net, top)
+    top = lite_convolution(net, sizes, top, f"{name}_depthwise", row.rate, num_output=inner,
+                           **window(row.kernel, row.stride, row.dilation, wide=row.wide),
+                           group=inner)
+    relu6(net, top)
+    top = lite_convolution(net, sizes, top, f"{name}_project", row.rate, num_output=row.channels,
+                           kernel_size=1)
+    if row.adds:
+        net.layer(row.top, "Eltwise", f"{bottom} {top}", row.top)
+    return row.top
+
+
+def lite_convolution(net: NetWriter, sizes: Sizes, bottom: str, name: str, rate: float,
+                     **options: object) -> str:
+    """A convolution with bias that learns at this rate; returns its top."""
+    rates = [multipliers(rate, 1), multipliers(2 * rate, 0)] if rate else [FROZEN, FROZEN]
+    net.layer(name, "Convolution", bottom, name, param=rates,
+              convolution_param={**options, **filled(net, sizes.fillers.conv)})
+    return name
+
+
+def window(kernel: int, stride: int, dilation: int = 1, *, wide: bool) -> dict[str, object]:
+    """Of odd kernels, padded so that stride 1 keeps the size; a wide one has one more in front.
+
+    TensorFlow pads maps of even sides behind them alone, at stride 2, as no padding of Caffe does:
+    a window that begins one earlier, with zeros there, sees the same.
+    """
+    return {"pad": kernel // 2 * dilation, "kernel_size": kernel + wide, "stride": stride,
+            "dilation": dilation if dilation > 1 else None}
+
+
+def relu6(net: NetWriter, blob: str) -> None:
+    net.layer(f"{blob}_relu", "ReLU6", blob, blob)
+
+
+# --------------------------------------------------------------------------------------------------
 
 def _named(layer: str, shared: str | None, blob: str) -> dict[str, str]:
     return {} if shared is None else {"name": f"{layer}{shared}_{blob}"}

@@ -104,8 +104,12 @@ def _dilated(row: Any, dilation: int, stride: int) -> Row:
 
 
 def _pyramid(sizes: Sizes, stride: int) -> Sizes:
-    """Maps from the last blob of each stride on; a ResNet's conv5 is a map, not a RoI's head."""
-    backbone = (*sizes.backbone, *sizes.head)
+    """Maps from the last blob of each stride on; a ResNet's conv5 is a map, not a RoI's head.
+
+    Where a net has rows for coarser maps alone, they come in place of its last.
+    """
+    backbone = (*sizes.backbone[:-1], *sizes.coarser) if sizes.coarser else \
+        (*sizes.backbone, *sizes.head)
     tops = {at: row.top for row, at in with_strides(backbone)}
     sources = [(at, top) for at, top in tops.items() if at >= stride]
     if stride not in tops:

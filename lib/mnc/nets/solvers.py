@@ -23,12 +23,14 @@ SGD: dict[str, dict[str, object]] = {
 ADAM: dict[str, object] = {"type": "Adam", "base_lr": 0.0007, "momentum2": 0.999,
                            "stepsize": 8000, "display": 20}
 RESNET = tuple(task for task in SGD if task not in ("cfm", "mnc_separate"))
+LITE = ("mnc_5stage", "mnc_3stage")
 ZF = tuple(task for task in SGD if task != "cfm")
 
 SOLVERS: dict[tuple[str, str], dict[str, object]] = {
     **{("VGG16", task): changes for task, changes in SGD.items()},
     **{("ZF", task): SGD[task] for task in ZF},
     **{(net, task): SGD[task] for net in ("ResNet50", "ResNet101") for task in RESNET},
+    **{("Lite0", task): ADAM for task in LITE},
     **{("Mini", task): ADAM for task in SGD},
 }
 # Snapshots are named NET_TASK, but for these two of the public code.

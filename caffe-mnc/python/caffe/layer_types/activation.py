@@ -50,12 +50,19 @@ class ReLU(Neuron):
 class ReLU6(Neuron):
     """y = min(max(x, 0) + negative_slope * min(x, 0), 6), without gradient from 6 on (MobileNet)"""
 
-    keeps_coordinates = True
+    keeps_low_precision = keeps_coordinates = True
+
+    def setup(self, bottom, top):
+        self.slope = self.param.relu6_param.negative_slope
 
     def compute(self, x: Tensor) -> Tensor:
-        slope = self.param.relu6_param.negative_slope
-        y = F.leaky_relu(x, slope) if slope else F.relu(x)
+        if not self.slope:
+            return F.relu6(x)
+        y = F.leaky_relu(x, self.slope)
         return torch.where(y < 6, y, 6)
+
+    def overwriting(self):
+        return None if self.slope else (lambda y: F.relu6(y, inplace=True))
 
 
 @LAYERS.register("NegReLU")
