@@ -222,9 +222,11 @@ def window(kernel: int, stride: int, dilation: int = 1, *, wide: bool) -> dict[s
     """Of odd kernels, padded so that stride 1 keeps the size; a wide one has one more in front.
 
     TensorFlow pads maps of even sides behind them alone, at stride 2, as no padding of Caffe does:
-    a window that begins one earlier, with zeros there, sees the same.
+    a window that begins one earlier, with zeros there, sees the same. Where such a row steps no
+    more (--stride), a map is at most a cell larger.
     """
-    return {"pad": kernel // 2 * dilation, "kernel_size": kernel + wide, "stride": stride,
+    pad = -(-kernel * dilation // 2) if wide and stride == 1 else kernel // 2 * dilation
+    return {"pad": pad, "kernel_size": kernel + wide, "stride": stride,
             "dilation": dilation if dilation > 1 else None}
 
 
