@@ -131,7 +131,7 @@ def test_the_papers_own_variant(net):
     for phase in ("train", "test"):
         found = {layer.name: layer for layer in
                  read_net(str(ROOT / f"models/{net}/mnc_5stage_paper/{phase}.prototxt")).layer}
-        assert found["mask_pred_ext"].inner_product_param.num_output == 27**2
+        assert found["mask_pred_ext"].inner_product_param.num_output == 28**2
         weights = {w for layer in found.values() for w in layer.loss_weight}
         assert weights == ({1} if phase == "train" else set())
         warps = [n for n, layer in found.items() if layer.type == "ROIWarping"]
@@ -256,6 +256,6 @@ def test_the_script_writes_one_net_or_all(tmp_path, capsys):
     train = (tmp_path / "one/train.prototxt").read_text()
     assert "--classes 81 --anchors 12 --context" in train and "context_of_roi" in train
     assert script(["--classes", "3", "--out", str(tmp_path / "all")]) == 0
-    assert len(list((tmp_path / "all").glob("*/*/test.prototxt"))) == 28
+    assert len(list((tmp_path / "all").glob("*/*/test.prototxt"))) == 27
     assert script(["--context", "--out", str(tmp_path)]) == 2
     assert "--context needs --net" in capsys.readouterr().err
