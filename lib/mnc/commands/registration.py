@@ -33,6 +33,8 @@ COMMANDS: dict[str, Command] = {
     "test": Command("test a net, or several together, on a data set"),
     "evaluate": Command("measure saved results again: of `mnc test`, or COCO result files of any "
                         "system"),
+    "analyse": Command("which errors saved results have, what each costs, where they are good: a "
+                       "page"),
     "compare": Command("a table of several results on one data set, with published figures"),
     "ablation": Command("train and test the schemes of the paper's Table 1 with several seeds, and "
                         "compare them"),
