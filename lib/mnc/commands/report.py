@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnc.commands.report_page import write_page
 from mnc.data.dataset import Dataset
 from mnc.drawing import instances as visualisation
 from mnc.drawing.curves import Line, draw_curves
@@ -33,12 +34,14 @@ class Report:
     metrics: Sequence[str] = ("voc",)
     area: bool = False              # AP is the area under the curve, not the mean at 11 points
     forms: Sequence[str] = ()       # further files, of FORMS
+    shown: int = 0                  # images on the page, 0: no page
 
     @classmethod
     def of(cls, args: argparse.Namespace, output: Path, dataset: Dataset,
            binarize: float) -> Report:
         """As the arguments of add_report_arguments say."""
-        return cls(output, dataset, args.imdb, binarize, args.metrics, args.area, args.write)
+        return cls(output, dataset, args.imdb, binarize, args.metrics, args.area, args.write,
+                   args.report)
 
     def check(self, *, pictures: bool = False) -> None:
         """Raises DataError if a picture would be written over an image, before work is done."""
@@ -57,6 +60,8 @@ class Report:
                              ap="area" if self.area else "11 points", origin=dict(saved.about))
         for form in self.forms:
             WRITERS[form](self, saved)
+        if self.shown:
+            write_page(self, saved, found, about)
         print(figures.table(found))
         print(f"Results saved to {self.output}", flush=True)
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from mnc.commands.registration import count
 from mnc.config import ConfigError
 from mnc.tasks import FORMS, METRICS, Task
+
+REPORTED = 60               # images on the page of --report
 
 
 def add_report_arguments(p: argparse.ArgumentParser) -> None:
@@ -17,6 +20,10 @@ def add_report_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--write", nargs="+", choices=FORMS, default=[],
                    help="further files: COCO's result json, VOC's det files, SegInst PNGs, "
                         "precision-recall curves")
+    p.add_argument("--report", nargs="?", type=count, const=REPORTED, default=0, metavar="N",
+                   help="a page, OUT/report/index.html: figures with what they mean, and truth "
+                        "beside result for the best and worst images, N of them (default "
+                        f"{REPORTED})")
 
 
 def check_forms(task: Task, forms: Sequence[str]) -> None:

@@ -64,7 +64,7 @@ def draw_instances(image: np.ndarray, instances: Instances, classes: Sequence[st
     """The BGR image (H, W, 3), enlarged if small, with each mask, contour, box, class and score.
 
     Lines and letters grow with the picture. The better score lies on top, and its label has the
-    first choice of a place (mnc.drawing.labels).
+    first choice of a place (mnc.drawing.labels). A score that is no number is not written.
     """
     short, long = sorted(image.shape[:2])
     zoom = max(1, min(round(short_side / short), LONGEST * short_side // long))
@@ -77,7 +77,7 @@ def draw_instances(image: np.ndarray, instances: Instances, classes: Sequence[st
     for n in range(len(instances) - 1, -1, -1):
         x1, y1, x2, y2 = clipped_corners(boxes[n], (picture.shape[0], picture.shape[1]))
         cv2.rectangle(picture, (x1, y1), (x2, y2), colors[n], line)
-    texts = [f"{classes[label]} {score:.2f}"
+    texts = [classes[label] if np.isnan(score) else f"{classes[label]} {score:.2f}"
              for label, score in zip(instances.labels, instances.boxes[:, 4])]
     draw_labels(picture, boxes, texts, colors)
     return picture

@@ -21,12 +21,37 @@ PAGE = """<!doctype html>
 <style>
  body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 84em; padding: 0 1em; }}
  table {{ border-collapse: collapse; }} td, th {{ border: 1px solid #bbb; padding: .2em .7em; }}
+ th {{ cursor: pointer; }} figure[hidden] {{ display: none; }}
  figure {{ display: inline-block; margin: .5em; vertical-align: top; }}
  img {{ max-width: min(40em, 100%); }}
  figcaption {{ color: #555; font-size: 90%; max-width: 40em; overflow-wrap: anywhere; }}
 </style>
 <h1>{title}</h1>
 """
+
+
+SORTING = """<script>
+const sorted = (all, value, up) => [...all].sort((a, b) => {
+  const [x, y] = [value(a), value(b)], [m, n] = [parseFloat(x), parseFloat(y)];
+  return (up ? 1 : -1) * (isNaN(m) || isNaN(n) ? String(x).localeCompare(y) : m - n);
+});
+document.querySelectorAll("button[data-by]").forEach(button => button.onclick = () => {
+  button.up = !button.up;
+  const figures = document.querySelectorAll("figure");
+  sorted(figures, f => f.dataset[button.dataset.by], button.up)
+    .forEach(f => f.parentNode.append(f));
+});
+document.getElementById("shown").onchange = event =>
+  document.querySelectorAll("figure").forEach(f =>
+    f.hidden = !!event.target.value && !("|" + f.dataset.classes + "|").includes(
+      "|" + event.target.value + "|"));
+document.querySelectorAll("table").forEach(table => table.querySelectorAll("th").forEach((th, k) =>
+  th.onclick = () => {
+    th.up = !th.up;
+    const rows = [...table.rows].filter(row => row.cells[0].tagName == "TD");
+    sorted(rows, row => row.cells[k].innerText, th.up).forEach(row => row.parentNode.append(row));
+  }));
+</script>"""
 
 
 class Page:
@@ -48,11 +73,13 @@ class Page:
         """A row for each figure; a dictionary of figures by class becomes a row for each class."""
         self.add(_table(metrics))
 
-    def picture(self, caption: str, image: np.ndarray, file: Path) -> None:
+    def picture(self, caption: str, image: np.ndarray, file: Path,
+                sort_by: Mapping[str, object] | None = None) -> None:
         """Write the picture (H, W, 3) uint8 BGR as this file, and show it with its caption.
 
         The page shows a thumbnail of a large one, which is a link to the file. The file lies in the
-        page's folder or below. Raises OSError where it cannot be written.
+        page's folder or below. sort_by: what `sorting` offers to sort and choose pictures by.
+        Raises OSError where the file cannot be written.
         """
         write_image(file, image)
         name = file.relative_to(self.path.parent)
@@ -62,9 +89,23 @@ class Page:
             shown = Path("thumbnails", f"{name}.jpg")
             write_image(self.path.parent / shown, cv2.resize(image, None, fx=scale, fy=scale,
                                                              interpolation=cv2.INTER_AREA))
-        self.add(f'<figure><a href="{_link(name)}"><img alt="{html.escape(caption)}" '
+        known = "".join(f' data-{key}="{html.escape(str(value))}"'
+                        for key, value in (sort_by or {}).items())
+        self.add(f'<figure{known}><a href="{_link(name)}"><img alt="{html.escape(caption)}" '
                  f'src="{_link(shown)}"></a>'
                  f"<figcaption>{html.escape(caption)}</figcaption></figure>")
+
+    def sorting(self, names: Mapping[str, str], classes: Sequence[str]) -> None:
+        """Buttons that sort the pictures that follow, and a choice of the class they have.
+
+        names: {key of sort_by: what the button says}; the pictures' key `classes` has the names of
+        theirs, between bars. Tables are sorted by a click on the head of a column.
+        """
+        buttons = "".join(f'<button data-by="{key}">{html.escape(text)}</button> '
+                          for key, text in names.items())
+        options = "".join(f"<option>{html.escape(name)}</option>" for name in classes)
+        self.add(f'<p>sort by {buttons} show <select id="shown"><option value="">all classes'
+                 f"</option>{options}</select></p>{SORTING}")
 
     def add(self, text: str) -> None:
         """Append a piece of HTML."""
