@@ -31,6 +31,10 @@ FLAGS = (
     Flag("keep", int, 0, "train: leave the newest so many snapshots on disk (default: all)"),
     Flag("lock", bool, True, "train: refuse to write snapshots that another training writes"),
     Flag("check_data", bool, False, "train: decode every image of the data layers first"),
+    Flag("metrics", bool, False, "train: write the losses, outputs of tests, rate and speed as "
+                                 "PREFIX_metrics.jsonl beside the snapshots; caffe watch shows "
+                                 "them"),
+    Flag("tensorboard", bool, False, "train: the same for TensorBoard, in PREFIX_tensorboard"),
     Flag("on_nan", str, "stop", "train: where the loss is not finite: stop, skip the update, or "
                                 "ignore it"),
 )

@@ -41,6 +41,8 @@ COMMANDS: dict[str, Command] = {
     "benchmark": Command("time a net, beside its convolutions and matrix products alone"),
     "demo": Command("draw the instances in images; with --scenes, the whole job on generated "
                     "scenes"),
+    "watch": Command("show a training while it runs, as a page: losses, AP, rate, speed, pictures",
+                     runs_nets=False),
     "generate": Command("write the prototxt files of a net, or of every net in models/",
                         runs_nets=False),
     "make_init": Command("make the weights that a net starts from out of today's releases",

@@ -210,8 +210,9 @@ class Joined:
 
 
 def with_progress(indices: Sequence, doing: str, progress: bool) -> Iterable:
-    """The indices, with a bar of images if asked for."""
-    return tqdm(indices, desc=doing, unit="image", mininterval=1, disable=not progress)
+    """The indices, with a bar of images if asked for, on a terminal."""
+    return tqdm(indices, desc=doing, unit="image", mininterval=1,
+                disable=None if progress else True)
 
 
 def problems(dataset: Dataset, *, progress: bool = False) -> dict[int, str]:

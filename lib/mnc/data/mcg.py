@@ -168,7 +168,8 @@ def prepare(dataset: Dataset, raw: str | os.PathLike, out: str | os.PathLike, se
                  len(dataset))
     work = partial(_prepare_one, dataset, places, settings, train)
     wrong = []
-    with tqdm(total=len(todo), desc=f"preparing {dataset.name}", unit="image") as bar:
+    with tqdm(total=len(todo), desc=f"preparing {dataset.name}", unit="image",
+              disable=None) as bar:
         for fault in _each(work, todo, jobs):
             wrong += [fault] if fault else []
             bar.update()

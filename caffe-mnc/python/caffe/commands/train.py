@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,9 @@ from caffe.engine.errors import CaffeError
 from caffe.engine.solving import pairs
 from caffe.engine.solving.finite import CHOICES
 from caffe.engine.solving.lock import locked
+from caffe.engine.solving.metrics import Metrics, TensorBoard
 from caffe.engine.solving.nets import named_file
+from caffe.engine.solving.saving import iteration_of
 from caffe.engine.solving.solver import Solver, solver_parameter
 from caffe.engine.solving.stopping import EFFECTS, signals
 from caffe.engine.solving.update_rules import get_solver
@@ -33,17 +36,44 @@ def run(flags: SimpleNamespace) -> int:
     choose_device(flags, param)
     solver = get_solver(param)
     solver.keep, solver.on_nan = flags.keep, flags.on_nan
+    metrics = metrics_of(solver, flags)
     with locked(param.snapshot_prefix) if flags.lock else nullcontext():
         if flags.snapshot:
             resume(solver, flags.snapshot)
+        check_initial(solver)
         if flags.check_data:
             check_data(solver)
         log.info("Starting Optimization")
         with signals(solver, SIGINT=flags.sigint_effect, SIGTERM="stop",
-                     SIGHUP=flags.sighup_effect):
+                     SIGHUP=flags.sighup_effect), \
+                metrics.running(net=solver.net.name, folder=param.snapshot_prefix,
+                                command=" ".join(sys.argv)) if metrics else nullcontext():
             solver.solve()
+            if metrics:
+                metrics.report(end=log.STOPPED if solver.stop_requested else log.DONE)
     log.info(log.DONE)
     return 128 + signal.SIGTERM if solver.stopped_by == signal.SIGTERM else 0
+
+
+def metrics_of(solver: Solver, flags: SimpleNamespace) -> Metrics | None:
+    """What writes the figures of the training where the flags say; None where they say nothing."""
+    prefix = solver.param.snapshot_prefix
+    if not flags.metrics and not flags.tensorboard:
+        return None
+    return Metrics(solver, f"{prefix}_metrics.jsonl",
+                   [TensorBoard(f"{prefix}_tensorboard")] if flags.tensorboard else ())
+
+
+def check_initial(solver: Solver) -> None:
+    """CaffeError if a snapshot of this training would be written over the weights it begins with.
+    """
+    for name in (name for files in solver.param.weights for name in names(files)):
+        number = iteration_of(solver, name, solver.param.max_iter)
+        if number:
+            raise CaffeError(
+                f"{name}: iteration {number} of this training would be written over these initial "
+                f"weights; choose another snapshot_prefix, copy them elsewhere, or go on from them "
+                f"with --snapshot in place of --weights")
 
 
 def resume(solver: Solver, where: str) -> None:
