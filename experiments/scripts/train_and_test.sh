@@ -59,7 +59,11 @@ export PYTHONUNBUFFERED=1
 
 "$PYTHON" tools/train_net.py --gpu "$GPU" \
   --solver "$MODEL/solver.prototxt" ${initial[@]+"${initial[@]}"} \
-  --imdb "$TRAIN_IMDB" --iters "$ITERS" --cfg "$CFG" "$@" 2>&1 | tee -a "$LOG"
+  --imdb "$TRAIN_IMDB" --iters "$ITERS" --cfg "$CFG" "$@" 2>&1 | tee -i -a "$LOG" || {
+  status=$?     # 130 after Ctrl-C, which tee -i leaves to the training
+  echo "training ended with status $status: nothing is tested" >&2
+  exit $status
+}
 
 SNAPSHOT=$(sed -n 's/^Wrote snapshot to: //p' "$LOG" | tail -n 1)
 [ -n "$SNAPSHOT" ] || { echo "error: training wrote no snapshot, so there is nothing to test" >&2; exit 1; }

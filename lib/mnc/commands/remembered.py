@@ -32,10 +32,15 @@ def going_on(args: argparse.Namespace) -> dict[str, Any]:
 
     Raises ConfigError where its folder does not say.
     """
-    folder = Path(args.resume if args.resume not in (None, AUTO) else args.out or "")
-    if args.resume is None or args.net or args.solver or str(folder) == "." \
-            or not folder.is_dir():
+    if args.resume is None or args.net or args.solver:
         return {}
+    place = args.out if args.resume == AUTO else args.resume
+    if place is None or (args.resume == AUTO and not Path(place).exists()):
+        return {}
+    named = Path(place)
+    if not named.exists():
+        raise ConfigError(f"--resume {named}: no such folder or snapshot")
+    folder = named if named.is_dir() else named.parent
     path = folder / NAME
     try:
         content = json.loads(path.read_text())

@@ -30,6 +30,8 @@ from mnc.training.watching import Table, beside_the_work, line_on_terminal, say
 WROTE_SNAPSHOT = "Wrote snapshot to: {}"
 DONE = "done solving"
 
+STOPPED_BY = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+
 STATE = ".solverstate.h5"
 WEIGHTS = ".caffemodel.h5"
 
@@ -209,5 +211,5 @@ class SolverWrapper:
                     f"validations; the best, of iteration {judge.best_at}: {judge.best_file}")
         if not self.ended_early:
             return DONE
-        by = signal.Signals(solver.stopped_by).name if solver.stopped_by else "a request"
+        by = STOPPED_BY.get(solver.stopped_by or 0, "a request")
         return f"stopped at iteration {solver.iter} of {self.metrics.end} by {by}"
