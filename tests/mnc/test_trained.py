@@ -52,7 +52,7 @@ def test_test_and_demo_take_it(folder, tiny_scenes, tmp_path, caplog, mini_cfg):
 
 
 def test_what_names_nothing_or_twice(folder, capsys):
-    for words, complaint in ((["--model", str(folder), "--net", "w"], "leave out --def and --net"),
+    for words, complaint in ((["--model", str(folder), "--net", "w"], "leave out --def, --net and --weights"),
                              ([], "name what to test: --model FOLDER")):
         assert cli.main(["test", "--cpu", *words]) == 1
         assert complaint in capsys.readouterr().err

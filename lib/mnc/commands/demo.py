@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mnc.commands.model_flags import add_model_arguments, named_files
 from mnc.commands.registration import count
-from mnc.config import cfg, cfg_from_file
+from mnc.config import ConfigError, cfg, cfg_from_file
 from mnc.nets.trained import model_in
 from mnc.project import project_file
 
@@ -51,12 +52,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--every", type=count, default=1, metavar="N",
                    help="of a video: one of so many frames")
     p.add_argument("--frames", type=count, metavar="N", help="of a video: the first so many only")
-    p.add_argument("--model", metavar="FOLDER",
-                   help="what a training wrote: its net, its last weights, its settings")
-    p.add_argument("--def", dest="prototxt", metavar="FILE",
-                   help="test.prototxt (default: VGG16's if data/mnc_model has its weights, "
-                        "else Mini's)")
-    p.add_argument("--net", dest="caffemodel", metavar="FILE", help="weights (default: likewise)")
+    add_model_arguments(p, " (default: VGG16 if data/mnc_model has its weights, else Mini)")
     p.add_argument("--classes", metavar="FILE",
                    help="names of the classes, one a line, without the background, or a COCO .json "
                         "(default: those that the net was trained with)")
@@ -82,12 +78,15 @@ def take_settings(args: argparse.Namespace) -> None:
 
 def model_files(args: argparse.Namespace) -> tuple[Path, Path]:
     """(prototxt, weights): those named, else those of the model that is there."""
-    if args.model:
-        prototxt, weights = model_in(args.model)
-        return Path(args.prototxt or prototxt), Path(args.caffemodel or weights)
+    prototxts, weights = named_files(args)
+    if max(len(args.model or ()), len(prototxts), len(weights)) > 1:
+        raise ConfigError("the demo shows one net: --model, --net, --weights and --def are given "
+                          "once")
     model = MINI if args.scenes else default_model()
-    return (Path(args.prototxt or model.path("test.prototxt")),
-            Path(args.caffemodel or model.weight_file))
+    known = model_in(args.model[0]) if args.model else \
+        (model.path("test.prototxt"), model.weight_file)
+    prototxt, weight_file = ([*prototxts, known[0]][0], [*weights, known[1]][0])
+    return Path(prototxt), Path(weight_file)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -118,7 +117,7 @@ def _draw_images(args: argparse.Namespace) -> int:
     classes = class_names(number, args.classes, known_classes(weights))
     if given and weights == MINI.weight_file:
         print("Mini's own weights know the shapes of the drawn scenes, nothing of photographs; "
-              "others: --def, --net, --cfg", flush=True)
+              "others: --model, or --def and --weights", flush=True)
     if clip:
         return 0 if draw_video(net, clip, classes, args.score) else 1
     wrong = draw_files(net, paths, out, classes, args.score)

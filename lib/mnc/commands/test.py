@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from mnc.commands.model_flags import add_model_arguments, named_files
 from mnc.commands.report_flags import add_report_arguments, check_forms
 from mnc.config import ConfigError, cfg, cfg_from_file, get_output_dir
 from mnc.nets.trained import model_in
@@ -74,16 +75,18 @@ def take_test_settings(args: argparse.Namespace) -> None:
 
 def models_of(args: argparse.Namespace) -> Models:
     """The nets to test; with --wait all of their weights are there."""
+    prototxts, weights = named_files(args, "cfm" if TASKS[args.task].regions else "mnc_5stage")
     if args.model:
-        if args.prototxt or args.caffemodel:
-            raise ConfigError("--model names net and weights: leave out --def and --net")
+        if prototxts or weights:
+            raise ConfigError("--model names net and weights: leave out --def, --net and --weights")
         return [model_in(folder) for folder in args.model]
-    if not args.prototxt or not args.caffemodel:
-        raise ConfigError("name what to test: --model FOLDER, or --def test.prototxt --net WEIGHTS")
-    models = paired(args.prototxt, args.caffemodel)
+    if not prototxts or not weights:
+        raise ConfigError("name what to test: --model FOLDER, or --net NAME --weights FILE, or "
+                          "--def test.prototxt --weights FILE")
+    models = paired(prototxts, weights)
     if args.wait:
-        for _, weights in models:
-            wait_for(weights)
+        for _, path in models:
+            wait_for(path)
     return models
 
 
@@ -92,7 +95,7 @@ def paired(prototxts: Sequence[str], weights: Sequence[str]) -> Models:
     if len(prototxts) == 1:
         prototxts = list(prototxts) * len(weights)
     if len(prototxts) != len(weights):
-        raise ConfigError(f"{len(weights)} weight files (--net) need one --def or as many, got "
+        raise ConfigError(f"{len(weights)} weight files (--weights) need one --def or as many, got "
                           f"{len(prototxts)}")
     return list(zip(prototxts, weights))
 
@@ -108,13 +111,7 @@ def wait_for(path: str) -> str:
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.set_defaults(own_settings=take_test_settings)
     p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
-    p.add_argument("--model", action="append", metavar="FOLDER",
-                   help="what a training wrote: its net, its last weights, its settings")
-    p.add_argument("--def", dest="prototxt", action="append", metavar="FILE",
-                   help="instead: test.prototxt")
-    p.add_argument("--net", dest="caffemodel", action="append", metavar="FILE",
-                   help="weights; --net again (and --def again, if it is another net) adds a model "
-                        "whose results are voted on together with the first's")
+    add_model_arguments(p)
     p.add_argument("--task", choices=TASKS, default="seg",
                    help="; ".join(f"{task.name}: {task.about}" for task in TASKS.values())
                         + " (default %(default)s)")

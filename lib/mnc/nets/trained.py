@@ -10,19 +10,28 @@ from mnc.nets.command import NetError
 _SNAPSHOT = re.compile(r"_iter_(\d+)\.caffemodel\.h5$")
 
 
-def model_in(folder: str | Path) -> tuple[str, str]:
-    """(test.prototxt, weights of the last iteration) of a folder that `mnc train --out` wrote.
+def model_in(place: str | Path) -> tuple[str, str]:
+    """(test.prototxt, weights) of a folder that `mnc train --out` wrote, or of weights in it.
 
-    Raises NetError where one of them is not there.
+    The weights are the best of its validations, or those of the last iteration where there was
+    none. Raises NetError where one of them is not there.
     """
-    folder = Path(folder)
+    place = Path(place)
+    folder = place.parent if place.is_file() else place
     prototxts = [path for path in (folder / "net/test.prototxt", folder / "test.prototxt")
                  if path.is_file()]
     if not prototxts:
-        raise NetError(f"--model {folder}: no net/test.prototxt in it; name the folder that `mnc "
-                       "train --net … --out` wrote, or the files, by --def and --net")
+        raise NetError(f"--model {place}: no net/test.prototxt in it; name the folder that `mnc "
+                       "train --net … --out` wrote, or the files, by --def and --weights")
+    weights = place if place.is_file() else _weights_in(folder)
+    if weights is None:
+        raise NetError(f"--model {place}: no snapshot NAME_iter_N.caffemodel.h5 in it yet")
+    return str(prototxts[0]), str(weights)
+
+
+def _weights_in(folder: Path) -> Path | None:
+    """The best, else the last."""
+    best = sorted(folder.glob("*_best.caffemodel.h5"), key=lambda path: path.stat().st_mtime)
     found = {int(match[1]): path for path in folder.glob("*.caffemodel.h5")
              if (match := _SNAPSHOT.search(path.name))}
-    if not found:
-        raise NetError(f"--model {folder}: no snapshot NAME_iter_N.caffemodel.h5 in it yet")
-    return str(prototxts[0]), str(found[max(found)])
+    return best[-1] if best else found[max(found)] if found else None

@@ -30,7 +30,7 @@ from mnc.training.watching import Table, beside_the_work, line_on_terminal, say
 WROTE_SNAPSHOT = "Wrote snapshot to: {}"
 DONE = "done solving"
 
-STOPPED_BY = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+STOPPED_BY = {int(signal.SIGINT): "Ctrl-C", int(signal.SIGTERM): "SIGTERM"}
 
 STATE = ".solverstate.h5"
 WEIGHTS = ".caffemodel.h5"
