@@ -20,9 +20,9 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
     training    Solver, train_to (with snapshots when due and before an error), signals, locked
                 (one training a snapshot prefix), Job (work in a thread that is waited for with
                 time-outs), iteration_of (whose snapshot would replace given weights),
-                unchanged_random (what a block draws is not missed); Metrics (rows of figures,
-                handed to each Sink), JsonLines, TensorBoard, read_rows; LogRecord (the log as a
-                file), beneath (a bar in its place)
+                unchanged_random (what a block draws is not missed); Metrics (figures, a Row now
+                and then, handed to each Sink), JsonLines, TensorBoard, read_rows; LogRecord (the
+                log as a file), beneath (a bar in its place)
     process     need (a package that one feature needs), keep_freed_memory, load_plugin (layer
                 types of a module or file)
 """

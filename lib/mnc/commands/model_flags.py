@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 
 from mnc.config import ConfigError
-from mnc.nets import NETS
+from mnc.nets.backbones import NETS
 from mnc.project import project_file
 
 
