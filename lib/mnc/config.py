@@ -287,7 +287,8 @@ def _find(key: str, source: str) -> Any:
         raise ConfigError(f'{source}: "{key}" is a section; set one of its keys, such as '
                           f'{next(name for name in known if name.startswith(key))}')
     last = str(key).split(".")[-1]
-    near = [name for name in known if name.split(".")[-1] == last]
+    same = [name for name in known if name.split(".")[-1] == last]
+    near = list(dict.fromkeys([*difflib.get_close_matches(str(key), known, 1, 0.9), *same]))
     near = near or difflib.get_close_matches(str(key), known, n=2)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise ConfigError(f'{source}: unknown key "{key}"{hint}')
