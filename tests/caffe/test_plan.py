@@ -9,9 +9,11 @@ import torch
 
 import caffe
 from caffe import ops
+from caffe.engine.blob import Head
 from caffe.engine.formats.prototxt import read_net
 from caffe.engine.layer import LAYERS, TorchLayer, exactly
 from caffe.engine.net.net import Net
+from caffe.engine.net.products import Product
 from cases import CASES
 from test_layer_contract import prototxt
 
@@ -431,3 +433,71 @@ def test_arrays_in_memory_feed_an_optimised_net():
         net.set_input_arrays(data(4, 3, 4, 4), np.arange(4, dtype=np.float32))
     for _ in range(3):
         assert_same_outputs(plain, fast)
+
+
+# --- packed weights ------------------------------------------------------------------------------
+
+PACKED = (INPUT, conv("c1", "x", "a"), layer("ReLU", "a", "a"), conv("c2", "a", "b"),
+          layer("InnerProduct", "b", "f", 'inner_product_param { num_output: 6 weight_filler { type:'
+                ' "gaussian" std: 0.2 } } param { name: "w" } param { name: "v" }'),
+          layer("ReLU", "f", "g", "relu_param { negative_slope: 0.1 }"),
+          layer("InnerProduct", "b", "h", 'inner_product_param { num_output: 6 } param { name: "w" }'
+                ' param { name: "v" }'), layer("ReLU", "h", "h"))
+
+
+def test_packed_weights_are_there_once_and_shared():
+    plain, fast = nets(*PACKED)
+    before = {name: [blob.tensor.clone() for blob in blobs] for name, blobs in plain.params.items()}
+    fast.optimize(["g", "h"])
+    assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
+    given_up = [blobs[0]._data.head for blobs in fast.params.values()]
+    assert len(given_up) == 4 and set(given_up) == {Head.RELEASED}
+    products = [step.compute for step in fast._optimized._plan.steps
+                if isinstance(step.compute, Product)]
+    matrices = {id(each.params[0]) for each in products if each.params[0].dim() == 2}
+    assert len(matrices) == 1
+    for name, blobs in fast.params.items():
+        for blob, value in zip(blobs, before[name]):
+            assert torch.equal(blob.tensor, value)
+
+
+def test_a_weight_that_is_read_or_written_is_used_at_the_next_plan():
+    plain, fast = nets(*PACKED)
+    fast.optimize(["g"])
+    fast.forward()
+    for net in (plain, fast):
+        net.params["c1"][0].data[...] *= 2
+    fast.optimize(["g"])
+    for _ in range(2):
+        assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
+    for net in (plain, fast):
+        net.params["c1"][0].data[...] *= 2
+    fast.optimize(["g"])
+    assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
+
+
+def test_weights_in_bfloat16_are_read_rounded():
+    net, = nets(*PACKED, count=1)
+    exact = net.params["c2"][0].tensor.clone()
+    net.optimize(["g"], precision="bfloat16")
+    net.forward()
+    assert net.params["c2"][0]._data.head is Head.RELEASED
+    found = net.params["c2"][0].tensor
+    assert torch.equal(found, exact.bfloat16().float()) and not torch.equal(found, exact)
+
+
+@pytest.mark.parametrize("group, spatial", [(1, "kernel_h: 3 kernel_w: 1 pad_h: 2 stride_h: 2"),
+                                            (3, "kernel_size: 3 dilation: 2"),
+                                            (1, "kernel_size: 1")])
+def test_packed_filters_are_those_of_the_convolution(group, spatial):
+    plain, fast = nets(INPUT, layer("Convolution", "x", "y", f"""convolution_param {{ num_output: 6
+        group: {group} {spatial} weight_filler {{ type: "gaussian" std: 1 }} }}"""),
+                       layer("ReLU", "y", "y"))
+    fast.optimize()
+    for images in (2, 1, 0):
+        for net in (plain, fast):
+            net.blobs["x"].reshape(images, 3, 8, 10)
+        if images:
+            assert_same_outputs(plain, fast, x=data(images, 3, 8, 10))
+        else:
+            assert fast.forward()["y"].shape == plain.forward()["y"].shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ class SyncedTensor:
         self.head = Head.UNINITIALIZED
         self._host: Any = None      # flat CPU tensor behind the views handed out
         self._device: Any = None    # tensor of the net's device
+        self._source: Callable[[], torch.Tensor] | None = None      # of what was released
 
     @property
     def touched(self) -> bool:
@@ -59,6 +61,7 @@ class SyncedTensor:
     def adopt(self, value: torch.Tensor) -> None:
         """Take `value` as the content. Of this shape, on any device."""
         self.resize(tuple(value.shape))
+        self._source = None
         value = value.detach().to(self.device, self.dtype)
         if self.touched and self.device.type == "cpu":
             self._host.copy_(value.reshape(-1))
@@ -73,10 +76,12 @@ class SyncedTensor:
         else:
             self.head = Head.UNINITIALIZED      # the memory is kept for what comes next
 
-    def release(self) -> None:
-        """Give the memory back; reading is an error until something is written."""
+    def release(self, source: Callable[[], torch.Tensor] | None = None) -> None:
+        """Give the memory back; who reads it gets what `source` makes, of the same shape. Without
+        one reading is an error until something is written.
+        """
         self._host = self._device = None
-        self.head = Head.RELEASED
+        self._source, self.head = source, Head.RELEASED
 
     def keep(self) -> None:
         """After `release`: reading is no error any more."""
@@ -88,6 +93,8 @@ class SyncedTensor:
 
         Of the blob's shape. Raises CaffeError where an optimised net did not keep it.
         """
+        if self.head is Head.RELEASED and self._source is not None:
+            self.adopt(self._source().reshape(self.shape))
         if self.head is Head.RELEASED:
             raise CaffeError("the net was optimised for other outputs and did not keep this blob; "
                              "name it in net.optimize(outputs=[...])")
@@ -291,9 +298,11 @@ class Blob:
                              "caffe.set_mode_gpu() before the net is made")
         return tensor.data_ptr()
 
-    def release(self) -> None:
-        """Give back the memory of the values; reading them is an error until they are written."""
-        self._data.release()
+    def release(self, source: Callable[[], torch.Tensor] | None = None) -> None:
+        """Give back the memory of the values: who reads them gets what `source` makes, of the same
+        shape. Without one, reading them is an error until they are written.
+        """
+        self._data.release(source)
 
     def keep(self) -> None:
         """Undo `release`: values that were given back read as zeros until they are written."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import torch
@@ -62,6 +62,8 @@ class Layer:
     owns_output = False         # what `run` makes (or `fuse_with`'s function) may be overwritten
     is_product = False          # `run` is a product with the parameters, in whatever precision
     keeps_low_precision = False     # each value comes of one value of a bottom, rounded if at all
+    packs_like: Hashable = ()   # layers of one class that say the same may share packed parameters
+    activation: str | None = None   # the name of what it does, for `run` of packed products before
 
     # what net.to_torch() asks of a layer that is not pure
     keeps_batch = False         # `run` is all but for `keep_batch`
@@ -103,11 +105,19 @@ class Layer:
 
     # --- what a layer may tell about itself; none of it needs to be ----------------------------
 
-    def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None) -> Tensors:
+    def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None,
+            **fused: Any) -> Tensors:
         """The tops of a pure layer from the values of its bottoms, without blobs or recording.
 
-        Shapes as those of the blobs."""
+        Shapes as those of the blobs. fused: for packed parameters, `activation` of what follows.
+        """
         raise NotImplementedError
+
+    def pack(self, params: list[torch.Tensor]) -> list[torch.Tensor]:
+        """`params` in the layout that kernels compute in, for many a `run` without a gradient.
+
+        What changes is in torch's oneDNN layout (`is_mkldnn`), of the same shapes."""
+        return params
 
     def fuse_with(self, following: Layer) -> Callable[..., Tensors] | None:
         """The tops of `following` from this layer's bottoms, if the two are better done at once."""

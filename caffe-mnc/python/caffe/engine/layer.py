@@ -47,9 +47,10 @@ class TorchLayer(Layer):
         """The tops from the bottoms and then the parameters; changes none of them in place."""
         raise NotImplementedError
 
-    def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None) -> Tensors:
+    def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None,
+            **fused: Any) -> Tensors:
         self._check_shapes(tuple(tuple(x.shape) for x in bottoms))
-        return self._guarded(list(bottoms), params or [b.tensor for b in self.blobs])
+        return self._guarded(list(bottoms), params or [b.tensor for b in self.blobs], **fused)
 
     def add_gradients(self, inputs: list[torch.Tensor],
                       gradients: list[torch.Tensor]) -> tuple[int, ...]:
@@ -170,12 +171,13 @@ class TorchLayer(Layer):
             self.check(*shapes)
             self.seen_shapes = shapes
 
-    def _guarded(self, inputs: list[torch.Tensor], params: list[torch.Tensor]) -> tuple:
+    def _guarded(self, inputs: list[torch.Tensor], params: list[torch.Tensor],
+                 **fused: Any) -> tuple:
         """Outputs as a tuple; whatever torch objects to is said with the layer's name."""
         try:
             if self.per_bottom:
-                return tuple(self.compute(x, *params) for x in inputs)
-            outputs = self.compute(*inputs, *params)
+                return tuple(self.compute(x, *params, **fused) for x in inputs)
+            outputs = self.compute(*inputs, *params, **fused)
         except LayerError:
             raise
         except (RuntimeError, ValueError, IndexError, TypeError) as error:

@@ -39,6 +39,11 @@ class ReLU(Neuron):
     def setup(self, bottom, top):
         self.slope = self.param.relu_param.negative_slope
 
+    @property
+    def activation(self) -> str | None:     # type: ignore[override]
+        """Without a slope, one that packed products do as they write."""
+        return None if self.slope else "relu"
+
     def compute(self, x: Tensor) -> Tensor:
         return F.leaky_relu(x, self.slope) if self.slope else F.relu(x)
 

@@ -12,6 +12,7 @@ from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, at_least, exactly
 from caffe.layer_types.axes import canonical
+from caffe.layer_types.packed import convolve, pack_filter
 from caffe.layer_types.window import Window, places_in_windows, window_options
 
 CHANNELS_LAST = True        # off: planes stay as they come, as in Caffe (to compare)
@@ -40,6 +41,7 @@ class BaseConvolution(TorchLayer):
         self.window = Window.from_param(self, options, self.spatial)
         self.channels = shape[self.axis]
         self.outputs, self.group = self.outputs_and_group(options)
+        self.packs_like = (self.window, self.group, self.spatial)
         if self.outputs < 1:
             raise LayerError(f"{self.title}: num_output is missing or 0")
         for what, count in (("bottom has", self.channels), ("num_output has", self.outputs)):
@@ -105,11 +107,19 @@ class Convolution(BaseConvolution):
     def weight_shape(self) -> tuple[int, ...]:
         return (self.outputs, self.channels // self.group, *self.window.kernel)
 
-    def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None,
+                activation: str = "none") -> Tensor:
         w = self.window
-        y = CONVOLVE[self.spatial](self.as_images(x), weight, bias, w.stride, w.pad, w.dilation,
-                                   self.group)
+        if weight.is_mkldnn:
+            y = convolve(self.as_images(x), weight, bias, w, self.group, activation)
+        else:
+            y = CONVOLVE[self.spatial](self.as_images(x), weight, bias, w.stride, w.pad,
+                                       w.dilation, self.group)
         return self.like_bottom(y, x)
+
+    def pack(self, params):
+        return [pack_filter(params[0], self.window, self.group), *params[1:]] \
+            if self.spatial == 2 else params
 
     def fold_affine(self, params, factor, shift):
         """factor * (W x + b) + shift is a convolution with another W and b."""

@@ -12,6 +12,7 @@ from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, exactly
 from caffe.layer_types.axes import canonical
+from caffe.layer_types.packed import linear, pack_matrix
 
 
 @LAYERS.register("InnerProduct")
@@ -41,7 +42,7 @@ class InnerProduct(TorchLayer):
         self.inputs, self.outputs = math.prod(bottom[0].shape[self.axis:]), options.num_output
         if self.outputs < 1:
             raise LayerError(f"{self.title}: num_output is missing or 0")
-        self.transpose = options.transpose
+        self.transpose = self.packs_like = options.transpose
         shape = (self.outputs, self.inputs)
         self.add_blob(shape[::-1] if self.transpose else shape, options.weight_filler)
         if options.bias_term:
@@ -58,8 +59,14 @@ class InnerProduct(TorchLayer):
     def multiply_adds(self, bottoms, tops):
         return math.prod(tops[0]) * self.inputs
 
-    def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    def pack(self, params):
+        return params if self.transpose else [pack_matrix(params[0]), *params[1:]]
+
+    def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None,
+                activation: str = "none") -> Tensor:
         flat = x.reshape(*x.shape[:self.axis], self.inputs)
+        if weight.is_mkldnn:
+            return linear(flat, weight, bias, activation)
         return F.linear(flat, weight.T if self.transpose else weight, bias)
 
     def add_gradients(self, inputs: list[Tensor], gradients: list[Tensor]) -> tuple[int, ...]:

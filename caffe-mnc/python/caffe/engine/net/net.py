@@ -101,10 +101,11 @@ class Net(Graph):
 
         Same values there within rounding, in less time and memory: layers that do not lead to
         them are left out, neighbours are joined, no other blob is kept (reading one is an error),
-        and there is no backward and no forward of a part. For TEST nets. BatchNorm and Scale are
-        folded with the weights as they are at the next forward: call it again after changing
-        those by hand. precision "bfloat16" computes convolutions and matrix products in that, with
-        all their weights as at the next forward.
+        and there is no backward and no forward of a part. For TEST nets. Weights are packed for the
+        kernels (BatchNorm and Scale folded in) as they are at the next forward: call it again after
+        changing some by hand. precision "bfloat16" computes convolutions and matrix products in
+        that. Weights are in memory once: the net's own are unpacked when somebody reads them, by
+        then rounded to the precision. A ReLU that a kernel does as it writes makes 0 of NaN.
 
         Raises CaffeError for nets in phase TRAIN.
         """

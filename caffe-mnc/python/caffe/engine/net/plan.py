@@ -17,6 +17,7 @@ from torch import Tensor
 from caffe.engine.errors import CaffeError
 from caffe.engine.layer import Layer, own_memory
 from caffe.engine.net.build import Node, noted
+from caffe.engine.net.products import Product, Weights
 
 if TYPE_CHECKING:
     from caffe.engine.net.net import Net
@@ -57,10 +58,13 @@ class Plan:
         steps = [self._step(n) for n in needed]
         for fusion in (_at_once, _fold_affine):
             steps = self._fused(steps, fusion)
-        if precision is not None:
-            for step in steps:
-                _lower(step, precision)
-        self.steps = self._fused(steps, _overwrite)
+        weights = Weights(nodes, precision)
+        # the smallest first: while they are there twice, little else is
+        for step in sorted(steps, key=lambda step: sum(b.count for b in step.layer.blobs)):
+            _prepare(step, weights, precision)
+        for fusion in (_activate, _overwrite):
+            steps = self._fused(steps, fusion)
+        self.steps = steps
         self._mark_deaths()
         self._sharing = {i: self._others_on_memory(i) for step in self.steps
                          for i in set(step.reads).intersection(step.writes)}
@@ -209,12 +213,12 @@ def _at_once(before: Step, step: Step) -> Compute | None:
 def _fold_affine(before: Step, step: Step) -> Compute | None:
     """A factor and a shift of each channel become part of the parameters before them."""
     affine = step.layer.as_affine()
-    params = before.compute.params if isinstance(before.compute, _Folded) else \
+    params = before.compute.params if isinstance(before.compute, Product) else \
         [blob.tensor for blob in before.layer.blobs] if before.compute == before.layer.run else None
     if affine is None or params is None:
         return None
     folded = before.layer.fold_affine(params, *affine)
-    return None if folded is None else _Folded(before.layer, folded)
+    return None if folded is None else Product(before.layer, folded)
 
 
 def _overwrite(before: Step, step: Step) -> Compute | None:
@@ -225,24 +229,21 @@ def _overwrite(before: Step, step: Step) -> Compute | None:
     return lambda *bottoms: tuple(rewrite(y) for y in compute(*bottoms))
 
 
-@dataclass(frozen=True, eq=False)
-class _Folded:
-    """A layer with other parameters than its own."""
-
-    layer: Layer
-    params: list[Tensor]
-
-    def __call__(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        return self.layer.run(*(x.to(self.params[0].dtype) for x in bottoms), params=self.params)
+def _activate(before: Step, step: Step) -> Compute | None:
+    """A packed product does a ReLU as it writes."""
+    return before.compute.followed_by(step.layer) if isinstance(before.compute, Product) else None
 
 
-def _lower(step: Step, precision: torch.dtype) -> None:
-    """Compute a product in `precision`; layers that lose by it go on in the net's."""
+def _prepare(step: Step, weights: Weights, precision: torch.dtype | None) -> None:
+    """Let a product compute with packed weights, in `precision` if there is one; layers that lose
+    by that go on in the net's.
+    """
     compute, layer = step.compute, step.layer
     if compute is None:
         return
-    if layer.is_product and (isinstance(compute, _Folded) or compute == layer.run):
-        params = compute.params if isinstance(compute, _Folded) else [b.tensor for b in layer.blobs]
-        step.compute = _Folded(layer, [p.to(precision) for p in params])
-    elif not (layer.keeps_low_precision and compute == layer.run):
+    if layer.is_product and isinstance(compute, Product):
+        step.compute = Product(layer, weights.prepared(layer, compute.params))
+    elif layer.is_product and compute == layer.run:
+        step.compute = Product(layer, weights.of(layer))
+    elif precision and not (layer.keeps_low_precision and compute == layer.run):
         step.compute = lambda *bottoms: compute(*(x.to(layer.dtype) for x in bottoms))

@@ -1,0 +1,59 @@
+"""Weights in the layout that the CPU's kernels compute in, so that not every product packs them.
+
+A packed weight is a tensor in torch's oneDNN layout, of the same shape and values (`to_dense`). The
+operators are those that torch's own compiler calls; where this torch or processor has them not,
+weights stay as they are. Measured on two cores with AVX-512, of the time with plain weights: fc6 of
+VGG-16 on 300 rows 0.76, on 7 rows 0.4; its convolutions with ReLU 0.89.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from caffe.layer_types.window import Window
+
+OPERATORS = ("_reorder_convolution_weight", "_convolution_pointwise", "_reorder_linear_weight",
+             "_linear_pointwise", "_is_mkldnn_bf16_supported")
+
+
+@cache
+def _computable(dtype: torch.dtype) -> bool:
+    operators = torch.ops.mkldnn
+    if not torch.backends.mkldnn.is_available() or \
+            not all(hasattr(operators, name) for name in OPERATORS):
+        return False
+    return dtype == torch.float32 or \
+        (dtype == torch.bfloat16 and operators._is_mkldnn_bf16_supported())
+
+
+def _packable(weight: Tensor) -> bool:
+    return weight.device.type == "cpu" and weight.numel() > 0 and _computable(weight.dtype)
+
+
+def pack_matrix(weight: Tensor) -> Tensor:
+    """W (N, K), packed where that can be."""
+    return torch.ops.mkldnn._reorder_linear_weight(weight) if _packable(weight) else weight
+
+
+def pack_filter(weight: Tensor, window: Window, group: int) -> Tensor:
+    """W (N, C / group, kernel_h, kernel_w), packed where that can be."""
+    if not _packable(weight):
+        return weight
+    return torch.ops.mkldnn._reorder_convolution_weight(
+        weight.contiguous(memory_format=torch.channels_last), window.pad, window.stride,
+        window.dilation, group)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    """activation(x W^T + b) for x (..., K) and packed W (N, K): (..., N)"""
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, activation, [], "")
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, window: Window, group: int,
+             activation: str) -> Tensor:
+    """activation(W * x + b) for x (N, C, H, W) and packed filters; channels-last."""
+    return torch.ops.mkldnn._convolution_pointwise(
+        x, weight, bias, window.pad, window.stride, window.dilation, group, activation, [], "")
