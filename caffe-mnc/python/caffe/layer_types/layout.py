@@ -26,7 +26,7 @@ class Split(Layer):
     def setup(self, bottom, top):
         self.tops = len(top)
 
-    def run(self, *bottoms, params=None):
+    def run(self, *bottoms, params=None, **fused):
         return bottoms * self.tops
 
     def reshape(self, bottom, top):
@@ -60,7 +60,7 @@ class SharedReshape(Layer):
     def new_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         raise NotImplementedError
 
-    def run(self, *bottoms, params=None):
+    def run(self, *bottoms, params=None, **fused):
         return (bottoms[0].reshape(self.new_shape(tuple(bottoms[0].shape))),)
 
     def reshape(self, bottom, top):

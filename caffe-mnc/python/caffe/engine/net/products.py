@@ -1,4 +1,4 @@
-"""What the products of an optimised net compute with: parameters in a precision, packed, kept once."""
+"""What products of an optimised net compute with: parameters in a precision, packed, kept once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Weights:
                 self._readers[blob.memory].add(_kind(node.layer))
 
     def of(self, layer: Layer) -> list[Tensor]:
-        """The parameters for `layer.run`."""
+        """The parameters for `layer.run`, in the shapes of its own."""
         kind = _kind(layer)
         if kind not in self._made:
             self._made[kind] = self.prepared(layer, [blob.tensor for blob in layer.blobs])
