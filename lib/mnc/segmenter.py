@@ -15,22 +15,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data.classes import BACKGROUND, class_names
 from mnc.data.dataset import DataError
 from mnc.data.folders import images_in
-from mnc.data.images import read_image
+from mnc.data.given_images import Image, as_bgr
 from mnc.data.video import frames, open_video
 from mnc.drawing.instances import draw_instances, paint
 from mnc.inference import Instances, load_net, segment_image
 from mnc.inference.networks import blob_of
 from mnc.nets.settings import find_settings, known_classes
 from mnc.project import project_file
-
-Image = np.ndarray | str | os.PathLike
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +83,9 @@ class Segmenter:
     def __call__(self, image: Image) -> list[Instance]:
         """Instances of one image, best score first.
 
-        image: (H, W, 3) uint8 in BGR order as OpenCV gives it, (H, W) grey, or the path of a file.
+        image: the path or the bytes of a file, (H, W, 3) uint8 in BGR order as OpenCV gives it,
+        (H, W) grey, a PIL image, a torch tensor (3, H, W) in RGB order, uint8 or 0 to 1
+        (mnc.data.given_images says it all).
         """
         pixels = as_bgr(image)
         height, width = pixels.shape[:2]
@@ -186,17 +185,3 @@ def names_for(number: int, classes: Sequence[str] | None,
         raise ValueError(f"{len(classes)} class names for a net of {number - 1} classes besides "
                          "the background")
     return (BACKGROUND, *classes)
-
-
-def as_bgr(image: Image) -> np.ndarray:
-    """(H, W, 3) uint8 BGR of a file, or of an array that is that or grey.
-
-    Raises ValueError for any other.
-    """
-    if not isinstance(image, np.ndarray):
-        return read_image(image)
-    if (image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,))
-            or not image.size):
-        raise ValueError(f"an image must be (H, W, 3) BGR or (H, W) grey, uint8; got "
-                         f"{image.shape} {image.dtype}")
-    return cv2.cvtColor(image, cv2.COLOR_GRAY2BGR) if image.ndim == 2 else image
