@@ -120,6 +120,9 @@ cfg.TRAIN.AUGMENT = EasyDict(
 cfg.TEST = EasyDict(
     SCALES=(600,),                # short sides; of several the results are joined
     MAX_SIZE=1000,
+    TILES=0,                      # side in pixels of the tiles that larger images are seen in; 0:
+                                  # images are seen whole
+    TILE_OVERLAP=0.25,            # of neighbouring tiles, at least: a share of the side
     NMS=0.3,
     HAS_RPN=True,
     BBOX_REG=True,

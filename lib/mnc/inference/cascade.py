@@ -1,8 +1,8 @@
 """From an image to instances or boxes: what cascades say of it, joined by mask voting or by NMS.
 
-A net sees each image once for every scale, and mirrored as well if asked for; where a function
-takes `net`, it takes several, too. The results of all these views, and of both passes of a
-five-stage net, go into one pool that voting or NMS then thins.
+A net sees each image, or each tile of a large one, once for every scale, and mirrored as well if
+asked for; where a function takes `net`, it takes several, too. The results of all these views, and
+of both passes of a five-stage net, go into one pool that voting or NMS then thins.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mnc.boxes.regression import bbox_transform_inv, bounded_growth, clip_boxes
 from mnc.inference.networks import Nets, as_list, blob_of, joined, run_net
 from mnc.inference.selection import best_of, suppress, unnested
 from mnc.inference.settings import TestSettings
+from mnc.inference.tiles import joined_tiles, tiles_of
 from mnc.instances import ImageDetections, Raw
 from mnc.masks.voting import vote_masks, vote_masks_cpu
 
@@ -84,10 +85,20 @@ def im_detect(net: Nets, image: np.ndarray, settings: TestSettings) -> Raw:
 
 
 def pooled(net: Nets, image: np.ndarray, settings: TestSettings, read: Read) -> Raw:
-    """`read` after each net has seen each view of the image, all in one.
+    """`read` after each net has seen each view of the image, or of its tiles, all in one.
 
     image (H, W, 3) uint8 BGR.
     """
+    size = image.shape[:2]
+    tiles = tiles_of(size, settings.tiling)
+    if len(tiles) == 1:
+        return _seen(net, image, settings, read)
+    found = [_seen(net, np.ascontiguousarray(tile.of(image)), settings, read) for tile in tiles]
+    return joined(joined_tiles(tiles, found, size))
+
+
+def _seen(net: Nets, image: np.ndarray, settings: TestSettings, read: Read) -> Raw:
+    """Of an image (H, W, 3), or a tile: by each net, at each scale, mirrored too."""
     mirrorings = (False, True) if settings.mirrored else (False,)
     found = []
     for one, short_side, mirrored in itertools.product(as_list(net), settings.scales, mirrorings):

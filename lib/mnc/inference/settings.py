@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from mnc.inference.tiles import Tiling
 from mnc.masks.targets import MaskForm
 from mnc.masks.voting import Voting
 
@@ -30,6 +31,7 @@ class TestSettings:
     pixel_means: np.ndarray     # B, G, R; broadcasts over (H, W, 3)
     scales: tuple[int, ...]     # short sides; the results of several are joined
     max_size: int               # of the long side
+    tiling: Tiling              # of images that are larger than a tile
     mirrored: bool              # look at the mirrored image, too
     regressed: bool             # task det: boxes as the net moves them, else the RoIs
     most_growth: float          # task det: of a box by its shifts, as a logarithm
@@ -54,7 +56,8 @@ class TestSettings:
                         cfg.BINARIZE_THRESH, inclusive, test.MAX_PER_IMAGE)
         return cls(
             pixel_means=np.array(cfg.PIXEL_MEANS), scales=tuple(test.SCALES),
-            max_size=test.MAX_SIZE, mirrored=test.USE_FLIPPED, regressed=test.BBOX_REG,
+            max_size=test.MAX_SIZE, tiling=Tiling(test.TILES, test.TILE_OVERLAP),
+            mirrored=test.USE_FLIPPED, regressed=test.BBOX_REG,
             most_growth=cfg.COMPAT.BBOX_GROWTH, stage5=test.DET_STAGE5,
             mask=MaskForm(cfg.MASK_SIZE, cfg.BINARIZE_THRESH),
             nms=test.NMS, voting=voting if test.USE_MASK_MERGE else None,
