@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnc.commands.registration import add_classes_argument
 from mnc.commands.report_flags import add_report_arguments, check_forms
 from mnc.config import ConfigError, cfg, cfg_from_dict
 from mnc.tasks import TASKS, Task
@@ -94,6 +95,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("results", metavar="RESULTS",
                    help="detections_*.npz, a COCO result .json, or a folder of VOC detection files")
     p.add_argument("--imdb", help="data set (default: the one that a detections_*.npz is of)")
+    add_classes_argument(p)
     p.add_argument("--task", choices=("seg", "det"),
                    help="measure instances or boxes (default: what the file holds)")
     add_report_arguments(p)

@@ -43,6 +43,8 @@ COMMANDS: dict[str, Command] = {
                     "scenes"),
     "watch": Command("show a training while it runs, as a page: losses, AP, rate, speed, pictures",
                      runs_nets=False),
+    "data": Command("look at a data set, check, split or convert it: mnc data show IMDB",
+                    runs_nets=False),
     "generate": Command("write the prototxt files of a net, or of every net in models/",
                         runs_nets=False),
     "make_init": Command("make the weights that a net starts from out of today's releases",
@@ -62,6 +64,13 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
     module.add_arguments(parser)
     if COMMANDS[name].runs_nets:
         _add_shared_arguments(parser)
+
+
+def add_classes_argument(p: argparse.ArgumentParser) -> None:
+    """--classes, which becomes cfg.CLASSES."""
+    p.add_argument("--classes", dest="class_file", metavar="FILE",
+                   help="names of the classes, one a line, or a COCO .json, for data whose files "
+                        "have no list of them (default: the labels that occur)")
 
 
 def count(text: str) -> int:

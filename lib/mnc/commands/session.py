@@ -18,6 +18,7 @@ from caffe.extend import keep_freed_memory, load_plugin
 from mnc.commands.registration import COMMANDS
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list
 from mnc.data import DataError
+from mnc.data.classes import read_classes
 from mnc.inference import workers
 from mnc.instances import InferenceError
 from mnc.nets import NetError
@@ -76,11 +77,18 @@ def configure(args: argparse.Namespace) -> None:
         args.own_settings(args)
     if args.set_cfgs:
         cfg_from_list(args.set_cfgs)
+    take_classes(args)
     if args.precision:
         cfg.TEST.PRECISION = args.precision
     choose_device(args.gpu, args.cpu)
     tf32 = cfg.TEST.PRECISION == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+
+
+def take_classes(args: argparse.Namespace) -> None:
+    """cfg.CLASSES become those of --classes, for data whose files have no list of them."""
+    if getattr(args, "class_file", None):
+        cfg.CLASSES = list(read_classes(args.class_file)[1:])
 
 
 def choose_device(gpu: str | None, cpu: bool) -> None:

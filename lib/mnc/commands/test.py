@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mnc.commands.model_flags import add_model_arguments, named_files
+from mnc.commands.registration import add_classes_argument
 from mnc.commands.report_flags import add_report_arguments, check_forms
 from mnc.config import ConfigError, cfg, cfg_from_file, get_output_dir
 from mnc.nets.trained import model_in
@@ -112,6 +113,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.set_defaults(own_settings=take_test_settings)
     p.add_argument("--imdb", default="voc_2012_seg_val", help="data set (default %(default)s)")
     add_model_arguments(p)
+    add_classes_argument(p)
     p.add_argument("--task", choices=TASKS, default="seg",
                    help="; ".join(f"{task.name}: {task.about}" for task in TASKS.values())
                         + " (default %(default)s)")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mnc.commands import remembered, train_options, train_watching
 from mnc.commands.layout_flags import add_layout_flags, layout_of
-from mnc.commands.registration import count, count_or_none
+from mnc.commands.registration import add_classes_argument, count, count_or_none
 from mnc.config import ConfigError, cfg, cfg_from_dict, cfg_from_file, get_output_dir
 from mnc.nets import NETS, generate
 from mnc.project import project_file
@@ -62,6 +62,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    help="where an image cannot be read: stop, or pass it over, up to 1 %% of them "
                         "(default %(default)s)")
     p.add_argument("--imdb", default="voc_2012_seg_train", help="data set (default %(default)s)")
+    add_classes_argument(p)
     p.add_argument("--rand", action="store_true", help="seed from the clock, not from cfg.RNG_SEED")
 
 
@@ -92,7 +93,10 @@ def _trained(args: argparse.Namespace, record: LogRecord) -> int:
     from mnc.training.loop import prepared
 
     try:
+        if not args.class_file:
+            cfg.CLASSES = []                # those of the settings are of another training's data
         dataset = get_dataset(args.imdb)
+        cfg.CLASSES = list(dataset.classes[1:])
         if not args.solver and args.net is None:
             raise TrainingError("name a solver file (--solver), or a net to generate "
                                 f"(--net {' or '.join(NETS)})")

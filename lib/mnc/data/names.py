@@ -35,8 +35,10 @@ def shortened(part: str, most: int = LONGEST) -> str:
 
 def relative_files(paths: Sequence[str]) -> list[str]:
     """The paths, relative to the folder that holds them all."""
-    if not paths:
-        return []
-    whole = [os.path.abspath(path) for path in paths]
-    root = os.path.commonpath([os.path.dirname(path) for path in whole])
-    return [os.path.relpath(path, root).replace(os.sep, "/") for path in whole]
+    root = common_folder(paths)
+    return [os.path.relpath(path, root).replace(os.sep, "/") for path in paths]
+
+
+def common_folder(paths: Sequence[str]) -> str:
+    """The folder that holds all of these files, itself or below it."""
+    return os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths] or ["."])

@@ -105,5 +105,6 @@ def _draw_mask(picture: np.ndarray, box: np.ndarray, mask: np.ndarray, color: li
 def write_image(path: Path, image: np.ndarray) -> None:
     """Write a picture (H, W, 3) uint8 BGR; JPEG of quality 92. Raises OSError where that fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(path), image, [cv2.IMWRITE_JPEG_QUALITY, 92]):
+    quality = [cv2.IMWRITE_JPEG_QUALITY, 92] if path.suffix.lower() in (".jpg", ".jpeg") else []
+    if not cv2.imwrite(str(path), image, quality):
         raise OSError(f"{path}: the picture could not be written")

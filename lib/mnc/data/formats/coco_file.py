@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from mnc.data.coco import COCO
 from mnc.data.dataset import Dataset, Subset, category_ids, image_ids
 from mnc.data.formats.writing import copied_images
 from mnc.data.images import size_of
+from mnc.data.names import common_folder, relative_files
 from mnc.masks import run_lengths
 from mnc.masks.outlines import outlines
 from mnc.masks.rendering import pasted
@@ -61,6 +63,19 @@ def content(dataset: Dataset, files: Sequence[str]) -> dict[str, Any]:
     named = [{"id": n, "name": name} for n, name in zip(categories, dataset.classes[1:])]
     return {"info": {"description": dataset.name}, "images": images, "categories": named,
             "annotations": annotations}
+
+
+def files_and_folder(dataset: Dataset) -> tuple[list[str], str]:
+    """The name of each image in a COCO file, and the folder that the names are relative to."""
+    if isinstance(dataset, COCO):
+        return dataset.files, str(dataset.folder)
+    paths = [dataset.image_path(i) for i in range(len(dataset))]
+    folder = common_folder(paths)
+    return relative_files(paths), os.path.relpath(folder) if _is_near(folder) else folder
+
+
+def _is_near(folder: str) -> bool:
+    return os.path.commonpath([folder, os.getcwd()]) == os.getcwd()
 
 
 def _own(dataset: Dataset) -> dict[str, Any] | None:
