@@ -120,8 +120,7 @@ cfg.TRAIN.AUGMENT = EasyDict(
 cfg.TEST = EasyDict(
     SCALES=(600,),                # short sides; of several the results are joined
     MAX_SIZE=1000,
-    TILES=0,                      # side in pixels of the tiles that larger images are seen in; 0:
-                                  # images are seen whole
+    TILES=0,                      # side in pixels of tiles that larger images are cut in; 0: none
     TILE_OVERLAP=0.25,            # of neighbouring tiles, at least: a share of the side
     NMS=0.3,
     HAS_RPN=True,
@@ -142,8 +141,7 @@ cfg.TEST = EasyDict(
     GROUP_SCALE=1,
     USE_TOP_K_MCG=0,              # 0: all
     MAX_PER_IMAGE=100,            # results of an image, over all classes
-    MAX_PER_CLASS=40,             # detections of a class, times the images of the set, where no
-                                  # voting thins them (USE_MASK_MERGE off, task cfm or det)
+    MAX_PER_CLASS=40,             # of a class, times the images, where none votes (cfm, det, ...)
     NMS_NESTED=1.0,               # below 1: drop a result of whose mask this share or more lies in
                                   # that of a better one of its class
 )

@@ -1,4 +1,7 @@
-"""Images dealt to training, validation and test: every class in its share, groups together."""
+"""Images dealt to training, validation and test: every class in its share, groups together.
+
+Functions of arrays, apart from mnc.commands.data, which reads and writes the files.
+"""
 
 from __future__ import annotations
 

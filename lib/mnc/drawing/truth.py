@@ -1,4 +1,4 @@
-"""Training images with their masks and boxes over them.
+"""Training images with their masks and boxes over them, as mnc.commands.data_show shows them.
 
     for caption, sample in mnc.data.augmentation.shown(...):
         picture = draw_truth(sample.image, sample.boxes, sample.masks)
