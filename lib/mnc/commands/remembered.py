@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,8 +51,8 @@ def going_on(args: argparse.Namespace) -> dict[str, Any]:
                           f"({type(error).__name__}); name --net or --solver, --imdb and --out as "
                           "when it did") from error
     if directory != os.getcwd():
-        print(f"warning: {folder} was begun in {directory}; files are named from there",
-              file=sys.stderr)
+        print(f"warning: {folder} was begun in {directory}, from where its files are named: cd "
+              "there if they are not found", file=sys.stderr)
     for one, other in (("iters", "epochs"), ("epochs", "iters")):
         if getattr(args, one) is not None:
             kept[other] = None
@@ -61,5 +62,5 @@ def going_on(args: argparse.Namespace) -> dict[str, Any]:
 def command(folder: Path) -> str:
     """What goes on with the training in this folder."""
     tool = Path(sys.argv[0]).resolve().parent / "command.py"
-    start = f"python {tool}" if tool.is_file() else "mnc"
-    return f"{start} train --resume {folder}"
+    start = [sys.executable, str(tool)] if tool.is_file() else ["mnc"]
+    return shlex.join([*start, "train", "--resume", str(folder)])

@@ -56,6 +56,8 @@ def check(args: argparse.Namespace) -> None:
     """Raises ConfigError for flags that need another."""
     if not args.val and (args.eval_every or args.patience):
         raise ConfigError("--eval-every and --patience are of measurements: name images by --val")
+    if args.resume and args.overwrite:
+        raise ConfigError("--resume goes on with a training, --overwrite removes it: not both")
 
 
 def care(args: argparse.Namespace, solver: Path, iterations: int) -> Care:

@@ -65,7 +65,8 @@ def snapshots(folder: Path) -> list[Path]:
     """The snapshots in a folder, oldest iteration first."""
     found = [path for path in folder.iterdir() if _SNAPSHOT.fullmatch(path.name)] \
         if folder.is_dir() else []
-    return sorted(found, key=lambda path: [int(n) for n in re.findall(r"_iter_(\d+)", path.name)])
+    return sorted(found, key=lambda path: (
+        [int(n) for n in re.findall(r"_iter_(\d+)", path.name)], path.name))
 
 
 def clear(folder: Path, needed: str | Path | None = None) -> None:
