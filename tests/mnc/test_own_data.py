@@ -40,7 +40,8 @@ def test_the_commands_of_the_guide(folder, capsys, monkeypatch):
         exec(code, {})
     assert capsys.readouterr().out == "{}\n"
     commands = [line for block in blocks("sh") for line in block.splitlines()]
-    assert [line.split()[1] for line in commands] == ["train", "test", "evaluate", "demo"]
+    assert [line.split()[1] for line in commands] == ["train", "test", "evaluate", "analyse",
+                                                    "demo"]
     for line in commands:
         for long, short in SHORT:
             line = line.replace(long, short)
