@@ -103,5 +103,6 @@ setup(
     ext_modules=[kernels()],
     package_dir={**{top: f"{folder}/{top}" for top, folder in SOURCES.items()},
                  KERNEL_DATA: KERNELS},
-    package_data={"caffe": ["*.html"], "caffe.proto": ["*.proto"], KERNEL_DATA: ["*.cu", "*.hpp"]},
+    package_data={"caffe": ["*.html"], "mnc.serving": ["*.html"], "caffe.proto": ["*.proto"],
+                  KERNEL_DATA: ["*.cu", "*.hpp"]},
 )

@@ -45,6 +45,7 @@ COMMANDS: dict[str, Command] = {
                      runs_nets=False),
     "data": Command("look at a data set, check, split or convert it: mnc data show IMDB",
                     runs_nets=False),
+    "serve": Command("a local page: drop a picture, see its instances; and the same as JSON"),
     "generate": Command("write the prototxt files of a net, or of every net in models/",
                         runs_nets=False),
     "make_init": Command("make the weights that a net starts from out of today's releases",

@@ -1,0 +1,1 @@
+"""A model behind a local page and a JSON interface (`mnc serve`)."""

@@ -1,0 +1,271 @@
+"""A model as a page and as JSON: in a browser, under load, with bad requests."""
+
+from __future__ import annotations
+
+import json
+import re
+import resource
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from pycocotools import mask as codes
+
+from mnc.segmenter import Instance
+
+pytest.importorskip("fastapi")
+pytest.importorskip("httpx")
+uvicorn = pytest.importorskip("uvicorn")
+
+import httpx  # noqa: E402
+
+from mnc.serving import app as serving  # noqa: E402
+from mnc.serving.app import Limits, create_app  # noqa: E402
+from mnc.serving.worker import Full, Worker  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Fake:
+    """Sees a cat on the left, less surely a dog at the top right, in any image; `hold` makes it wait."""
+
+    classes = ("__background__", "cat", "dög")
+    score = 0.5
+
+    def __init__(self):
+        self.hold = threading.Event()
+        self.hold.set()
+        self.sizes = []
+
+    def batch(self, images):
+        self.hold.wait(30)
+        self.sizes.append(len(images))
+        return [self.see(image) for image in images]
+
+    def see(self, image):
+        height, width = image.shape[:2]
+        left, corner = np.zeros((2, height, width), bool)
+        left[:, :width // 3] = True
+        corner[:height // 2, width // 2:] = True
+        if image[0, 0].tolist() == [0, 0, 255]:
+            raise RuntimeError("red")
+        return [Instance(left, np.array([0, 0, width // 3 - 1, height - 1.0]), 1, 0.9, "cat"),
+                Instance(corner, np.array([width // 2, 0, width - 1.0, height // 2 - 1]), 2, 0.3, "dög")]
+
+
+def png(color=(9, 90, 200), shape=(40, 60)) -> bytes:
+    return cv2.imencode(".png", np.full((*shape, 3), color, np.uint8))[1].tobytes()
+
+
+@contextmanager
+def served(segmenter, limits=None):
+    """The address of a server in a thread."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(create_app(segmenter, limits), port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def address():
+    with served(Fake(), Limits(megabytes=1, megapixels=0.01)) as address:
+        yield address
+
+
+def ask(address, content, name="a.png", **params):
+    return httpx.post(f"{address}/segment", files={"image": (name, content)}, params=params, timeout=60)
+
+
+def test_an_answer_is_cocos(address):
+    answer = ask(address, png()).json()
+    assert (answer["height"], answer["width"], answer["classes"]) == (40, 60, ["cat", "dög"])
+    cat, dog = answer["instances"]
+    assert (cat["category_id"], cat["category_name"], cat["score"]) == (1, "cat", 0.9)
+    assert cat["bbox"] == [0, 0, 20, 40] and dog["category_name"] == "dög"
+    mask = codes.decode(cat["segmentation"])
+    assert mask.shape == (40, 60) and mask[:, :20].all() and not mask[:, 20:].any()
+    assert len(ask(address, png(), score=0.5).json()["instances"]) == 1
+
+
+@pytest.mark.parametrize("content, name, params, status, said", [
+    (b"no image", "a.txt", {}, 400, "a.txt: not a decodable image"),
+    (b"", "empty.png", {}, 400, "empty.png"),
+    (png()[:60], "cut.png", {}, 400, "cut.png"),
+    (png(shape=(200, 200)), "large.png", {}, 400, "large.png: 200 x 200 pixels, more than 0.01 million"),
+    (bytes(2_000_000), "heavy.png", {}, 413, "more than 1 MB"),
+    (png(), "a.png", {"score": "much"}, 422, "score"),
+    (png(), "a.png", {"score": 7}, 422, "score")])
+def test_a_bad_request_is_told_what_is_wrong(address, content, name, params, status, said):
+    answer = ask(address, content, name, **params)
+    assert answer.status_code == status and said in answer.text
+    assert httpx.get(f"{address}/health").json()["status"] == "ok"
+
+
+def test_a_request_that_does_not_say_its_length_is_bounded(address):
+    body = (bytes(100_000) for _ in range(30))
+    answer = httpx.post(f"{address}/segment", content=body, headers={
+        "Content-Type": "multipart/form-data; boundary=x"})
+    assert answer.status_code in (400, 413)
+    assert httpx.post(f"{address}/segment").status_code == 422
+
+
+def test_description_and_counters(address):
+    paths = httpx.get(f"{address}/openapi.json").json()["paths"]
+    assert {"/segment", "/health", "/metrics"} <= set(paths)
+    assert {"400", "413", "503"} <= set(paths["/segment"]["post"]["responses"])
+
+    def number():
+        return int(re.search(r'result="segmented"} (\d+)', httpx.get(f"{address}/metrics").text)[1])
+
+    before = number()
+    ask(address, png())
+    assert number() == before + 1
+
+
+def test_what_fails_does_not_spoil_others():
+    fake = Fake()
+    fake.hold.clear()
+    with served(fake) as address, ThreadPoolExecutor(4) as pool:
+        jobs = [pool.submit(ask, address, content) for content in
+                (png(), png((0, 0, 255)), png(), png())]
+        time.sleep(0.5)
+        fake.hold.set()
+        assert [job.result().status_code for job in jobs] == [200, 500, 200, 200]
+
+
+def test_a_full_queue_asks_to_come_later():
+    fake = Fake()
+    fake.hold.clear()
+    with served(fake, Limits(waiting=2, batch=3)) as address, ThreadPoolExecutor(8) as pool:
+        first = pool.submit(ask, address, png())
+        while httpx.get(f"{address}/health").json()["waiting"]:
+            time.sleep(0.01)
+        time.sleep(0.2)
+        jobs = [pool.submit(ask, address, png()) for _ in range(5)]
+        late = [job for job in jobs if job.done() or time.sleep(0.3) or job.done()]
+        fake.hold.set()
+        status = sorted(job.result().status_code for job in [first, *jobs])
+        assert status == [200] * 3 + [503] * 3 and late
+        refused = next(job.result() for job in jobs if job.result().status_code == 503)
+        assert refused.headers["retry-after"] == "5" and "try again" in refused.text
+    assert fake.sizes == [1, 2]                 # those that waited went to the net together
+
+
+def test_a_worker_refuses_when_full():
+    hold = threading.Event()
+    worker = Worker(lambda images: hold.wait(30) and [[]] * len(images), limit=1, batch=1)
+    first = worker.ask(np.zeros((1, 1, 3)))
+    while worker.waiting:
+        time.sleep(0.01)
+    second = worker.ask(np.zeros((1, 1, 3)))
+    with pytest.raises(Full):
+        worker.ask(np.zeros((1, 1, 3)))
+    hold.set()
+    assert first.result(30) == second.result(30) == [] and worker.counts["refused"] == 1
+
+
+def test_sixteen_clients_at_once(tiny_model, tmp_path, tiny_scenes):
+    """With a net: none fails, all see the same, and memory stays what it was."""
+    import caffe
+    from mnc.segmenter import Segmenter
+
+    caffe.set_random_seed(3)
+    weights = tmp_path / "tiny.caffemodel.h5"
+    caffe.Net(str(tiny_model / "train.prototxt"), caffe.TRAIN).save_hdf5(str(weights))
+    segmenter = Segmenter(tiny_model / "test.prototxt", weights,
+                          config=ROOT / "experiments/cfgs/Mini/mnc_5stage.yml",
+                          settings={"TEST.RPN_POST_NMS_TOP_N": 10})
+    content = next((tiny_scenes / "img").glob("*.jpg")).read_bytes()
+    with served(segmenter) as address, ThreadPoolExecutor(16) as pool:
+        def work(_):
+            return ask(address, content, score=0)
+
+        answers = list(pool.map(work, range(16)))
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        answers += list(pool.map(work, range(48)))
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.text for answer in answers}) == 1 and answers[0].json()["instances"]
+    assert grown < 100_000                      # kilobytes
+
+
+SCRIPT = """
+<script>
+(async () => {
+  const paper = document.createElement("canvas");
+  paper.width = 60; paper.height = 40;
+  const blob = await new Promise(done => paper.toBlob(done));
+  await segment(new File([blob], "my photo.png", {type: "image/png"}));
+  const found = {sum: answer.instances.map(e => e.mask.reduce((a, b) => a + b, 0)),
+                 edge: [answer.instances[0].mask[19], answer.instances[0].mask[20]],
+                 labels: $("classes").innerText, size: [$("canvas").width, $("canvas").height]};
+  const at = (x, y) => [...$("canvas").getContext("2d").getImageData(x, y, 1, 1).data];
+  found.tinted = [at(10, 20), at(27, 30)];
+  found.shown = shown().length;
+  $("score").value = 0.2; $("score").oninput();
+  found.more = shown().length;
+  document.querySelector("#classes input").click();
+  found.less = shown().map(e => e.category_name);
+  document.querySelector("#classes input").click();
+  const box = $("canvas").getBoundingClientRect();
+  $("canvas").onclick({clientX: box.left + box.width * 50 / 60, clientY: box.top + box.height * 5 / 40});
+  found.about = $("about").textContent;
+  const saved = [];
+  window.save = (blob, ending) => saved.push(ending + blob.type);
+  save = window.save;
+  $("json").click(); $("png").click();
+  while (saved.length < 2) await new Promise(done => setTimeout(done, 50));
+  found.saved = saved;
+  await segment(new File(["nothing"], "bad.png", {type: "image/png"}));
+  found.error = $("error").textContent;
+  document.title = "found " + JSON.stringify(found);
+})();
+</script>
+"""
+
+
+def test_the_page_in_a_browser(tmp_path, monkeypatch):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if not browser:
+        pytest.skip("no browser here (chromium)")
+    page = tmp_path / "page.html"
+    page.write_text(serving.PAGE.read_text(encoding="utf-8") + SCRIPT, encoding="utf-8")
+    monkeypatch.setattr(serving, "PAGE", page)
+    with served(Fake()) as address:
+        done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+                               "--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}", address],
+                              capture_output=True, text=True, timeout=120)
+    found = json.loads(re.search("<title>found ([^<]*)</title>", done.stdout)[1])
+    assert found["sum"] == [20 * 40, 30 * 20] and found["edge"] == [1, 0] and found["size"] == [60, 40]
+    assert found["tinted"][0][:3] != [0, 0, 0] and found["tinted"][1][:3] == [0, 0, 0]
+    assert (found["shown"], found["more"], found["less"]) == (1, 2, ["dög"])
+    assert found["about"].startswith("dög\nscore 0.300") and "600 pixels" in found["about"]
+    assert sorted(found["saved"]) == [".jsonapplication/json", ".pngimage/png"]
+    assert "bad.png: not a decodable image" in found["error"]
+
+
+def test_the_command_serves_what_the_arguments_name(monkeypatch, capsys):
+    from mnc import cli
+
+    seen = {}
+    monkeypatch.setattr(uvicorn, "run", lambda app, **how: seen.update(how, title=app.title))
+    assert cli.main(["serve", "--cpu", "--port", "9999", "--set", "TEST.MAX_PER_IMAGE", "5"]) == 0
+    assert seen["host"] == "127.0.0.1" and seen["port"] == 9999 and seen["title"] == "mnc serve"
+    assert "http://127.0.0.1:9999/" in capsys.readouterr().out
