@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from easydict import EasyDict
 
+from mnc.augmentations import AUGMENT
+
 
 class ConfigError(ValueError):
     """A configuration file, key or value that cannot be used."""
@@ -59,6 +61,8 @@ cfg.TRAIN = EasyDict(
     MAX_SIZE=1000,                # long side
     SNAPSHOT_ITERS=5000,
     SNAPSHOT_INFIX="",
+    PRECISION="fp32",             # of convolutions and products: fp32, tf32 or bf16
+    EMA=0.0,                      # decay of the average of the weights that is tested; 0: none
     PROPOSAL_METHOD="gt",
     HAS_RPN=True,
     MIX_INDEX=True,               # the proposals that the later stages sample also train the RPN
@@ -99,23 +103,7 @@ cfg.TRAIN = EasyDict(
     THRESH_HI_SAMPLE=[1.0, 0.5, 0.1],
 )
 
-# Images seen otherwise each time they come: each draw is uniform between nothing and this most
-# (mnc.data.augmentation; `mnc train --augment NAME` sets them). USE_FLIPPED mirrors.
-cfg.TRAIN.AUGMENT = EasyDict(
-    FLIP_VERTICAL=0.0,            # probability: upside down
-    ROTATE_90=0.0,                # probability: by one, two or three quarters of a turn
-    ROTATE=0.0,                   # degrees, either way
-    SCALE=(1.0, 1.0),             # factor on the size that the net sees; enlarged, a window is cut
-    CROP=1.0,                     # least share of each side that a window keeps
-    MIN_VISIBLE=0.25,             # an instance of which less of its pixels are left is dropped
-    BRIGHTNESS=0.0,               # a factor on all values, 1 more or less this
-    CONTRAST=0.0,                 # likewise, on their distance from the image's mean grey
-    SATURATION=0.0,               # likewise, on their distance from the pixel's grey
-    HUE=0.0,                      # degrees of the circle of colours, either way
-    BLUR=0.0,                     # standard deviation of a Gaussian, pixels of the original image
-    NOISE=0.0,                    # standard deviation, of 255
-    CUTOUT=0,                     # rectangles hidden, of up to 0.3 of each side
-)
+cfg.TRAIN.AUGMENT = EasyDict(AUGMENT)      # images seen otherwise each time they come
 
 cfg.TEST = EasyDict(
     SCALES=(600,),                # short sides; of several the results are joined
@@ -167,9 +155,9 @@ DEFAULTS = copy.deepcopy(cfg)
 
 PRECISIONS = ("fp32", "tf32", "bf16")   # of products; tf32 is the GPU's way to do float32 ones
 
-_CHOICES = {f"COMPAT.{key}": ("reference", "exact") for key, value in cfg.COMPAT.items()
-            if isinstance(value, str)}
-_CHOICES["COMPAT.BRIDGE_TEST_CLASS"] = ("all", "foreground")
+_CHOICES: dict[str, tuple[str, ...]] = {
+    f"COMPAT.{key}": ("reference", "exact") for key in cfg.COMPAT if key != "BBOX_GROWTH"}
+_CHOICES |= {"COMPAT.BRIDGE_TEST_CLASS": ("all", "foreground"), "TRAIN.PRECISION": PRECISIONS}
 _MOST_GROWTH = cfg.COMPAT.BBOX_GROWTH
 _NEVER_EMPTY = {"TRAIN.SCALES", "TEST.SCALES", "TEST.MAX_ROIS_GPU", "ANCHOR_SCALES",
                 "ANCHOR_RATIOS"}

@@ -241,7 +241,8 @@ def test_pictures_of_it(entries):
 def test_the_flag_sets_what_set_does_not_name(tmp_path, tiny_scenes, monkeypatch):
     settings = {}
     monkeypatch.setattr("mnc.training.loop.SolverWrapper.train_model",
-                        lambda wrapper, iterations: settings.update(cfg.TRAIN.AUGMENT))
+                        lambda wrapper, iterations, **about:
+                        settings.update(cfg.TRAIN.AUGMENT))
     assert cli.main(["train", "--cpu", "--net", "Mini", "--imdb", f"sbd:{tiny_scenes}:train",
                      "--out", str(tmp_path), "--iters", "1", "--augment", "strong",
                      "--set", "TRAIN.AUGMENT.ROTATE", "3"]) == 0

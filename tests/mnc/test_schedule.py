@@ -20,7 +20,7 @@ def rates(tmp_path, tiny_scenes, monkeypatch):
     def run(*words, source=("--net", "Mini")):
         seen = {}
 
-        def train_model(wrapper, iterations):
+        def train_model(wrapper, iterations, **about):
             solver = seen["solver"] = wrapper.solver
             for solver.iter in range(iterations):
                 seen.setdefault("rates", []).append(solver.lr)

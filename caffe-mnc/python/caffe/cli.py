@@ -28,6 +28,10 @@ FLAGS = (
                                 "precisions: 11point, MaxIntegral or Integral"),
     Flag("sigint_effect", str, "stop", "train: what SIGINT (Ctrl-C) does: snapshot, stop or none"),
     Flag("sighup_effect", str, "snapshot", "train: what SIGHUP does: snapshot, stop or none"),
+    Flag("precision", str, "fp32", "train: of convolutions and matrix products, fp32 or bf16; "
+                                   "weights and all else stay float32"),
+    Flag("ema", float, 0.0, "train: keep a moving average of the weights with this decay, such as "
+                            "0.999; tests and snapshots are of it"),
     Flag("keep", int, 0, "train: leave the newest so many snapshots on disk (default: all)"),
     Flag("lock", bool, True, "train: refuse to write snapshots that another training writes"),
     Flag("check_data", bool, False, "train: decode every image of the data layers first"),

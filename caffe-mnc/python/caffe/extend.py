@@ -20,9 +20,10 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
     training    Solver, train_to (with snapshots when due and before an error), signals, locked
                 (one training a snapshot prefix), Job (work in a thread that is waited for with
                 time-outs), iteration_of (whose snapshot would replace given weights),
-                unchanged_random (what a block draws is not missed); Metrics (figures, a Row now
-                and then, handed to each Sink), JsonLines, TensorBoard, read_rows; LogRecord (the
-                log as a file), beneath (a bar in its place)
+                unchanged_random (what a block draws is not missed); WeightAverage (of the
+                weights, in snapshots); Metrics (figures, a Row now and then, handed to each Sink),
+                JsonLines, TensorBoard, read_rows; LogRecord (the log as a file), beneath (a bar in
+                its place)
     process     need (a package that one feature needs), keep_freed_memory, load_plugin (layer
                 types of a module or file)
 """
@@ -70,6 +71,7 @@ from caffe.engine.plugins import load as load_plugin
 from caffe.engine.random import generator
 from caffe.engine.random import unchanged as unchanged_random
 from caffe.engine.registry import Registry, nearest
+from caffe.engine.solving.averaging import WeightAverage
 from caffe.engine.solving.lock import locked
 from caffe.engine.solving.metrics import JsonLines, Metrics, Row, Sink, TensorBoard, read_rows
 from caffe.engine.solving.nets import named_file
@@ -104,6 +106,7 @@ __all__ = [
     "Solver",
     "TensorBoard",
     "TorchLayer",
+    "WeightAverage",
     "WeightsError",
     "at_least",
     "atomic_path",

@@ -61,7 +61,7 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
     """Give the parser the flags of this command, and its `run` among the results."""
     module = import_module(f"mnc.commands.{name}")
     run: Callable[[argparse.Namespace], int] = module.run
-    parser.set_defaults(run=run, own_settings=lambda args: None)
+    parser.set_defaults(run=run, phase="TEST", own_settings=lambda args: None)
     module.add_arguments(parser)
     if COMMANDS[name].runs_nets:
         _add_shared_arguments(parser)
@@ -94,7 +94,8 @@ def _add_shared_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--cpu", action="store_true", help="compute on the CPU")
     p.add_argument("--precision", choices=PRECISIONS,
                    help="of convolutions and matrix products: tf32 rounds their inputs on a GPU, "
-                        "bf16 (tests only) computes in bfloat16 (default: TEST.PRECISION, fp32)")
+                        "bf16 computes in bfloat16 (default: TEST.PRECISION, in training "
+                        "TRAIN.PRECISION: fp32)")
     p.add_argument("--plugin", action="append", metavar="MODULE",
                    help="module or .py file with layer types of your own; may be repeated")
     p.add_argument("--cfg", dest="cfg_file", metavar="FILE",

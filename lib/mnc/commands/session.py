@@ -79,9 +79,9 @@ def configure(args: argparse.Namespace) -> None:
         cfg_from_list(args.set_cfgs)
     take_classes(args)
     if args.precision:
-        cfg.TEST.PRECISION = args.precision
+        cfg[args.phase].PRECISION = args.precision
     choose_device(args.gpu, args.cpu)
-    tf32 = cfg.TEST.PRECISION == "tf32"
+    tf32 = cfg[args.phase].PRECISION == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
 
 

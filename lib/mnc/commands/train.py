@@ -6,12 +6,12 @@ import argparse
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mnc.commands import remembered, train_options, train_watching
 from mnc.commands.layout_flags import add_layout_flags, layout_of
 from mnc.commands.registration import add_classes_argument, count, count_or_none
-from mnc.config import ConfigError, cfg, cfg_from_dict, cfg_from_file, get_output_dir
+from mnc.config import cfg, cfg_from_dict, cfg_from_file, get_output_dir
 from mnc.nets import NETS, generate
 from mnc.project import project_file
 
@@ -27,7 +27,7 @@ ITERATIONS = 40000
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
-    p.set_defaults(own_settings=take_net_settings, going_on=remembered.going_on)
+    p.set_defaults(phase="TRAIN", own_settings=take_net_settings, going_on=remembered.going_on)
     p.add_argument("--solver", metavar="FILE", help="solver.prototxt")
     p.add_argument("--net", choices=NETS,
                    help="instead of --solver: generate this net for the data set")
@@ -73,8 +73,6 @@ def run(args: argparse.Namespace) -> int:
     from caffe.extend import LogRecord
     from mnc.nets.fit import TrainingError
 
-    if args.precision == "bf16":
-        raise ConfigError("--precision bf16 is for tests; training takes fp32 or tf32")
     if not args.rand:
         np.random.seed(cfg.RNG_SEED)
         caffe.set_random_seed(cfg.RNG_SEED)
@@ -102,14 +100,17 @@ def _trained(args: argparse.Namespace, record: LogRecord) -> int:
                                 f"(--net {' or '.join(NETS)})")
         output = output_folder(args.out, get_output_dir(folder_name(args.imdb)), args.resume,
                                overwrite=args.overwrite)
-        train_options.take_augmentation(args)
+        train_options.take_settings(args)
         train_options.take_pixel_means(args)
         fit_settings(args, dataset)
         path = Path(args.solver or _generated(args, dataset, output))
         schedule = schedule_of(args, path, len(dataset))
         if not args.solver:
             schedule.rewrite(path)
-        solver = schedule.over_file(path) if args.solver and schedule.changes_solver else path
+        changed = args.freeze or (args.solver and schedule.changes_solver)
+        solver: Any = schedule.over_file(path) if changed else path
+        if args.freeze:
+            solver = train_options.frozen(args, solver, output)
         print(f"Output will be saved to `{output}`", flush=True)
         wrapper = prepared(solver, dataset, output, args.weights,
                            care=train_watching.care(args, path, schedule.iterations))
@@ -154,7 +155,7 @@ def schedule_of(args: argparse.Namespace, solver: Path, images: int) -> Schedule
         iterations = iterations_of(args.epochs, images, batch * cfg.TRAIN.IMS_PER_BATCH)
         log.info("%g epochs of %d images: %d iterations", args.epochs, images, iterations)
     policy = args.schedule or (None if args.solver else "step")
-    return Schedule(iterations, args.lr, policy, args.warmup, args.batch)
+    return Schedule(iterations, args.lr, policy, args.warmup, args.batch, args.clip)
 
 
 def take_net_settings(args: argparse.Namespace) -> None:

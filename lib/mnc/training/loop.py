@@ -22,6 +22,7 @@ from mnc.data.roidb import Entry, prepare
 from mnc.drawing.losses import draw_losses
 from mnc.nets.fit import TrainingError, check_net, train_net_path
 from mnc.nets.settings import save_settings
+from mnc.training.arithmetic import take_settings
 from mnc.training.bbox_pred import bbox_pred_for_testing, load_for_training
 from mnc.training.judging import Judge, Validation
 from mnc.training.watching import Table, beside_the_work, line_on_terminal, say
@@ -99,6 +100,7 @@ class SolverWrapper:
         param.snapshot_format, param.snapshot = param.HDF5, 0
         self.solver.export, self.solver.take_snapshot = bbox_pred_for_testing, self.snapshot
         self.solver.keep, self.solver.on_nan = care.keep, care.on_nan
+        take_settings(self.solver)
         self.metrics = Metrics(self.solver, self.output_dir / "metrics.jsonl")
         self.judge = care.validation and Judge(
             self.solver, self.metrics, care.validation, folder=self.output_dir / "validation",

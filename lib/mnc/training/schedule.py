@@ -30,11 +30,14 @@ class Schedule:
     policy: str | None = None       # "step", "cosine" or "poly", over all iterations
     warmup: int = 0                 # iterations in which the rate rises from near 0
     batch: int | None = None        # images of an update: iter_size
+    clip: float | None = None       # clip_gradients
 
     def __post_init__(self) -> None:
         """Raises TrainingError for a rate or a number that nothing could be trained with."""
         if self.lr is not None and not (math.isfinite(self.lr) and self.lr > 0):
             raise TrainingError(f"--lr must be more than 0, got {self.lr:g}")
+        if self.clip is not None and not (math.isfinite(self.clip) and self.clip > 0):
+            raise TrainingError(f"--clip must be more than 0, got {self.clip:g}")
         if not 0 <= self.warmup <= max(self.iterations, 0):
             raise TrainingError(f"--warmup must be from 0 to the {self.iterations} iterations of "
                                 f"the training, got {self.warmup}")
@@ -47,6 +50,8 @@ class Schedule:
             result.base_lr = self.lr
         if self.batch is not None:
             result.iter_size = self.batch
+        if self.clip is not None:
+            result.clip_gradients = self.clip
         if self.policy is not None:
             result.lr_policy, result.max_iter = self.policy, max(self.iterations, 1)
             result.ClearField("stepsize")
@@ -77,7 +82,7 @@ class Schedule:
     @property
     def changes_solver(self) -> bool:
         """Whether anything in the solver's file is to be otherwise."""
-        return (self.lr, self.policy, self.batch) != (None, None, None)
+        return any(each is not None for each in (self.lr, self.policy, self.batch, self.clip))
 
 
 def iterations_of(epochs: float, images: int, batch: int) -> int:

@@ -18,13 +18,14 @@ import numpy as np
 from google.protobuf import text_format
 
 import caffe
-from caffe.extend import layer_class, read_net, read_solver
+from caffe.extend import read_net, read_solver
 from caffe.proto import caffe_pb2
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data.roidb import prepare
 from mnc.nets.fit import TrainingError, check_net
 from mnc.schemes import Scheme, Step
 from mnc.training.bbox_pred import load_for_training
+from mnc.training.freezing import freeze
 from mnc.training.loop import SolverWrapper
 
 LOSSES = {1: ("rpn_loss_cls", "rpn_loss_bbox"), 2: ("loss_mask",),
@@ -162,14 +163,6 @@ def needed(net: caffe_pb2.NetParameter, layers: Sequence[str]) -> set[str]:
             names.add(layer.name)
             blobs.update(layer.bottom)
     return names
-
-
-def freeze(layer: caffe_pb2.LayerParameter) -> None:
-    """lr_mult and decay_mult 0 for every parameter of the layer."""
-    while len(layer.param) < (layer_class(layer.type).parameter_count(layer) or 0):
-        layer.param.add()
-    for param in layer.param:
-        param.lr_mult = param.decay_mult = 0
 
 
 def silence(net: caffe_pb2.NetParameter, losses: Sequence[str]) -> None:

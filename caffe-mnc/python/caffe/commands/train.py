@@ -18,6 +18,7 @@ from caffe.data.checking import faults
 from caffe.engine import device, log
 from caffe.engine.errors import CaffeError
 from caffe.engine.solving import pairs
+from caffe.engine.solving.averaging import WeightAverage
 from caffe.engine.solving.finite import CHOICES
 from caffe.engine.solving.lock import locked
 from caffe.engine.solving.metrics import Metrics, TensorBoard
@@ -26,6 +27,8 @@ from caffe.engine.solving.saving import iteration_of
 from caffe.engine.solving.solver import Solver, solver_parameter
 from caffe.engine.solving.stopping import EFFECTS, signals
 from caffe.engine.solving.update_rules import get_solver
+
+PRECISIONS = {"fp32": None, "bf16": "bfloat16"}
 
 
 @ACTIONS.register("train")
@@ -36,6 +39,9 @@ def run(flags: SimpleNamespace) -> int:
     choose_device(flags, param)
     solver = get_solver(param)
     solver.keep, solver.on_nan = flags.keep, flags.on_nan
+    solver.net.set_precision(PRECISIONS[flags.precision])
+    if flags.ema:
+        WeightAverage(solver, flags.ema)
     metrics = metrics_of(solver, flags)
     with locked(param.snapshot_prefix) if flags.lock else nullcontext():
         if flags.snapshot:
@@ -111,6 +117,10 @@ def check(flags: SimpleNamespace) -> None:
             raise UsageError(f"--{name} takes {', '.join(EFFECTS)}; got {getattr(flags, name)!r}")
     if flags.on_nan not in CHOICES:
         raise UsageError(f"--on_nan takes {', '.join(CHOICES)}; got {flags.on_nan!r}")
+    if flags.precision not in PRECISIONS:
+        raise UsageError(f"--precision takes {' or '.join(PRECISIONS)}; got {flags.precision!r}")
+    if not 0 <= flags.ema < 1:
+        raise UsageError(f"--ema takes a number from 0 to below 1, got {flags.ema:g}")
     if flags.keep < 0:
         raise UsageError(f"--keep takes a number of snapshots, got {flags.keep}")
 

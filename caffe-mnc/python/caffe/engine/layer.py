@@ -18,10 +18,11 @@ from caffe.engine.caffe_layer import (
     Tensors,
     layer_class,
 )
-from caffe.engine.errors import LayerError
+from caffe.engine.errors import CaffeError, LayerError
 
 __all__ = ["LAYERS", "TEST", "TRAIN", "Arity", "BlobList", "Layer", "LossLayer", "Phase",
-           "TorchLayer", "at_least", "between", "exactly", "layer_class", "own_memory"]
+           "TorchLayer", "at_least", "between", "exactly", "layer_class", "own_memory",
+           "product_dtype"]
 
 
 class TorchLayer(Layer):
@@ -36,6 +37,7 @@ class TorchLayer(Layer):
     pure = True
     per_bottom = False      # compute is applied to each bottom by itself, with the same parameters
     reads_bottoms_again = True  # Caffe's backward does; where not, it uses what forward kept
+    product_dtype: torch.dtype | None = None    # what a product rounds its factors to, if anything
     bound_because = "it counts, or keeps states from one forward to the next"   # where not pure
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -89,9 +91,20 @@ class TorchLayer(Layer):
         params = [b.tensor.detach().requires_grad_(record and need)
                   for b, need in zip(self.blobs, self._blob_needs())]
         with torch.set_grad_enabled(record):
-            outputs = self._guarded(inputs, params)
+            outputs = self._rounded(inputs, params) if self.rounds else \
+                self._guarded(inputs, params)
         self._tape = (inputs + params, outputs) if record else None
         return outputs
+
+    @property
+    def rounds(self) -> bool:
+        """Whether forward and backward compute with factors of less than the net's precision."""
+        return self.is_product and self.product_dtype not in (None, self.dtype)
+
+    def _rounded(self, inputs: list[torch.Tensor], params: list[torch.Tensor]) -> Tensors:
+        """Outputs, in the net's precision, of factors rounded; gradients come back the same way."""
+        low = [x.to(self.product_dtype) for x in (*inputs, *params)]
+        return tuple(y.to(self.dtype) for y in self._guarded(low[:len(inputs)], low[len(inputs):]))
 
     def forget(self) -> None:
         """Drop what forward recorded, if backward can do without: it will read its blobs."""
@@ -194,6 +207,13 @@ class LossLayer(TorchLayer):
     no_gradient: tuple[int, ...] = (1,)
     default_loss_weight = 1.0
     reads_bottoms_again = False         # but what it kept: differences, probabilities
+
+
+def product_dtype(precision: str | None) -> torch.dtype | None:
+    """The type of a name; None for a net's own. Raises CaffeError for others than "bfloat16"."""
+    if precision not in (None, "bfloat16"):
+        raise CaffeError(f'precision {precision!r}: a net computes in its own, or in "bfloat16"')
+    return torch.bfloat16 if precision else None
 
 
 def _in_layout_of(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:

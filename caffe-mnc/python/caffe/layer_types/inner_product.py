@@ -72,7 +72,7 @@ class InnerProduct(TorchLayer):
     def add_gradients(self, inputs: list[Tensor], gradients: list[Tensor]) -> tuple[int, ...]:
         """dW += y'^T x straight into its memory: 400 MB would else be allocated and added."""
         weight = self.blobs[0]
-        if not self.blob_needs_gradient[0]:
+        if self.rounds or not self.blob_needs_gradient[0]:
             return ()
         rows = math.prod(inputs[0].shape[:self.axis])
         x = inputs[0].detach().reshape(rows, self.inputs)

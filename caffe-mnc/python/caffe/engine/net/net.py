@@ -12,7 +12,7 @@ import torch
 from caffe.engine.errors import CaffeError, in_file
 from caffe.engine.formats import weights as weight_files
 from caffe.engine.formats.prototxt import label_of, read_net
-from caffe.engine.layer import TEST, TRAIN
+from caffe.engine.layer import TEST, TRAIN, TorchLayer, product_dtype
 from caffe.engine.net import arrays, debug_info
 from caffe.engine.net.build import Node, noted
 from caffe.engine.net.graph import Graph, arguments
@@ -116,6 +116,20 @@ class Net(Graph):
             self._blob(name)
         self._optimized = Optimized(precision)
         self._show_outputs(names)
+
+    def set_precision(self, precision: str | None) -> None:
+        """Compute convolutions and matrix products of forward and backward in this from now on.
+
+        "bfloat16": their factors, gradients among them, are rounded to it; weights, what is between
+        layers, losses and updates stay in the net's own precision. None: in that, too. Optimised
+        nets have theirs from `optimize`.
+
+        Raises CaffeError for another.
+        """
+        chosen = product_dtype(precision)
+        for layer in self.layers:
+            if isinstance(layer, TorchLayer):
+                layer.product_dtype = chosen
 
     def to_torch(self, outputs: Iterable[str] | None = None) -> TorchNet:
         """A torch.nn.Module that computes the blobs `outputs` (default: the net's outputs) from

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from caffe.engine.errors import CaffeError
-from caffe.engine.layer import Layer, own_memory
+from caffe.engine.layer import Layer, own_memory, product_dtype
 from caffe.engine.net.build import Node, noted
 from caffe.engine.net.products import Product, Weights
 
@@ -167,10 +167,7 @@ class Optimized:
     """
 
     def __init__(self, precision: str | None) -> None:
-        if precision not in (None, "bfloat16"):
-            raise CaffeError(f'precision {precision!r}: a net is optimised in its own, or in '
-                             f'"bfloat16"')
-        self._precision = torch.bfloat16 if precision else None
+        self._precision = product_dtype(precision)
         self._plan: Plan | None = None
 
     def forget(self) -> None:

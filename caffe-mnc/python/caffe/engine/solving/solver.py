@@ -239,10 +239,11 @@ class Solver:
         log_outputs(self.net, log.TRAIN_OUTPUT, output_values(self.net))
 
     def test_all(self) -> None:
-        """Test every test net."""
-        for index in range(len(self.test_nets)):
-            if not self.stop_requested:
-                self.test(index)
+        """Test every test net, with the weights as snapshots have them."""
+        with self.export(self.net):
+            for index in range(len(self.test_nets)):
+                if not self.stop_requested:
+                    self.test(index)
 
     def test(self, index: int) -> None:
         """Run test net `index` for test_iter[index] batches; log what eval_type makes of it."""
