@@ -1,4 +1,4 @@
-"""The settings under TRAIN.AUGMENT (mnc.config), and what `--augment NAME` sets them to: a row each.
+"""The settings under TRAIN.AUGMENT (mnc.config), and rows of them that `--augment NAME` sets.
 
 docs/own_data.md says what the rows gain.
 """
