@@ -59,6 +59,18 @@ def fetch(remote: Remote, data: Path) -> Path:
     return place
 
 
+def fetch_or_instead(name: str, parts: dict[str, Remote], data: Path) -> tuple[str, Path]:
+    """The part that could be had, and its place: `name`, or what stands in for it."""
+    try:
+        return name, fetch(parts[name], data)
+    except (FetchError, OSError) as error:
+        instead = parts[name].instead
+        if not instead:
+            raise
+        print(f"{name}: {error}\nfetching {instead} instead", file=sys.stderr, flush=True)
+        return fetch_or_instead(instead, parts, data)
+
+
 def download(remote: Remote, target: Path) -> None:
     """The file at `target`, whole and verified; from the first address that has it."""
     partial, reasons = target.with_name(f"{target.name}.part"), []
@@ -125,7 +137,7 @@ def verify(path: Path, checksum: str | None) -> None:
     if not wanted:
         print(f"{path.name}: no checksum is known to compare with; its SHA-256 is "
               f"{digest.hexdigest()}")
-    elif digest.hexdigest() != wanted:
+    elif not digest.hexdigest().startswith(wanted):
         aside = path.with_name(f"{path.name}.wrong")
         os.replace(path, aside)
         raise FetchError(f"{path.name}: {kind} {digest.hexdigest()}, but it should be {wanted}. "
@@ -215,18 +227,21 @@ def main(argv: list[str] | None = None) -> int:
     except FetchError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    failed = 0
+    failed, fetched = 0, []
     for name in wanted:
         try:
-            print(f"{name}: {fetch(parts[name], Path(args.data))}", flush=True)
+            found, place = fetch_or_instead(name, parts, Path(args.data))
         except (FetchError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed += 1
+            continue
+        print(f"{found}: {place}", flush=True)
+        fetched.append(parts[found].next or NEXT.get(args.group, ""))
     if args.group in ("sbd_data", "voc"):
         told = split_as_voc_2012(Path(args.data))
         print(told, end="\n" if told else "")
-    if not failed and args.group in NEXT:
-        print(f"Next: {NEXT[args.group]}")
+    for told in dict.fromkeys(filter(None, fetched)):
+        print(f"Next: {told}")
     return 1 if failed else 0
 
 

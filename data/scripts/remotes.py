@@ -10,8 +10,9 @@ class Remote:
     """A file in the net and what becomes of it.
 
     urls: tried in turn; none for a file that is not public any more. into: the folder in data/ it
-    is unpacked to, or, with `name`, put in under that name. checksum: "md5:..." or "sha1:...".
-    strip: leading parts left off the names in the archive; only: what they must begin with.
+    is unpacked to, or, with `name`, put in under that name. checksum: "md5:..." or "sha1:...", of
+    sha256 its first digits do. strip: leading parts left off the names in the archive; only: what
+    they must begin with. instead: the part to fetch where this one cannot be had.
     """
 
     urls: tuple[str, ...]
@@ -21,6 +22,8 @@ class Remote:
     strip: int = 0
     only: str = ""
     note: str = ""                      # where else to look
+    instead: str = ""
+    next: str = ""                      # what to do with it
 
     @property
     def file(self) -> str:
@@ -37,8 +40,16 @@ def _coco(path: str, md5: str | None) -> Remote:
     return Remote((f"http://images.cocodataset.org/{path}",), "coco", md5 and f"md5:{md5}")
 
 
-def _by_hand(into: str, name: str, note: str) -> Remote:
-    return Remote((), into, name=name, note=note)
+def _by_hand(into: str, name: str, note: str, instead: str = "") -> Remote:
+    return Remote((), into, name=name, note=note, instead=instead)
+
+
+def _of_torch(net: str, file: str) -> Remote:
+    """Weights that torchvision publishes: the SHA-256 begins as the name of the file says."""
+    digits = file.removesuffix(".pth").rpartition("-")[2]
+    return Remote((f"https://download.pytorch.org/models/{file}",), "imagenet_models",
+                  f"sha256:{digits}", name=file,
+                  next=f"tools/make_init.py {net} --source data/imagenet_models/{file}")
 
 
 GROUPS: dict[str, dict[str, Remote]] = {
@@ -80,14 +91,18 @@ GROUPS: dict[str, dict[str, Remote]] = {
                             "imagenet_models.tgz",
                             "https://dl.dropbox.com/s/gstw7122padlf0l/imagenet_models.tgz?dl=1"),
                            "imagenet_models", "md5:ed34ca912d6782edfb673a8c3a0bda6d", strip=1,
-                           note="VGG16 alone: data/scripts/fetch_imagenet_models.sh VGG16"),
+                           instead="VGG16"),
         "VGG16": Remote(("http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/"
                          "VGG_ILSVRC_16_layers.caffemodel",), "imagenet_models",
                         "sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24",
-                        name="VGG16.v2.caffemodel"),
+                        name="VGG16.v2.caffemodel", instead="VGG16-torch"),
         **{f"ResNet{n}": _by_hand("imagenet_models", f"ResNet-{n}-model.caffemodel",
-                                  "https://github.com/KaimingHe/deep-residual-networks")
+                                  "https://github.com/KaimingHe/deep-residual-networks",
+                                  instead=f"ResNet{n}-torch")
            for n in (50, 101)},
+        "VGG16-torch": _of_torch("VGG16", "vgg16-397923af.pth"),
+        "ResNet50-torch": _of_torch("ResNet50v1.5", "resnet50-0676ba61.pth"),
+        "ResNet101-torch": _of_torch("ResNet101v1.5", "resnet101-63fe2227.pth"),
     },
     "mnc_model": {
         "VGG16": _by_hand("mnc_model", "mnc_model.caffemodel.h5",

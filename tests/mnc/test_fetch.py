@@ -194,6 +194,29 @@ def test_the_command(server, tmp_path, capsys, monkeypatch):
     assert f"put it at {tmp_path / 'mnc_model' / 'mnc_model.caffemodel.h5'} and" in said
 
 
+def test_what_is_gone_is_replaced(server, tmp_path, capsys, monkeypatch):
+    """By a file whose SHA-256 begins as its name says; the next step is that file's."""
+    content = b"weights"
+    digits = hashlib.sha256(content).hexdigest()[:8]
+    server.files[f"/net-{digits}.pth"] = content
+    parts = {"old": Remote((f"{server.url}/gone.tgz",), "models", instead="by-hand"),
+             "by-hand": Remote((), "models", name="old.caffemodel", instead="new"),
+             "new": Remote((f"{server.url}/net-{digits}.pth",), "models", f"sha256:{digits}", name="net.pth", next="make it")}
+    monkeypatch.setitem(fetcher.GROUPS, "imagenet_models", parts)
+    assert fetcher.main(["imagenet_models", "old", "--data", str(tmp_path)]) == 0
+    out, err = capsys.readouterr()
+    assert out == f"new: {tmp_path}/models/net.pth\nNext: make it\n"
+    assert "fetching by-hand instead" in err and "fetching new instead" in err
+    parts["new"] = Remote(parts["new"].urls, "other", "sha256:00000000", name="net.pth")
+    assert fetcher.main(["imagenet_models", "new", "--data", str(tmp_path)]) == 1
+    assert "should be 00000000" in capsys.readouterr().err
+
+
+def test_what_stands_in_for_a_part_is_one():
+    for parts in fetcher.GROUPS.values():
+        assert {remote.instead for remote in parts.values()} <= {"", *parts}
+
+
 @pytest.mark.parametrize("group", fetcher.GROUPS)
 def test_every_group_has_its_script(group):
     said = subprocess.run([SCRIPTS / f"fetch_{group}.sh", "--list"], check=True, text=True,
@@ -201,6 +224,6 @@ def test_every_group_has_its_script(group):
     for name, remote in fetcher.GROUPS[group].items():
         assert f"{name}: {remote.urls[0] if remote.urls else 'no address'}" in said
         kind, _, digest = (remote.checksum or "").partition(":")
-        assert len(digest) == {"": 0, "md5": 32, "sha1": 40}[kind]
+        assert len(digest) == {"": 0, "md5": 32, "sha1": 40, "sha256": 8}[kind]
     for parts in fetcher.SHORT.get(group, {}).values():
         assert set(parts) <= set(fetcher.GROUPS[group])

@@ -87,7 +87,7 @@ def test_the_files_in_models_are_what_the_generator_writes(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     written = generate_all("models")
     files = {path.relative_to(ROOT) for path in ROOT.glob("models/*/*/*.prototxt")}
-    assert len(files) == 81 and set(written) == files
+    assert len(files) == 99 and set(written) == files
     for path in written:
         assert path.read_text() == (ROOT / path).read_text(), f"run models/generate.py: {path}"
 
@@ -114,7 +114,7 @@ def test_other_nets_have_the_wiring_of_the_contract(net, task, phase):
 
 
 @pytest.mark.parametrize("phase", ["train", "test"])
-@pytest.mark.parametrize("net", ["VGG16", "ZF", "ResNet50", "ResNet101", "Mini", "Lite0"])
+@pytest.mark.parametrize("net", ["VGG16", "ZF", "ResNet50", "ResNet101", "ResNet50v1.5", "Mini", "Lite0"])
 def test_three_stages_are_the_first_of_the_five(net, phase):
     """So weights trained with three stages are weights for five."""
     three, five = (list(read_net(str(ROOT / f"models/{net}/{task}/{phase}.prototxt")).layer)
@@ -215,7 +215,7 @@ def test_the_solver_names_the_train_net_beside_it(tmp_path):
 
 
 @pytest.mark.parametrize("options, complaint", [
-    (dict(net="Mimi", task="mnc_5stage"), "there are: VGG16, ZF, ResNet50, ResNet101, Lite0, Mini"),
+    (dict(net="Mimi", task="mnc_5stage"), "there are: VGG16, ZF, ResNet50, ResNet101, ResNet50v1.5, ResNet101v1.5, Lite0, Mini"),
     (dict(net="ZF", task="cfm"),
      "there are: mnc_5stage, mnc_3stage, mnc_5stage_paper, mnc_separate, faster"),
     (dict(net="Mini", task="mnc_5stage", classes=1), "the background counts"),
@@ -256,6 +256,6 @@ def test_the_script_writes_one_net_or_all(tmp_path, capsys):
     train = (tmp_path / "one/train.prototxt").read_text()
     assert "--classes 81 --anchors 12 --context" in train and "context_of_roi" in train
     assert script(["--classes", "3", "--out", str(tmp_path / "all")]) == 0
-    assert len(list((tmp_path / "all").glob("*/*/test.prototxt"))) == 27
+    assert len(list((tmp_path / "all").glob("*/*/test.prototxt"))) == 33
     assert script(["--context", "--out", str(tmp_path)]) == 2
     assert "--context needs --net" in capsys.readouterr().err

@@ -29,6 +29,7 @@ class Pool:
     kernel: int = 2
     pad: int = 0
     stride: int = 2
+    floors: bool = False      # a last window that is not whole is left out
 
     @property
     def top(self) -> str:
@@ -66,6 +67,7 @@ class Stem:
 
     channels: int
     bias: bool                # of conv1: the published ResNet-50 has one, ResNet-101 has not
+    pad: int = 0              # of the pooling; with any, a window that is not whole is left out
     stride: int = 4
     top: str = "pool1"
 
@@ -79,6 +81,7 @@ class Bottleneck:
     stride: int = 1
     projects: bool = False    # the input goes through a 1x1 convolution too (branch1)
     learn: bool = True
+    late: bool = False        # the 3x3 convolution has the stride, not the 1x1 before it
     dilation: int = 1         # of the 3x3
 
     @property
@@ -188,10 +191,10 @@ class Sizes:
         return tuple(level.stride for level in self.levels) or (self.feat_stride,)
 
 
-def blocks(stage: int, names: Sequence[str], inner: int, stride: int = 2,
-           learn: bool = True) -> tuple[Bottleneck, ...]:
+def blocks(stage: int, names: Sequence[str], stride: int = 2, learn: bool = True,
+           late: bool = False) -> tuple[Bottleneck, ...]:
     """The blocks of one ResNet stage: the first one strides and projects."""
-    return tuple(Bottleneck(f"{stage}{name}", inner, 1 if i else stride, not i, learn)
+    return tuple(Bottleneck(f"{stage}{name}", 16 * 2**stage, 1 if i else stride, not i, learn, late)
                  for i, name in enumerate(names))
 
 
@@ -200,12 +203,16 @@ def numbered(count: int) -> list[str]:
     return ["a", *(f"b{i}" for i in range(1, count))]
 
 
-def resnet(third: Sequence[str], fourth: Sequence[str], bias: bool) -> Sizes:
-    """conv1 and conv2 as ImageNet left them, conv3 and conv4 learn, conv5 is the head of a RoI."""
+def resnet(third: Sequence[str], fourth: Sequence[str], bias: bool = False,
+           late: bool = False) -> Sizes:
+    """conv1 and conv2 as ImageNet left them, conv3 and conv4 learn, conv5 is the head of a RoI.
+
+    late: strides and pooling as torchvision has them ("v1.5"), else as in the nets for Caffe.
+    """
     return Sizes(
-        backbone=(Stem(64, bias), *blocks(2, "abc", 64, stride=1, learn=False),
-                  *blocks(3, third, 128), *blocks(4, fourth, 256)),
-        head=blocks(5, "abc", 512), features=f"res4{fourth[-1]}", block=4,
+        backbone=(Stem(64, bias, pad=int(late)), *blocks(2, "abc", 1, learn=False, late=late),
+                  *blocks(3, third, late=late), *blocks(4, fourth, late=late)),
+        head=blocks(5, "abc", late=late), features=f"res4{fourth[-1]}", block=4,
         feat_stride=16, rpn=512, mask_hidden=256, fc6=0, fc7=0, classes=21,
     )
 
@@ -251,7 +258,9 @@ NETS: dict[str, Sizes] = {
         feat_stride=16, rpn=256, mask_hidden=256, fc6=4096, fc7=4096, classes=21,
     ),
     "ResNet50": resnet("abcd", "abcdef", bias=True),
-    "ResNet101": resnet(numbered(4), numbered(23), bias=False),
+    "ResNet101": resnet(numbered(4), numbered(23)),
+    "ResNet50v1.5": resnet("abcd", "abcdef", late=True),
+    "ResNet101v1.5": resnet(numbered(4), numbered(23), late=True),
     # The stem and stages to stride 4 as ImageNet left them.
     "Lite0": Sizes(
         backbone=(*lite(LITE0, frozen=2, rate=0.2)[:12], Conv("5_3", 128)),

@@ -80,6 +80,8 @@ def _(row: Rescale, net: NetWriter, sizes: Sizes, bottom: str) -> str:
 @write.register
 def _(row: Pool, net: NetWriter, sizes: Sizes, bottom: str) -> str:
     window = {**POOL_2X2, "kernel_size": row.kernel, "stride": row.stride, "pad": row.pad or None}
+    if row.floors:
+        window["round_mode"] = Enum("FLOOR")
     net.layer(row.top, "Pooling", bottom, row.top, pooling_param=window)
     return row.top
 
@@ -99,7 +101,7 @@ def _(row: Stem, net: NetWriter, sizes: Sizes, bottom: str) -> str:
                   "pad": 3, "kernel_size": 7, "stride": 2, **filled(net, sizes.fillers.conv)})
     frozen_norm(net, "_conv1", "conv1", "conv1")
     relu(net, "conv1_relu", "conv1")
-    return write(Pool("1", kernel=3), net, sizes, "conv1")
+    return write(Pool("1", kernel=3, pad=row.pad, floors=row.pad > 0), net, sizes, "conv1")
 
 
 @write.register

@@ -162,9 +162,10 @@ def bottleneck(net: NetWriter, sizes: Sizes, row: Bottleneck, bottom: str, endin
         return top
 
     identity = branch("1", bottom, 4 * row.inner, stride=row.stride) if row.projects else bottom
-    inner = branch("2a", bottom, row.inner, stride=row.stride)
+    first, second = (1, row.stride) if row.late else (row.stride, 1)
+    inner = branch("2a", bottom, row.inner, stride=first)
     relu(net, f"res{row.name}_branch2a{ending}_relu", inner)
-    inner = branch("2b", inner, row.inner, kernel=3)
+    inner = branch("2b", inner, row.inner, kernel=3, stride=second)
     relu(net, f"res{row.name}_branch2b{ending}_relu", inner)
     inner = branch("2c", inner, 4 * row.inner)
     top = f"{row.top}{ending}"

@@ -23,6 +23,7 @@ SGD: dict[str, dict[str, object]] = {
 ADAM: dict[str, object] = {"type": "Adam", "base_lr": 0.0007, "momentum2": 0.999,
                            "stepsize": 8000, "display": 20}
 RESNET = tuple(task for task in SGD if task not in ("cfm", "mnc_separate"))
+LATE = ("mnc_5stage", "mnc_3stage", "faster_rcnn_end2end")
 LITE = ("mnc_5stage", "mnc_3stage")
 ZF = tuple(task for task in SGD if task != "cfm")
 
@@ -30,6 +31,7 @@ SOLVERS: dict[tuple[str, str], dict[str, object]] = {
     **{("VGG16", task): changes for task, changes in SGD.items()},
     **{("ZF", task): SGD[task] for task in ZF},
     **{(net, task): SGD[task] for net in ("ResNet50", "ResNet101") for task in RESNET},
+    **{(net, task): SGD[task] for net in ("ResNet50v1.5", "ResNet101v1.5") for task in LATE},
     **{("Lite0", task): ADAM for task in LITE},
     **{("Mini", task): ADAM for task in SGD},
 }
