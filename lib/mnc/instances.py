@@ -99,7 +99,7 @@ def nothing_found(classes: int, side: int) -> ImageDetections:
 
 
 def by_class(images: Sequence[ImageDetections]) -> SetDetections:
-    """detections[image][class] -> detections[class][image]; the reverse as well."""
+    """`detections[image][class]` as `detections[class][image]`; the reverse as well."""
     return [list(row) for row in zip(*images)]
 
 

@@ -149,7 +149,7 @@ ClassCurves = dict[str, list[Curve] | None]         # of each class, a curve a t
 def evaluate(dataset: Dataset, detections: SetDetections,
              thresholds: Sequence[float] = (0.5, 0.7), binarize: float = 0.4, *,
              eleven_point: bool = True, progress: bool = False) -> Figures:
-    """mAP^r of detections[class][image] = (boxes (n, 5) x1 y1 x2 y2 score, masks).
+    """mAP^r of `detections[class][image]` = (boxes (n, 5) x1 y1 x2 y2 score, masks).
 
     {'mAP^r@0.5': mean, 'AP^r@0.5': {class: AP}, ...}; a class without an instance is nan and left
     out of the mean. Class 0 is not looked at.
@@ -172,7 +172,7 @@ def mask_curves_by_class(dataset: Dataset, detections: SetDetections,
 
 def box_curves_by_class(dataset: Dataset, boxes: Sequence[Sequence[np.ndarray]],
                         thresholds: Sequence[float] = (0.5,)) -> ClassCurves:
-    """Curves of box overlap for each class but the background; boxes[class][image] (n, 5)."""
+    """Curves of box overlap for each class but the background; `boxes[class][image]` (n, 5)."""
     found = [dataset.annotation(i) for i in range(len(dataset))]
     curves: ClassCurves = {}
     for c, name in list(enumerate(dataset.classes))[1:]:

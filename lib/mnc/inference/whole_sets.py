@@ -63,7 +63,7 @@ class Finder:
 def test_dataset(net: Nets, dataset: Dataset, cfg: Mapping[str, Any] | TestSettings,
                  task: str | Task = "seg",
                  proposals: Callable[[int], Regions] | None = None) -> SetDetections:
-    """detections[c][i] = (boxes (n, 5), masks (n, S, S)); with task 'det' S is 0.
+    """`detections[c][i]` = (boxes (n, 5), masks (n, S, S)); with task 'det' S is 0.
 
     cfg: mnc.config.cfg, a copy of it, or TestSettings. Task 'cfm' needs proposals(i), the given
     mnc.instances.Regions of image i. Raises ValueError for an unknown task, InferenceError for a
