@@ -68,8 +68,8 @@ def layer_pages() -> Iterator[tuple[str, str]]:
         room = kind.__module__.removeprefix("caffe.layer_types.").split(".")[0]
         rooms.setdefault(room.replace("_", " "), []).append(name)
         yield f"layers/{name}.md", layer_page(name, kind, CASES.get(name, ()))
-    lines = ["# Layers", "", "Every layer type by its family; a page each with its formula, shapes, "
-             "fields and an example."]
+    lines = ["# Layers", "", "Every layer type by its family; a page each with its formula, "
+             "shapes, fields and an example."]
     for room, names in sorted(rooms.items()):
         lines += ["", f"**{room}**: " + ", ".join(f"[{name}]({name}.md)" for name in names)]
     yield "layers/index.md", "\n".join(lines) + "\n"
