@@ -461,6 +461,19 @@ def test_packed_weights_are_there_once_and_shared():
             assert torch.equal(blob.tensor, value)
 
 
+@pytest.mark.parametrize("precision", [None, "bfloat16"])
+def test_weights_of_another_net_stay_where_they_are(precision):
+    """A net in training goes on with the memory it has, whatever an optimised net makes of it."""
+    training, test = nets(*PACKED)
+    test.share_with(training)
+    held = [blob.tensor for blob in training.learnable_params]
+    before = [value.clone() for value in held]
+    test.optimize(["g"], precision=precision)
+    test.forward(x=data(2, 3, 8, 10))
+    for blob, value, old in zip(training.learnable_params, held, before):
+        assert blob.tensor.data_ptr() == value.data_ptr() and torch.equal(blob.tensor, old)
+
+
 def test_a_weight_that_is_read_or_written_is_used_at_the_next_plan():
     plain, fast = nets(*PACKED)
     fast.optimize(["g"])

@@ -37,6 +37,7 @@ class SyncedTensor:
         self._host: Any = None      # flat CPU tensor behind the views handed out
         self._device: Any = None    # tensor of the net's device
         self._source: Callable[[], torch.Tensor] | None = None      # of what was released
+        self.lent = False           # another net computes with it, too
 
     @property
     def touched(self) -> bool:
@@ -221,6 +222,16 @@ class Blob:
     def share_data(self, other: Blob) -> None:
         """Use the values of `other` as one's own: one memory, two shapes."""
         self._data = other._data
+
+    def share_with_net(self, other: Blob) -> None:
+        """Use the values of another net's blob: a net that was optimised leaves them in place."""
+        self.share_data(other)
+        self._data.lent = True
+
+    @property
+    def lent(self) -> bool:
+        """Whether several nets compute with these values."""
+        return self._data.lent
 
     def share_diff(self, other: Blob) -> None:
         """Use the gradient of `other` as one's own."""

@@ -109,4 +109,4 @@ def share(layers: list[Layer], sources: Mapping[str, list[Blob]]) -> None:
             if mine.shape != theirs.shape:
                 raise CaffeError(f"share_with: {layer.title} has a parameter of shape "
                                  f"{mine.shape}, the other net's has {theirs.shape}")
-            mine.share_data(theirs)
+            mine.share_with_net(theirs)

@@ -73,8 +73,10 @@ def _kind(layer: Layer) -> tuple:
 
 
 def _replaces(made: Tensor, blob: Blob) -> bool:
-    """Whether there is a copy of the weight now, and nobody has a view of the first."""
-    return not blob.touched and (made.is_mkldnn or made.dtype != blob.dtype)
+    """Whether there is a copy of the weight now, and nobody else has the first: no view of a user,
+    no other net, which may be in training.
+    """
+    return not blob.touched and not blob.lent and (made.is_mkldnn or made.dtype != blob.dtype)
 
 
 def _dense(weight: Tensor, dtype: torch.dtype) -> Tensor:
