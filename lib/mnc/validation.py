@@ -57,19 +57,30 @@ class Validation:
 
     def measure(self, net: caffe.Net, tell: Callable[[int, int], bool]) -> dict[str, float] | None:
         """Figures of the weights of `net`; None where `tell` broke it off."""
-        self.net.share_with(net)
-        settings, count = TestSettings.of(cfg), len(self.dataset)
-        finder, found = Finder(self.net, settings, self.task, shown=False), []
-        for i, detections in finder.images(self.dataset, range(count)):
-            found.append(detections)
-            if not tell(i + 1, count):
-                return None
+        settings = TestSettings.of(cfg)
+        found = self._detections(net, settings, tell)
+        if len(found) < len(self.dataset):
+            return None
         whole = of_the_set(found, settings, self.task)
         self._found = list(zip(*whole))
         saved = Saved(whole, self.task, about={"settings": {"TEST": cfg.TEST}})
         measured: Any = figures_of(saved, self.dataset, cfg.BINARIZE_THRESH, ("voc", "coco"),
                               progress=False)
         return {name: float(measured.get(name, np.nan)) for name in self.figures}
+
+    def _detections(self, net: caffe.Net, settings: TestSettings,
+                    tell: Callable[[int, int], bool]) -> list[ImageDetections]:
+        """Of the first images, until `tell` says no."""
+        count, found = len(self.dataset), list[ImageDetections]()
+        self.net.share_with(net)
+        finder = Finder(self.net, settings, self.task, shown=False)
+        for _, detections in finder.images(self.dataset, range(count)):
+            found.append(detections)
+            if not tell(len(found), count):
+                found.pop()
+                break
+        self.net.share_with(net)        # what was made of the weights for testing goes
+        return found
 
     def pictures(self, folder: Path) -> list[str]:
         """What was found last, in images from all over the set: FOLDER/0.jpg …; their names."""

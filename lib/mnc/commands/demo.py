@@ -80,8 +80,7 @@ def model_files(args: argparse.Namespace) -> tuple[Path, Path]:
     """(prototxt, weights): those named, else those of the model that is there."""
     prototxts, weights = named_files(args)
     if max(len(args.model or ()), len(prototxts), len(weights)) > 1:
-        raise ConfigError("the demo shows one net: --model, --net, --weights and --def are given "
-                          "once")
+        raise ConfigError("one net is shown: --model, --net, --weights and --def are given once")
     model = MINI if args.scenes else default_model()
     known = model_in(args.model[0]) if args.model else \
         (model.path("test.prototxt"), model.weight_file)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import argparse
 
 from mnc.commands.demo import model_files, take_settings
+from mnc.commands.model_flags import add_model_arguments
 from mnc.commands.registration import count
 from mnc.config import value_of
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.set_defaults(own_settings=take_settings, scenes=False)
-    p.add_argument("--model", metavar="FOLDER",
-                   help="what a training wrote: its net, its last weights, its settings")
-    p.add_argument("--def", dest="prototxt", metavar="FILE",
-                   help="test.prototxt (default: VGG16's if data/mnc_model has its weights, "
-                        "else Mini's)")
-    p.add_argument("--net", dest="caffemodel", metavar="FILE", help="weights (default: likewise)")
+    add_model_arguments(p, " (default: VGG16 if data/mnc_model has its weights, else Mini)")
     p.add_argument("--classes", metavar="FILE",
                    help="names of the classes, one a line, without the background, or a COCO .json "
                         "(default: those that the net was trained with)")
