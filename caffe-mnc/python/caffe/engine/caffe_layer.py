@@ -58,6 +58,7 @@ class Layer:
 
     # what net.optimize() asks
     pure = False                # `run` is all that forward does
+    dense = False               # `run` is operators of torch that other runtimes have, too
     aliases_bottom = False      # the tops are the bottom's memory
     owns_output = False         # what `run` makes (or `fuse_with`'s function) may be overwritten
     is_product = False          # `run` is a product with the parameters, in whatever precision

@@ -34,7 +34,7 @@ class TorchLayer(Layer):
 
     replayable = True
     shapes_by_running = True
-    pure = True
+    pure = dense = True
     per_bottom = False      # compute is applied to each bottom by itself, with the same parameters
     reads_bottoms_again = True  # Caffe's backward does; where not, it uses what forward kept
     product_dtype: torch.dtype | None = None    # what a product rounds its factors to, if anything

@@ -21,7 +21,7 @@ class Split(Layer):
     num_bottom = exactly(1)
     num_top = at_least(1)
     replayable = True
-    pure = aliases_bottom = keeps_low_precision = keeps_coordinates = True
+    pure = dense = aliases_bottom = keeps_low_precision = keeps_coordinates = True
 
     def setup(self, bottom, top):
         self.tops = len(top)
@@ -51,7 +51,7 @@ class SharedReshape(Layer):
     num_bottom = exactly(1)
     num_top = exactly(1)
     replayable = True
-    pure = aliases_bottom = keeps_low_precision = True
+    pure = dense = aliases_bottom = keeps_low_precision = True
 
     def setup(self, bottom, top):
         if top[0] is bottom[0]:

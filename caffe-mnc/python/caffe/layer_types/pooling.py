@@ -101,7 +101,14 @@ class Pooling(TorchLayer):
         window, size = self._window_for(x.shape), self.output_size(x.shape)
         if self.with_places:
             return _maximum_with_places(x, window, size)
+        if torch.compiler.is_exporting() and self._rounds_like_others(window):
+            return F.max_pool2d(x, window.kernel, window.stride, ceil_mode=not self.floor)
         return pool(self.method, x, window, size, train=self.phase == TRAIN)
+
+    def _rounds_like_others(self, window: Window) -> bool:
+        """Whether every runtime has these maxima: in graphs of any size nothing else may differ."""
+        return (self.method == PoolingParameter.MAX and not any(window.pad)
+                and all(s <= k for s, k in zip(window.stride, window.kernel)))
 
     def _window_for(self, shape: tuple[int, ...]) -> Window:
         return self.window or Window(tuple(shape[2:]), (1, 1), (0, 0), (1, 1))

@@ -21,6 +21,7 @@ class RegionLayer(TorchLayer):
 
     num_bottom = exactly(2)
     num_top = exactly(1)
+    dense = False
 
     def take(self, options) -> None:
         self.size = (options.pooled_h, options.pooled_w)
@@ -122,6 +123,7 @@ class MaskResize(TorchLayer):
 
     num_bottom = exactly(1)
     num_top = exactly(1)
+    dense = False
 
     def setup(self, bottom, top):
         options = self.param.mask_resize_param
@@ -147,6 +149,7 @@ class MaskPooling(TorchLayer):
 
     num_bottom = exactly(2)
     num_top = exactly(1)
+    dense = False
 
     def check(self, *shapes):
         features, mask = shapes

@@ -95,8 +95,8 @@ class Net(Graph):
         names = self.bottom_names[end] if end is not None else self.inputs
         return OrderedDict((n, self._blob(n).diff) for n in dict.fromkeys([*names, *(diffs or [])]))
 
-    def optimize(self, outputs: Iterable[str] | None = None,
-                 precision: str | None = None) -> None:
+    def optimize(self, outputs: Iterable[str] | None = None, precision: str | None = None,
+                 backend: str = "torch") -> None:
         """From now on run forward for the blobs `outputs` (default: the net's outputs) alone.
 
         Same values there within rounding, in less time and memory: layers that do not lead to
@@ -107,14 +107,20 @@ class Net(Graph):
         that. Weights are in memory once: the net's own are unpacked when somebody reads them, by
         then rounded to the precision. A ReLU that a kernel does as it writes makes 0 of NaN.
 
-        Raises CaffeError for nets in phase TRAIN.
+        backend: "torch"; "openvino" or "onnxruntime" for the large chains between region and Python
+        layers, where its results at the first forward agree with torch's; "auto" for the fastest
+        of those installed, measured at that forward. What fails there is one line of the log, and
+        torch does it. Blobs inside such a chain keep the shapes of that forward.
+
+        Raises CaffeError for nets in phase TRAIN, for an unknown precision or backend, ImportError
+        for a backend that is not installed.
         """
         if self.phase != TEST:
             raise CaffeError("net.optimize() is for nets in phase TEST; training needs every blob")
         names = list(self.outputs if outputs is None else outputs)
         for name in names:
             self._blob(name)
-        self._optimized = Optimized(precision)
+        self._optimized = Optimized(precision, backend)
         self._show_outputs(names)
 
     def set_precision(self, precision: str | None) -> None:

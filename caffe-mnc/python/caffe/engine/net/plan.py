@@ -7,22 +7,25 @@ without a blob between, and some neighbours become one step (the fusions at the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from caffe.engine import log
 from caffe.engine.errors import CaffeError
 from caffe.engine.layer import Layer, own_memory, product_dtype
 from caffe.engine.net.build import Node, noted
+from caffe.engine.net.chains import Chain, Convert, chains_of
 from caffe.engine.net.products import Product, Weights
 
 if TYPE_CHECKING:
     from caffe.engine.net.net import Net
 
 Compute = Callable[..., tuple[Tensor, ...]]
+MOST_DIFFERENCE, LOW_DIFFERENCE = 1e-4, 0.05    # of a runtime from torch, by the largest value
 
 
 @dataclass
@@ -41,12 +44,15 @@ class Step:
 class Plan:
     """What to run, in which order, to get the blobs `keep` (ids) of a net.
 
-    precision: of convolutions and matrix products, if not the net's own.
+    precision: of convolutions and matrix products, if not the net's own. converts: runtimes that
+    chains may be given to; measured: the fastest takes them, if it is faster than torch.
     """
 
     def __init__(self, nodes: list[Node], keep: Iterable[int],
-                 precision: torch.dtype | None = None) -> None:
-        self._nodes = nodes
+                 precision: torch.dtype | None = None,
+                 converts: dict[str, Convert] | None = None, measured: bool = False) -> None:
+        self._nodes, self._converts, self._measured = nodes, converts or {}, measured
+        self._allowed = LOW_DIFFERENCE if precision else MOST_DIFFERENCE
         self.blobs = {i: blob for node in nodes
                       for i, blob in zip([*node.bottom_ids, *node.top_ids],
                                          [*node.bottom, *node.top])}
@@ -66,6 +72,7 @@ class Plan:
             steps = self._fused(steps, fusion)
         self.steps = steps
         self._mark_deaths()
+        self._chains = chains_of(steps, nodes, self.kept) if converts else []
         self._sharing = {i: self._others_on_memory(i) for step in self.steps
                          for i in set(step.reads).intersection(step.writes)}
         memory = {self.blobs[i].memory for i in self.kept}
@@ -120,14 +127,8 @@ class Plan:
         values: dict[int, Tensor] = {}
         shapes: dict[int, torch.Size] = {}
         with torch.no_grad():
-            for step in self.steps:
-                call("before_forward", step.first)
-                with noted(step.layer):
-                    self._run_step(step, values)
-                shapes.update((i, values[i].shape) for i in step.writes)
-                for i in step.dies:
-                    del values[i]
-                call("after_forward", step.last)
+            for steps, chain in self._spans():
+                self._run_span(steps, chain, values, shapes, call)
             for i, value in values.items():
                 if self.blobs[i].shows(value):      # it is there, perhaps in another shape
                     self.blobs[i].reshape(*value.shape)
@@ -136,6 +137,43 @@ class Plan:
         for i in self.released:
             self.blobs[i].reshape(*shapes.get(i, self.blobs[i].shape))
             self.blobs[i].release()
+
+    def _spans(self) -> Iterator[tuple[list[Step], Chain | None]]:
+        """The steps, those of a chain together."""
+        by_first = {chain.steps[0].first: chain for chain in self._chains}
+        at = 0
+        while at < len(self.steps):
+            chain = by_first.get(self.steps[at].first)
+            count = len(chain.steps) if chain else 1
+            yield self.steps[at:at + count], chain
+            at += count
+
+    def _run_span(self, steps: list[Step], chain: Chain | None, values: dict[int, Tensor],
+                  shapes: dict[int, torch.Size], call: Callable[[str, int], None]) -> None:
+        given = [values[i] for i in chain.reads] if chain else []
+        made = chain.made_of(given) if chain else None
+        if chain and made:
+            call("before_forward", steps[0].first)
+            values.update(zip(chain.writes, made))
+            for i in {i for step in steps for i in step.dies}.intersection(values):
+                del values[i]
+            call("after_forward", steps[-1].last)
+            return
+        for step in steps:
+            call("before_forward", step.first)
+            with noted(step.layer):
+                self._run_step(step, values)
+            shapes.update((i, values[i].shape) for i in step.writes)
+            for i in step.dies:
+                del values[i]
+            call("after_forward", step.last)
+        if chain and not chain.tried:
+            reads = chain.reads
+
+            def again() -> None:
+                self._run_span(steps, None, dict(zip(reads, given)), {}, lambda *_: None)
+            chain.decide(self._converts, given, [values[i] for i in chain.writes],
+                         again if self._measured else None, self._allowed)
 
     def _run_step(self, step: Step, values: dict[int, Tensor]) -> None:
         if step.compute is None:
@@ -163,11 +201,17 @@ class Plan:
 class Optimized:
     """What net.optimize() asked of a net; the plan is made when the net next runs.
 
-    precision: None or "bfloat16"; raises CaffeError for another.
+    precision: None or "bfloat16"; raises CaffeError for another. converts: runtimes for chains.
     """
 
-    def __init__(self, precision: str | None) -> None:
+    def __init__(self, precision: str | None, backend: str = "torch") -> None:
         self._precision = product_dtype(precision)
+        self._backend = backend
+        self._converts: dict[str, Convert] = {}
+        if backend != "torch":
+            from caffe.backends import converts_of
+
+            self._converts = converts_of(backend, self._precision)
         self._plan: Plan | None = None
 
     def forget(self) -> None:
@@ -183,7 +227,12 @@ class Optimized:
             ids = {i for node in net.nodes
                    for i, name, weight in zip(node.top_ids, node.top_names, node.loss_weights)
                    if weight or name in net.outputs}
-            self._plan = Plan(net.nodes, ids, self._precision)
+            apt = net.device.type == "cpu" and net.dtype == torch.float32
+            if self._converts and not apt:
+                log.warning('backend "%s" is for nets in float32 on the CPU: torch computes '
+                               "this one", self._backend)
+            self._plan = Plan(net.nodes, ids, self._precision, self._converts if apt else None,
+                              self._backend == "auto")
         self._plan.run(call)
 
 
