@@ -122,7 +122,7 @@ cfg.TEST = EasyDict(
     USE_MASK_MERGE=True,
     USE_GPU_MASK_MERGE=True,      # which form of mask voting, not which device
     USE_FLIPPED=False,            # look at the mirrored image, too
-    PRECISION="fp32",            # of convolutions and products: fp32, tf32 or bf16
+    PRECISION="fp32", BACKEND="torch",      # of convolutions and products: PRECISIONS, BACKENDS
     DET_STAGE5=False,             # task det: add the boxes that stage 5 regresses to stage 3's
     CFM_INPUT_MASK_SIZE=14,
     MAX_ROIS_GPU=[2000],
@@ -154,6 +154,7 @@ cfg.COMPAT = EasyDict(
 DEFAULTS = copy.deepcopy(cfg)
 
 PRECISIONS = ("fp32", "tf32", "bf16")   # of products; tf32 is the GPU's way to do float32 ones
+BACKENDS = ("torch", "openvino", "onnxruntime", "auto")     # auto: the fastest, by measurement
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     f"COMPAT.{key}": ("reference", "exact") for key in cfg.COMPAT if key != "BBOX_GROWTH"}

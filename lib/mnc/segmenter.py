@@ -72,7 +72,7 @@ class Segmenter:
         config = config or find_settings(nets, files)
         changes = {**(changes_in_file(config) if config else {}), **(settings or {})}
         with overridden(changes):
-            self.nets = [load_net(path, file, cfg.TEST.PRECISION)
+            self.nets = [load_net(path, file, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
                          for path, file in zip(nets, files)]
             self.cfg = copy.deepcopy(cfg)
             known = known_classes(files[0])

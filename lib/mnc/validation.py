@@ -46,7 +46,7 @@ class Validation:
         check_net(prototxt, dataset.classes)
         with unchanged_random():                    # fillers draw
             self.net = caffe.Net(str(prototxt), caffe.TEST)
-        optimize(self.net, cfg.TEST.PRECISION)
+        optimize(self.net, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
         if "rois" in self.net.inputs:
             raise TrainingError(f"{prototxt}: this net is shown given regions; it is validated by "
                                 "`mnc test --task cfm` alone")

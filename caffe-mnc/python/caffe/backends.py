@@ -6,6 +6,7 @@ can export it for; sizes beyond those are torch's work.
 
 from __future__ import annotations
 
+import importlib
 import io
 import logging
 import warnings
@@ -17,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from caffe.engine.errors import CaffeError
 from caffe.engine.layer import TEST
@@ -83,9 +83,7 @@ def _as_onnx(module: TorchNet, values: Values) -> bytes:
     made = torch.onnx.export(program, dynamo=True, verbose=False, opset_version=OPSET,
                              input_names=[f"in_{name}" for name in module.inputs])
     assert made is not None
-    file = io.BytesIO()
-    made.save(file)
-    return file.getvalue()
+    return made.model_proto.SerializeToString()
 
 
 @contextmanager
@@ -124,8 +122,7 @@ class OpenVINO(_Session):
     """In float32 or bfloat16."""
 
     def __init__(self, model: bytes, precision: torch.dtype | None) -> None:
-        import openvino
-
+        openvino = importlib.import_module("openvino")      # it has no types
         low = precision == torch.bfloat16
         core = openvino.Core()
         compiled = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", {

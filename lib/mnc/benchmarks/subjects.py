@@ -56,7 +56,7 @@ def testing(plan: Plan, image: np.ndarray, folder: Path) -> Subject:
     if plan.weights:
         net.copy_from(plan.weights, required=True)
     fill_blank(net)
-    optimize(net, cfg.TEST.PRECISION)
+    optimize(net, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
     cfg.TEST.SCALES = (side,)
     settings = TestSettings.of(cfg)
     works = {"net": lambda: run_net(net, image, settings),

@@ -72,7 +72,8 @@ def one_run(name: str, number: int, args: argparse.Namespace) -> Run:
                            iterations(args), args.weights)
     trained = time.monotonic()
     with where.configuration(scheme.test):
-        net = load_net(where.prototxt(scheme.test, "test"), weights, cfg.TEST.PRECISION)
+        net = load_net(where.prototxt(scheme.test, "test"), weights, cfg.TEST.PRECISION,
+                       cfg.TEST.BACKEND)
         found = test_dataset(net, test, cfg)
         figures = results.measure(test, found, "seg", cfg.BINARIZE_THRESH)
     return {**{key: round(figures[key], 5) for key in (*MEASURES, "mAP^r_vol")},

@@ -111,7 +111,7 @@ def _draw_images(args: argparse.Namespace) -> int:
     paths = [] if clip else image_files(given or [default_images()], deep=args.recursive)
     checked_out(out, paths)
     prototxt, weights = model_files(args)
-    net = load_net(prototxt, weights, cfg.TEST.PRECISION)
+    net = load_net(prototxt, weights, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
     number = blob_of(net, "cls_prob").shape[1]
     classes = class_names(number, args.classes, known_classes(weights))
     if given and weights == MINI.weight_file:

@@ -41,7 +41,7 @@ def scenes_demo(out: Path, iters: int, images: int, pictures: int = 12) -> dict[
     snapshot = fine_tune(data, out / "training", iters)
     clock.say(f"trained {iters} iterations: {snapshot}")
     held_out = Subset(validation, range(min(images, len(validation))))
-    net = load_net(MINI.path("test.prototxt"), snapshot, cfg.TEST.PRECISION)
+    net = load_net(MINI.path("test.prototxt"), snapshot, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
     detections = test_dataset(net, held_out, cfg)
     metrics = results.measure(held_out, detections, "seg", cfg.BINARIZE_THRESH)
     results.save_metrics(out / "metrics.json", metrics, weights=str(snapshot), images=len(held_out))

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
-from mnc.config import PRECISIONS
+from mnc.config import BACKENDS, PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -92,6 +92,9 @@ def _add_shared_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--gpu", default=None, metavar="ID",
                    help="GPU to use, or `cpu` (default: GPU 0 if there is one)")
     p.add_argument("--cpu", action="store_true", help="compute on the CPU")
+    p.add_argument("--backend", choices=BACKENDS,
+                   help="of tests on the CPU: what computes the dense part; auto measures those "
+                        "installed at the first image (default: TEST.BACKEND, torch)")
     p.add_argument("--precision", choices=PRECISIONS,
                    help="of convolutions and matrix products: tf32 rounds their inputs on a GPU, "
                         "bf16 computes in bfloat16 (default: TEST.PRECISION, in training "

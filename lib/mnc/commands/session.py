@@ -80,6 +80,8 @@ def configure(args: argparse.Namespace) -> None:
     take_classes(args)
     if args.precision:
         cfg[args.phase].PRECISION = args.precision
+    if args.backend:
+        cfg.TEST.BACKEND = args.backend
     choose_device(args.gpu, args.cpu)
     tf32 = cfg[args.phase].PRECISION == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32

@@ -37,7 +37,8 @@ def run(args: argparse.Namespace) -> int:
     dataset, models = get_dataset(args.imdb), models_of(args)
     for prototxt, _ in models:
         check_net(prototxt, dataset.classes)
-    nets = [load_net(prototxt, weights, cfg.TEST.PRECISION) for prototxt, weights in models]
+    nets = [load_net(prototxt, weights, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
+            for prototxt, weights in models]
     output = Path(args.out or get_output_dir(folder_name(args.imdb),
                                              "+".join(net.name for net in nets)))
     output.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import caffe
-from mnc.config import PRECISIONS
+from mnc.config import BACKENDS, PRECISIONS
 from mnc.data.images import prepare_image
 from mnc.inference.settings import TestSettings
 from mnc.instances import InferenceError, Raw
@@ -20,11 +20,11 @@ Nets = caffe.Net | Sequence[caffe.Net]
 
 
 def load_net(prototxt: str | os.PathLike, weights: str | os.PathLike,
-             precision: str = "fp32") -> caffe.Net:
+             precision: str = "fp32", backend: str = "torch") -> caffe.Net:
     """The test net with its weights, named after the weight file, optimised.
 
     Raises FileNotFoundError if there is no such weight file, InferenceError for a net that takes
-    no images or a precision that is not one of PRECISIONS.
+    no images, or a precision or backend that is not one of PRECISIONS and BACKENDS.
     """
     weights = Path(weights)
     if not weights.exists():
@@ -35,21 +35,25 @@ def load_net(prototxt: str | os.PathLike, weights: str | os.PathLike,
                              "training has none; name its test.prototxt")
     net.copy_from(str(weights), required=True)
     net.name = weights.name.removesuffix(".h5").removesuffix(".caffemodel")
-    optimize(net, precision)
+    optimize(net, precision, backend)
     return net
 
 
-def optimize(net: caffe.Net, precision: str = "fp32") -> None:
-    """Let a test net compute no more than the blobs that are read here, in one of PRECISIONS.
+def optimize(net: caffe.Net, precision: str = "fp32", backend: str = "torch") -> None:
+    """Let a test net compute no more than the blobs that are read here, in one of PRECISIONS, its
+    dense part by one of BACKENDS.
 
-    Raises InferenceError for another.
+    Raises InferenceError for others, ImportError for a backend that is not installed.
     """
     if precision not in PRECISIONS:
         raise InferenceError(f"precision {precision!r} (TEST.PRECISION, --precision): it is one of "
                              f"{', '.join(PRECISIONS)}")
+    if backend not in BACKENDS:
+        raise InferenceError(f"backend {backend!r} (TEST.BACKEND, --backend): it is one of "
+                             f"{', '.join(BACKENDS)}")
     names = (f"{name}{suffix}" for name in READ for suffix in ("", "_ext"))
     net.optimize([name for name in names if name in net.blobs],
-                 precision="bfloat16" if precision == "bf16" else None)
+                 precision="bfloat16" if precision == "bf16" else None, backend=backend)
 
 
 def run_net(net: caffe.Net, image: np.ndarray, settings: TestSettings,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from torch import Tensor
@@ -60,8 +61,8 @@ class Chain:
         if again is None or not runners:
             self.runner = next(iter(runners.values()), None)
             return
-        works = {"torch": again, **{name: lambda runner=runner: runner(given)
-                                    for name, runner in runners.items()}}
+        works = {"torch": again,
+                 **{name: partial(runner, given) for name, runner in runners.items()}}
         took = {name: min(_seconds(work) for _ in range(TURNS)) for name, work in works.items()}
         best = min(runners, key=lambda name: took[name])
         if took[best] < FASTER * took["torch"]:
