@@ -61,8 +61,9 @@ class Chain:
         if again is None or not runners:
             self.runner = next(iter(runners.values()), None)
             return
-        works = {"torch": again,
-                 **{name: partial(runner, given) for name, runner in runners.items()}}
+        works: dict[str, Callable[[], object]] = {
+            "torch": again,
+            **{name: partial(runner, given) for name, runner in runners.items()}}
         took = {name: min(_seconds(work) for _ in range(TURNS)) for name, work in works.items()}
         best = min(runners, key=lambda name: took[name])
         if took[best] < FASTER * took["torch"]:
