@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 import threading
 import urllib.error
 import urllib.request
@@ -94,6 +96,28 @@ def test_the_page_as_one_file(folder, tmp_path, capsys):
     text = page.read_text()
     assert "data:image/jpeg;base64,SlBFRw==" in text and "const EMBEDDED = null" not in text
     assert "</script><b>" not in text and kept(folder / "metrics.jsonl") == text
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs the browser Chromium")
+def test_a_browser_draws_it(folder, tmp_path):
+    lines = JsonLines(folder / "metrics.jsonl")
+    lines.begin(2)
+    for iteration in (20, 40):
+        lines.write({"iteration": iteration, "time": 1e9, "loss": 2.5, "lr": 0.01, "eta": 3,
+                     "seconds": 90, "seconds_per_iteration": 0.25,
+                     "losses": {"loss_mask": 1, "loss_mask_ext": None, "rpn_cls_loss": 0.5}})
+    lines.write({"iteration": 40, "end": "stopped at iteration 40 of 50 by Ctrl-C"})
+    lines.end()
+    page = tmp_path / "page.html"
+    page.write_text(kept(folder / "metrics.jsonl"))
+    done = subprocess.run(
+        ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
+         f"--user-data-dir={tmp_path / 'browser'}", f"file://{page}"],
+        capture_output=True, text=True, timeout=120)
+    body = done.stdout.partition("<script>")[0]
+    assert "stopped at iteration 40 of 50 by Ctrl-C" in body and "<b>1:30</b>" in body
+    assert body.count("<path d=\"M") == 6       # AP, loss, two losses of stages, rate, speed
+    assert "loss_mask" in body and 'src="data:image/jpeg' in body
 
 
 def test_what_is_not_there(tmp_path, capsys):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 
 import pytest
 
 import caffe
 from mnc import cli
+from mnc.commands.model_flags import add_model_arguments, named_files
+from mnc.config import ConfigError
 from mnc.nets import NetError
 from mnc.nets.settings import save_settings
 from mnc.nets.trained import model_in
@@ -56,3 +59,28 @@ def test_what_names_nothing_or_twice(folder, capsys):
                              ([], "name what to test: --model FOLDER")):
         assert cli.main(["test", "--cpu", *words]) == 1
         assert complaint in capsys.readouterr().err
+
+
+def test_the_best_weights_come_before_the_last_and_any_may_be_named(folder):
+    net = caffe.Net(str(folder / "net/train.prototxt"), caffe.TRAIN)
+    net.save_hdf5(str(folder / "tiny_best.caffemodel.h5"))
+    assert model_in(folder)[1] == str(folder / "tiny_best.caffemodel.h5")
+    older = folder / "tiny_iter_900.caffemodel.h5"
+    assert model_in(older) == (str(folder / "net/test.prototxt"), str(older))
+
+
+def named(*words):
+    p = argparse.ArgumentParser()
+    add_model_arguments(p)
+    return named_files(p.parse_args(words))
+
+
+def test_a_net_is_a_name_and_weights_are_files_in_every_command():
+    prototxts, weights = named("--net", "Mini")
+    assert prototxts[0].endswith("models/Mini/mnc_5stage/test.prototxt")
+    assert weights[0].endswith("mini_mnc_5stage.caffemodel.h5")
+    assert named("--net", "Mini", "--weights", "w.h5") == (prototxts, ["w.h5"])
+    assert named("--def", "a", "--net", "w.h5", "--net", "v.h5") == (["a"], ["w.h5", "v.h5"])
+    assert named("--def", "a", "--weights", "w.h5") == (["a"], ["w.h5"])
+    with pytest.raises(ConfigError, match="--net ZF: no weights of it come with the project"):
+        named("--net", "ZF")

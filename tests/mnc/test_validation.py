@@ -77,9 +77,11 @@ def test_validation_leaves_no_trace_in_the_training(wrapped, validation, tmp_pat
             np.testing.assert_array_equal(one[name], other[name], err_msg=name)
 
 
-def test_what_is_measured_are_the_weights_of_the_snapshot(wrapped, validation, tiny_model, held_out,
-                                                          tmp_path, mini_cfg):
-    """bbox_pred as tests want it, which training holds otherwise."""
+@pytest.mark.parametrize("decay", [0, 0.5])
+def test_what_is_measured_are_the_weights_of_the_snapshot(decay, wrapped, validation, tiny_model,
+                                                          held_out, mini_cfg):
+    """bbox_pred as tests want it, which training holds otherwise; the average of the weights."""
+    mini_cfg.TRAIN.EMA = decay
     seen = []
     measuring = validation(2)
     measure = measuring.measure
