@@ -149,5 +149,5 @@ def test_a_page_without_a_class_of_many(mine):
     from mnc.training.fitting import Findings
 
     found = Findings(np.array([[60, 80]]), np.array([[5., 6.], [7., 9.]]), np.zeros(2, int),
-                     np.array([1, 2]), ("__background__", "$x_1^{", "_a & b"), 1)
+                     np.array([1, 2]), ("__background__", "$x_1^$", "猫_a & b"), 1)
     assert draw_findings(found).shape[2] == 3

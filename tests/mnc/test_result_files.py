@@ -126,7 +126,8 @@ def test_instance_pictures_of_images_in_folders(tmp_path):
 @pytest.mark.parametrize("classes", [0, 1, 5])
 def test_curves_are_drawn(tmp_path, classes):
     line = Line(np.array([0.5, 1.0]), np.array([1.0, 0.5]), "0.7: 40.0")
-    panels = {f"class {n}": [line, line] for n in range(classes)} | {"absent": []}
+    names = ["class 0", "$x_1^$", "猫", "_a", "b\\n"]
+    panels = {name: [line, line] for name in names[:classes]} | {"absent": []}
     path = draw_curves(tmp_path / "c.png", panels)
     with Image.open(path) as picture:
         assert picture.size[0] > 400

@@ -176,10 +176,10 @@ def fit_settings(args: argparse.Namespace, dataset: Dataset) -> None:
 
     Nothing is looked at where the data set is one that the settings were made for.
     """
-    from mnc.data.imdb import OWN, parts_of
+    from mnc.data.imdb import is_own, parts_of
     from mnc.training import fitting
 
-    own = any(part.partition(":")[0] in OWN for part in parts_of(args.imdb))
+    own = any(map(is_own, parts_of(args.imdb)))
     if not own and not args.fit:
         return
     wanted = bool(args.net) and not args.solver and not args.cfg_file

@@ -180,6 +180,11 @@ def _goes_on(name: str, piece: str) -> bool:
     return os.path.exists(f"{name.rpartition(':')[2]}+{piece.partition(':')[0]}")
 
 
+def is_own(name: str) -> bool:
+    """Whether this name of one data set is that of data of one's own, or of a function's."""
+    return _is_own(name) or name in REGISTERED
+
+
 def _is_own(name: str) -> bool:
     return name.partition(":")[0] in OWN and ":" in name
 

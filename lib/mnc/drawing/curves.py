@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mnc.drawing.names import any_letters, as_they_are
+
 ACROSS = 4
 
 
@@ -35,7 +37,9 @@ def draw_curves(path: str | Path, panels: Mapping[str, Sequence[Line]]) -> Path:
     for panel, (name, lines) in zip(axes, known.items()):
         for line in lines:
             panel.plot(line.recall, line.precision, linewidth=1, label=line.label)
-        panel.set(title=name, xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+        panel.set_title(name, **as_they_are())
+        panel.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         panel.legend(title="IoU: AP", fontsize=7, title_fontsize=7)
-    figure.savefig(path, dpi=110)
+    with any_letters():
+        figure.savefig(path, dpi=110)
     return Path(path)

@@ -6,6 +6,8 @@ from typing import Protocol
 
 import numpy as np
 
+from mnc.drawing.names import any_letters, as_they_are
+
 MOST_BARS = 25              # classes
 
 
@@ -56,7 +58,8 @@ def draw_findings(found: Found) -> np.ndarray:
     images.scatter(found.sizes[:, 1], found.sizes[:, 0], s=12, alpha=.4, color=COLOR)
     height, width = found.sizes.max(axis=0) * 1.05
     images.set(title="images: width, height in pixels", xlim=(0, width), ylim=(0, height))
-    canvas.draw()
+    with any_letters():
+        canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., 2::-1].copy()
 
 
@@ -87,7 +90,7 @@ def _bars(panel, found: Found) -> None:
     panel.barh(np.arange(len(order)), counts[order], color=COLOR)
     panel.set_ylim(-0.6, max(len(order), 6) - 0.4)
     panel.set_yticks(np.arange(len(order)))
-    panel.set_yticklabels([found.classes[k + 1][:30] for k in order], fontsize=8, parse_math=False)
+    panel.set_yticklabels([found.classes[k + 1][:30] for k in order], **as_they_are())
     panel.invert_yaxis()
     more = f", the {MOST_BARS} largest of {len(counts)}" if len(counts) > MOST_BARS else ""
     panel.set_title(f"instances by class{more}")
