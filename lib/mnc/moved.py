@@ -40,7 +40,7 @@ MOVED: dict[str, tuple[str, ...]] = {
     "mnc.timing": ("mnc.benchmarks.timing",),
     "mnc.unread_keys": ("mnc.nets.unread_keys",),
     "mnc.visualisation": ("mnc.drawing.instances", "mnc.drawing.report"),
-    "mnc.workers": ("mnc.inference.workers",),
+    "mnc.workers": ("caffe.extend",),
 }
 
 

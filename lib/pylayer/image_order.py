@@ -26,7 +26,12 @@ class ImageOrder(caffe.Layer):
 
     A permutation is drawn anew when one is used up but for its last entry (as in the public code).
     All draws are numpy's global ones. Subclasses say in `permutation` how.
+
+    N workers that train together share one order: worker r takes every N-th image from the r-th
+    on. The permutations that follow the first come from a seed that they share, too.
     """
+
+    shared_place = True
 
     def begin(self, num_classes: int | None, top: list, names: list[str]) -> None:
         """To be called in setup: what every data layer checks and reads of cfg."""
@@ -37,6 +42,8 @@ class ImageOrder(caffe.Layer):
         self.bad_data = "stop"          # or "skip": images that cannot be read are passed over
         self.skipped: dict[str, str] = {}       # those, and why
         self._shown: list[str] = []
+        state: Any = np.random.get_state()          # its first key, without a draw, is the seed
+        self._seed, self._passes = int(state[1][0]), 0      # of the orders that workers share
         if self._train.images != 1:
             raise LayerError(f"{self.title}: TRAIN.IMS_PER_BATCH is {self._train.images}, but "
                              f"{type(self).__name__} gives one image at a time; raise the solver's "
@@ -107,7 +114,8 @@ class ImageOrder(caffe.Layer):
 
     def snapshot_state(self) -> bytes:
         """The place in the order of the images; a solver's snapshot keeps it."""
-        return json.dumps({"order": self._perm.tolist(), "next": self._cur}).encode()
+        return json.dumps({"order": self._perm.tolist(), "next": self._cur, "seed": self._seed,
+                           "passes": self._passes}).encode()
 
     def restore_state(self, state: bytes) -> None:
         """Go on from `snapshot_state`, with the same data bases."""
@@ -116,19 +124,33 @@ class ImageOrder(caffe.Layer):
             raise DataError(f"the snapshot was taken with {len(saved['order'])} entries, the roidb "
                             f"has {have}: training can only be resumed on the same data")
         self._perm, self._cur = np.array(saved["order"], int), saved["next"]
+        self._seed, self._passes = saved.get("seed", self._seed), saved.get("passes", 0)
 
     def _next_index(self) -> int:
+        """Of the images that all workers draw now, the one of this worker."""
+        drawn = [self._next_of_all() for _ in range(caffe.solver_count())]
+        return drawn[caffe.solver_rank()]
+
+    def _next_of_all(self) -> int:
         if self._cur + 1 >= len(self._perm):
+            self._passes += 1
             self._shuffle()
         self._cur += 1
         return int(self._perm[self._cur - 1])
 
     def upcoming(self) -> int | None:
         """What `_next_index` will give; None where it has to draw a new order first."""
-        return None if self._cur + 1 >= len(self._perm) else int(self._perm[self._cur])
+        place = self._cur + caffe.solver_rank()
+        return None if place + 1 >= len(self._perm) else int(self._perm[place])
 
     def _shuffle(self) -> None:
+        if caffe.solver_count() == 1 or not self._passes:
+            self._perm, self._cur = self.permutation(), 0
+            return
+        own = np.random.get_state()
+        np.random.seed((self._seed + self._passes) % 2**32)
         self._perm, self._cur = self.permutation(), 0
+        np.random.set_state(own)
 
 
 def shuffled_pairs(order: np.ndarray) -> np.ndarray:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ import torch
 
 import caffe
 from caffe import cli
-from caffe.commands import train
+from caffe.commands import devices
 from caffe.commands.flags import Flag, parse
 from caffe.commands.registration import ACTIONS, TOOLS, UsageError
 from caffe.engine import log
@@ -145,7 +144,10 @@ def test_no_command_shows_the_usage(capsys):
     (["time", "--model=net.prototxt", "--phase=train"], "TRAIN or TEST, got 'train'"),
     (["time", "--model=net.prototxt", "--iterations=0"], "at least 1"),
     (["train", "--solver=solver.prototxt", "--cpu", "--gpu=0"], "--cpu or --gpu, not both"),
-    (["train", "--solver=solver.prototxt", "--gpu=0,1"], "several GPUs is not there yet"),
+    (["train", "--solver=solver.prototxt", "--gpu=0,1"], "PyTorch finds no CUDA device here"),
+    (["train", "--solver=solver.prototxt", "--gpu=0,1", "--workers=2"], "--workers or --gpu"),
+    (["train", "--solver=solver.prototxt", "--workers=-1"], "a number of workers, got -1"),
+    (["train", "--solver=solver.prototxt", "--compress=fp16"], "takes bf16, got 'fp16'"),
 ])
 def test_errors_are_one_line_and_status_1(argv, message, folder, capsys):
     assert cli.main(argv) == 1
@@ -180,12 +182,18 @@ def test_training_on_a_gpu(folder, capsys):
     assert "Using GPUs 0" in said(capsys)
 
 
-def test_several_gpus_are_refused_even_if_all_means_them(monkeypatch):
+def test_each_gpu_that_is_named_has_a_worker(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    flags = SimpleNamespace(cpu=False, gpu="all")
-    with pytest.raises(UsageError, match="several GPUs is not there yet"):
-        train.choose_device(flags, caffe.proto.caffe_pb2.SolverParameter())
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    started = []
+    monkeypatch.setattr("caffe.engine.parallel.launching.start", started.append)
+    for gpus in ("all", "0,2"):
+        cli.main(["train", "--solver=solver.prototxt", f"--gpu={gpus}"])
+    assert started == [3, 2]
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [devices.of_worker(gpus) for gpus in ([0, 2], [0, 1, 2], [1])] == [2, 1, 2]
+    with pytest.raises(UsageError, match="worker 1 of this machine has no GPU of its own"):
+        devices.of_worker([2])
 
 
 def test_device_query_without_names_asks_for_them(capsys):

@@ -459,13 +459,6 @@ def test_callbacks_and_shared_weights_of_a_solver(solver_file, path):
 
 # --- functions of the module ----------------------------------------------------------------------
 
-def test_training_on_several_devices_is_said_to_be_missing():
-    assert caffe.has_nccl() is False
-    for call in (lambda: caffe.NCCL(None, ""), caffe.NCCL.new_uid):
-        with pytest.raises(caffe.CaffeError, match="not there yet"):
-            call()
-
-
 def test_ranks_are_kept_for_each_thread():
     try:
         caffe.set_solver_count(4)

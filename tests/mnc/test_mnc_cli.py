@@ -211,7 +211,7 @@ def test_real_sbd_samples_train_mini_and_are_evaluated(real_material, tmp_path):
 @pytest.mark.parametrize("arguments, complaint", [
     (["train", "--cpu", "--imdb", "scenes_trian"], 'did you mean "scenes_train"'),
     (["train", "--cpu", "--cfg", "no.yml"], "cannot read the configuration file no.yml"),
-    (["train", "--gpu", "one"], "--gpu takes a number or `cpu`, got 'one'"),
+    (["train", "--gpu", "one"], "--gpu takes numbers with commas between, all or `cpu`, got 'one'"),
     (["train", "--cpu", "--set", "TRAIN.SCALE", "[1]"],
      'unknown key "TRAIN.SCALE"; did you mean TRAIN.SCALES'),
     (["demo", "--cpu", "no_such.jpg", "--net", "no.h5"], "no such file: no_such.jpg"),

@@ -29,7 +29,7 @@ def test_old_modules_give_what_is_there_now(old):
     module = importlib.import_module(old)
     for name in TAKEN.get(old, ()):
         assert getattr(module, name) is not None
-    with pytest.raises(AttributeError, match=f"{old} has moved to mnc"):
+    with pytest.raises(AttributeError, match=f"{old} has moved to (mnc|caffe)"):
         module.no_such_name
     for place in MOVED[old]:
         importlib.import_module(place)

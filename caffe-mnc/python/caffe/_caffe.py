@@ -5,22 +5,20 @@ The containers of the C++ program (BlobVec, IntVec ...) are lists here.
 
 from __future__ import annotations
 
-from typing import NoReturn
-
 from caffe.engine import log as _log
 from caffe.engine.blob import Blob
-from caffe.engine.compat.ranks import (
+from caffe.engine.compat.timer import Timer
+from caffe.engine.device import set_device, set_mode_cpu, set_mode_gpu
+from caffe.engine.layer import LAYERS, BlobList, Layer
+from caffe.engine.net.net import Net
+from caffe.engine.parallel.nccl import NCCL, has_nccl
+from caffe.engine.parallel.ranks import (
     set_multiprocess,
     set_solver_count,
     set_solver_rank,
     solver_count,
     solver_rank,
 )
-from caffe.engine.compat.timer import Timer
-from caffe.engine.device import set_device, set_mode_cpu, set_mode_gpu
-from caffe.engine.errors import CaffeError
-from caffe.engine.layer import LAYERS, BlobList, Layer
-from caffe.engine.net.net import Net
 from caffe.engine.random import set_random_seed
 from caffe.engine.solving.solver import Solver
 from caffe.engine.solving.update_rules import (
@@ -95,27 +93,3 @@ def init_log(level: int | None = None, stderr: bool | None = None) -> None:
 def log(message: str) -> None:
     """Write an info line to Caffe's log."""
     _log.info("%s", message, depth=1)
-
-
-def has_nccl() -> bool:
-    """Whether training on several devices can be had: not yet."""
-    return False
-
-
-class NCCL:
-    """Training on several devices. Not there yet: making one says so."""
-
-    def __init__(self, solver: Solver, uid: str) -> None:
-        _no_nccl()
-
-    @staticmethod
-    def new_uid() -> str:
-        _no_nccl()
-
-    def bcast(self) -> None:
-        _no_nccl()
-
-
-def _no_nccl() -> NoReturn:
-    raise CaffeError("caffe.NCCL: training on several devices is not there yet; train on one, with "
-                     "iter_size in the solver file for larger batches")

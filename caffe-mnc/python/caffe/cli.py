@@ -12,7 +12,7 @@ from caffe.engine.allocator import keep_freed_memory
 
 FLAGS = (
     Flag("gpu", str, "", "GPUs to compute on: numbers separated by commas, or all; without it, the "
-                         "CPU (train: what the solver file says)"),
+                         "CPU (train: what the solver file says). train: a worker for each"),
     Flag("cpu", bool, False, "train: compute on the CPU, whatever the solver file says"),
     Flag("solver", str, "", "train: the solver file"),
     Flag("model", str, "", "test, time: the file of the net"),
@@ -39,6 +39,13 @@ FLAGS = (
                                  "PREFIX_metrics.jsonl beside the snapshots; caffe watch shows "
                                  "them"),
     Flag("tensorboard", bool, False, "train: the same for TensorBoard, in PREFIX_tensorboard"),
+    Flag("workers", int, 0, "train: so many workers on CPUs, which train together"),
+    Flag("compress", str, "", "train by several workers: bf16 sends gradients in half the bytes"),
+    Flag("sync_bn", bool, False, "train by several workers: BatchNorm and BN take the statistics "
+                                 "of all of them"),
+    Flag("worker_limit", float, 300.0, "train by several workers: seconds until one that does not "
+                                       "come counts as hanging"),
+    Flag("log_all_workers", bool, False, "train: lines of every worker, not of worker 0 alone"),
     Flag("on_nan", str, "stop", "train: where the loss is not finite: stop, skip the update, or "
                                 "ignore it"),
 )

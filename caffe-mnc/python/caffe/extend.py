@@ -24,6 +24,9 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
                 weights, in snapshots); Metrics (figures, a Row now and then, handed to each Sink),
                 JsonLines, TensorBoard, read_rows; LogRecord (the log as a file), beneath (a bar in
                 its place)
+    workers     together (the processes that torchrun starts, as a Team), start_workers (so many of
+                the present command), Sharing (how they train; Solver.join), workers (which one this
+                is: workers.rank(), ...)
     process     need (a package that one feature needs), keep_freed_memory, load_plugin (layer
                 types of a module or file)
 """
@@ -67,6 +70,9 @@ from caffe.engine.layer import (
 from caffe.engine.log import Record as LogRecord
 from caffe.engine.log import beneath
 from caffe.engine.optional import need
+from caffe.engine.parallel import team as workers
+from caffe.engine.parallel.launching import start as start_workers
+from caffe.engine.parallel.team import Team, together
 from caffe.engine.plugins import load as load_plugin
 from caffe.engine.random import generator
 from caffe.engine.random import unchanged as unchanged_random
@@ -78,6 +84,7 @@ from caffe.engine.solving.nets import named_file
 from caffe.engine.solving.saving import iteration_of, train_to
 from caffe.engine.solving.solver import Solver
 from caffe.engine.solving.stopping import signals
+from caffe.engine.solving.workers import Sharing
 from caffe.importing.sources import import_net
 from caffe.ops import Mode
 
@@ -102,8 +109,10 @@ __all__ = [
     "PrototxtError",
     "Registry",
     "Row",
+    "Sharing",
     "Sink",
     "Solver",
+    "Team",
     "TensorBoard",
     "TorchLayer",
     "WeightAverage",
@@ -141,7 +150,10 @@ __all__ = [
     "read_solver",
     "read_text",
     "signals",
+    "start_workers",
     "stored_name",
+    "together",
     "train_to",
     "unchanged_random",
+    "workers",
 ]

@@ -26,11 +26,12 @@ class Command:
 
     summary: str
     runs_nets: bool = True      # then it takes a device, a precision and settings
+    shared: bool = False        # several workers may do it together
 
 
 COMMANDS: dict[str, Command] = {
-    "train": Command("train a net"),
-    "test": Command("test a net, or several together, on a data set"),
+    "train": Command("train a net", shared=True),
+    "test": Command("test a net, or several together, on a data set", shared=True),
     "evaluate": Command("measure saved results again: of `mnc test`, or COCO result files of any "
                         "system"),
     "analyse": Command("which errors saved results have, what each costs, where they are good: a "
@@ -63,6 +64,9 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
     run: Callable[[argparse.Namespace], int] = module.run
     parser.set_defaults(run=run, phase="TEST", own_settings=lambda args: None)
     module.add_arguments(parser)
+    if COMMANDS[name].shared:
+        parser.add_argument("--workers", type=count, metavar="N",
+                            help="so many workers on CPUs, which share the work")
     if COMMANDS[name].runs_nets:
         _add_shared_arguments(parser)
 
@@ -90,7 +94,8 @@ def count_or_none(text: str) -> int:
 
 def _add_shared_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--gpu", default=None, metavar="ID",
-                   help="GPU to use, or `cpu` (default: GPU 0 if there is one)")
+                   help="GPU to use, or `cpu` (default: GPU 0 if there is one); in train and test "
+                        "also several, 0,1,2, or all: a worker on each")
     p.add_argument("--cpu", action="store_true", help="compute on the CPU")
     p.add_argument("--backend", choices=BACKENDS,
                    help="of tests on the CPU: what computes the dense part; auto measures those "

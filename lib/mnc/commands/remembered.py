@@ -16,7 +16,8 @@ from typing import Any
 from mnc.config import ConfigError
 
 NAME = "arguments.json"
-NOT_KEPT = {"command", "resume", "overwrite", "out", "gpu", "cpu"}      # of this run alone
+NOT_KEPT = {"command", "resume", "overwrite", "out", "gpu", "cpu", "workers",
+            "team"}      # of this run alone
 AUTO = "auto"
 
 

@@ -14,12 +14,11 @@ import threading
 import torch
 
 import caffe
-from caffe.extend import keep_freed_memory, load_plugin
+from caffe.extend import keep_freed_memory, load_plugin, start_workers, together, workers
 from mnc.commands.registration import COMMANDS
 from mnc.config import ConfigError, cfg, cfg_from_file, cfg_from_list
 from mnc.data import DataError
 from mnc.data.classes import read_classes
-from mnc.inference import workers
 from mnc.instances import InferenceError
 from mnc.nets import NetError
 
@@ -39,12 +38,13 @@ def run(args: argparse.Namespace) -> int:
     try:
         for plugin in getattr(args, "plugin", None) or ():
             load_plugin(plugin)
-        if workers.count() > 1 and args.command != "test":
-            raise ConfigError(f"mnc {args.command} is work for one process: start it without "
-                              "torchrun")
-        if COMMANDS[args.command].runs_nets:
-            configure(args)
-        return args.run(args)
+        wanted = wanted_workers(args)
+        if wanted > 1 and workers.count() == 1:
+            return start_workers(wanted)
+        with together(getattr(args, "log_all_workers", False)) as args.team:
+            if COMMANDS[args.command].runs_nets:
+                configure(args)
+            return args.run(args)
     except USER_ERRORS as error:
         # with what was noted on it: the layer of a user's module, what is Python 2 there
         print("error:", ", ".join((str(error), *getattr(error, "__notes__", ()))), file=sys.stderr)
@@ -69,6 +69,35 @@ def show_log(level: int) -> None:
     logging.getLogger("mnc").setLevel(level)
 
 
+def wanted_workers(args: argparse.Namespace) -> int:
+    """How many are to work on the command: a process a GPU that --gpu names, or --workers.
+
+    Raises ConfigError where several cannot.
+    """
+    gpus, asked = _listed(getattr(args, "gpu", None)), getattr(args, "workers", None)
+    if asked and gpus:
+        raise ConfigError("give --gpu 0,1, which starts a worker on each of these GPUs, or "
+                          "--workers 2, two on CPUs; not both")
+    wanted = asked or max(1, len(gpus))
+    if max(wanted, workers.count()) > 1 and not COMMANDS[args.command].shared:
+        raise ConfigError(f"mnc {args.command} is work for one process: start it without "
+                          "torchrun, on one GPU")
+    if asked and workers.count() > 1 and asked != workers.count():
+        raise ConfigError(f"--workers {asked}, but torchrun has started {workers.count()}")
+    return wanted
+
+
+def _listed(gpu: str | None) -> list[int]:
+    """The GPUs in the text of --gpu; none for `cpu`."""
+    if gpu in (None, "cpu"):
+        return []
+    if gpu == "all":
+        return list(range(torch.cuda.device_count()))
+    if not all(each.isdigit() for each in str(gpu).split(",")):
+        raise ConfigError(f"--gpu takes numbers with commas between, all or `cpu`, got {gpu!r}")
+    return [int(each) for each in str(gpu).split(",")]
+
+
 def configure(args: argparse.Namespace) -> None:
     """Configuration and device, as the arguments say; without --cfg the command finds its own."""
     if args.cfg_file:
@@ -82,7 +111,7 @@ def configure(args: argparse.Namespace) -> None:
         cfg[args.phase].PRECISION = args.precision
     if args.backend:
         cfg.TEST.BACKEND = args.backend
-    choose_device(args.gpu, args.cpu)
+    choose_device(args.gpu, args.cpu or bool(getattr(args, "workers", None)))
     tf32 = cfg[args.phase].PRECISION == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
 
@@ -95,11 +124,13 @@ def take_classes(args: argparse.Namespace) -> None:
 
 def choose_device(gpu: str | None, cpu: bool) -> None:
     """Compute on this GPU or the CPU; without either word, on a GPU where there is one."""
-    if cpu or gpu == "cpu" or (gpu is None and not torch.cuda.is_available()):
+    gpus = _listed(gpu)
+    if cpu or gpu == "cpu" or (not gpus and not torch.cuda.is_available()):
         caffe.set_mode_cpu()
         return
-    if gpu is not None and not gpu.isdigit():
-        raise ConfigError(f"--gpu takes a number or `cpu`, got {gpu!r}")
-    cfg.GPU_ID = cfg.GPU_ID + workers.local_rank() if gpu is None else int(gpu)
+    number = workers.local_rank()
+    if len(gpus) > 1 and number >= len(gpus):
+        raise ConfigError(f"--gpu {gpu}: worker {number} of this machine has no GPU of its own")
+    cfg.GPU_ID = cfg.GPU_ID + number if not gpus else gpus[number if len(gpus) > 1 else 0]
     caffe.set_mode_gpu()
     caffe.set_device(cfg.GPU_ID)

@@ -26,7 +26,6 @@ def run(args: argparse.Namespace) -> int:
     from mnc.inference.runs import Run
     from mnc.inference.settings import TestSettings
     from mnc.inference.whole_sets import Finder
-    from mnc.inference.workers import together
     from mnc.nets.fit import check_net
     from mnc.results.detections import Saved
     from mnc.results.names import folder_name
@@ -50,9 +49,8 @@ def run(args: argparse.Namespace) -> int:
     source = ProposalFolder(proposals, dataset) if proposals else None
     finder = Finder(nets, TestSettings.of(cfg), task, source)
     work = Run(output / f"detections_{task.name}.npz", dataset, about)
-    with together() as team:
-        detections = work.detections(team, finder, args.reuse)
-    if team.rank == 0 and detections is not None:
+    detections = work.detections(args.team, finder, args.reuse)
+    if args.team.rank == 0 and detections is not None:
         saved = Saved(detections, task, None, about)
         if task.pictures:
             write_pictures(report, saved)

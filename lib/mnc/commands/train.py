@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnc.commands import remembered, train_options, train_watching
+from mnc.commands import remembered, train_options, train_watching, train_workers
 from mnc.commands.layout_flags import add_layout_flags, layout_of
 from mnc.commands.registration import add_classes_argument, count, count_or_none
 from mnc.config import cfg, cfg_from_dict, cfg_from_file, get_output_dir
@@ -18,7 +19,7 @@ from mnc.project import project_file
 if TYPE_CHECKING:
     from caffe.extend import LogRecord
     from mnc.data import Dataset
-    from mnc.training.loop import SolverWrapper
+    from mnc.training.loop import Care, SolverWrapper
     from mnc.training.schedule import Schedule
 
 log = logging.getLogger("mnc")
@@ -63,6 +64,7 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                         "(default %(default)s)")
     p.add_argument("--imdb", default="voc_2012_seg_train", help="data set (default %(default)s)")
     add_classes_argument(p)
+    train_workers.add_arguments(p)
     p.add_argument("--rand", action="store_true", help="seed from the clock, not from cfg.RNG_SEED")
 
 
@@ -84,45 +86,68 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _trained(args: argparse.Namespace, record: LogRecord) -> int:
-    from mnc.data import get_dataset
-    from mnc.nets.fit import TrainingError
-    from mnc.results.names import folder_name
-    from mnc.training.folder import clear, output_folder
+    from mnc.training.folder import clear
     from mnc.training.loop import prepared
 
     try:
-        if not args.class_file:
-            cfg.CLASSES = []                # those of the settings are of another training's data
-        dataset = get_dataset(args.imdb)
-        cfg.CLASSES = list(dataset.classes[1:])
-        if not args.solver and args.net is None:
-            raise TrainingError("name a solver file (--solver), or a net to generate "
-                                f"(--net {' or '.join(NETS)})")
-        output = output_folder(args.out, get_output_dir(folder_name(args.imdb)), args.resume,
-                               overwrite=args.overwrite)
-        train_options.take_settings(args)
-        train_options.take_pixel_means(args)
-        fit_settings(args, dataset)
-        path = Path(args.solver or _generated(args, dataset, output))
-        schedule = schedule_of(args, path, len(dataset))
-        if not args.solver:
-            schedule.rewrite(path)
-        changed = args.freeze or (args.solver and schedule.changes_solver)
-        solver: Any = schedule.over_file(path) if changed else path
-        if args.freeze:
-            solver = train_options.frozen(args, solver, output)
-        print(f"Output will be saved to `{output}`", flush=True)
-        wrapper = prepared(solver, dataset, output, args.weights,
-                           care=train_watching.care(args, path, schedule.iterations))
+        with args.team.behind_the_first():      # which draws, generates and caches for all
+            ready = _ready(args)
+        wrapper = prepared(ready.solver, ready.dataset, ready.output, args.weights, care=ready.care)
     except KeyboardInterrupt:
         print("stopped before training began: there is nothing to go on from", file=sys.stderr)
         raise
+    wrapper.solver.rate_factor = ready.schedule.warming
+    if args.team.rank:
+        wrapper.train_model(ready.schedule.iterations)
+        return 0
     if args.overwrite and not wrapper.solver.iter:
-        clear(output, args.weights)
-    remembered.keep(output, args)
-    record.to(output / "train.log")
-    wrapper.solver.rate_factor = schedule.warming
-    return _run_to_the_end(wrapper, schedule.iterations, args)
+        clear(ready.output, args.weights)
+    remembered.keep(ready.output, args)
+    record.to(ready.output / "train.log")
+    return _run_to_the_end(wrapper, ready.schedule.iterations, args)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a training begins with."""
+
+    solver: Any             # a file, or the SolverParameter
+    dataset: Dataset
+    output: Path
+    schedule: Schedule
+    care: Care
+
+
+def _ready(args: argparse.Namespace) -> Ready:
+    from mnc.data import get_dataset
+    from mnc.nets.fit import TrainingError
+    from mnc.results.names import folder_name
+    from mnc.training.folder import output_folder
+
+    if not args.class_file:
+        cfg.CLASSES = []                # those of the settings are of another training's data
+    dataset = get_dataset(args.imdb)
+    cfg.CLASSES = list(dataset.classes[1:])
+    if not args.solver and args.net is None:
+        raise TrainingError("name a solver file (--solver), or a net to generate "
+                            f"(--net {' or '.join(NETS)})")
+    output = output_folder(args.out, get_output_dir(folder_name(args.imdb)), args.resume,
+                           overwrite=args.overwrite)
+    train_options.take_settings(args)
+    train_options.take_pixel_means(args)
+    fit_settings(args, dataset)
+    path = Path(args.solver or _generated(args, dataset, output))
+    schedule = schedule_of(args, path, len(dataset))
+    if not args.solver:
+        schedule.rewrite(path)
+    changed = args.freeze or (args.solver and schedule.changes_solver)
+    solver: Any = schedule.over_file(path) if changed else path
+    if args.freeze:
+        solver = train_options.frozen(args, solver, output)
+    if not args.team.rank:
+        print(f"Output will be saved to `{output}`", flush=True)
+    return Ready(solver, dataset, output, schedule,
+                 train_watching.care(args, path, schedule.iterations))
 
 
 def _run_to_the_end(wrapper: SolverWrapper, iterations: int, args: argparse.Namespace) -> int:
@@ -152,7 +177,8 @@ def schedule_of(args: argparse.Namespace, solver: Path, images: int) -> Schedule
     iterations = ITERATIONS if args.iters is None else args.iters
     if args.epochs is not None:
         batch = args.batch or read_solver(str(solver)).iter_size
-        iterations = iterations_of(args.epochs, images, batch * cfg.TRAIN.IMS_PER_BATCH)
+        iterations = iterations_of(args.epochs, images,
+                                   batch * cfg.TRAIN.IMS_PER_BATCH * args.team.count)
         log.info("%g epochs of %d images: %d iterations", args.epochs, images, iterations)
     policy = args.schedule or (None if args.solver else "step")
     return Schedule(iterations, args.lr, policy, args.warmup, args.batch, args.clip)

@@ -62,10 +62,12 @@ def check(args: argparse.Namespace) -> None:
 
 def care(args: argparse.Namespace, solver: Path, iterations: int) -> Care:
     """As the flags say, for the training of a solver file."""
+    from caffe.extend import Sharing
     from mnc.training.loop import Care
 
     return Care(args.resume, args.keep, args.lock, args.on_nan, args.bad_data,
-                args.check_data, _validation(args, solver, iterations), args.tensorboard)
+                args.check_data, _validation(args, solver, iterations), args.tensorboard, args.team,
+                Sharing(args.worker_limit, args.compress, args.sync_bn))
 
 
 def _validation(args: argparse.Namespace, solver: Path, iterations: int) -> Validation | None:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from caffe.extend import Team
 from mnc.data.dataset import DataError, Dataset
 from mnc.inference.shared import ByImage, load_found, save_found, test_together
 from mnc.inference.whole_sets import Finder, of_the_set
-from mnc.inference.workers import Team
 from mnc.instances import SetDetections
 from mnc.results import detections as results
 from mnc.results.origin import differences

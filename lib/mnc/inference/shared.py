@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from caffe.extend import Team
 from mnc.data.dataset import Dataset, Subset
-from mnc.inference.workers import Team
 from mnc.instances import ImageDetections, InferenceError, by_class
 from mnc.results import detections as results
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from caffe.extend import workers
 from mnc.data.dataset import DataError, Dataset
-from mnc.inference import workers
 from mnc.inference.networks import Nets
 from mnc.inference.selection import ScoreFloor, above, suppress, unnested, update
 from mnc.inference.settings import TestSettings

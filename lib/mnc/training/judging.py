@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import caffe
-from caffe.extend import Metrics, Solver, unchanged_random
+from caffe.extend import Metrics, Solver, Team, unchanged_random
 
 log = logging.getLogger("mnc")
 
@@ -36,13 +36,14 @@ class Validation(Protocol):
 class Judge:
     """Validates a net in training, after updates, without leaving a trace in it.
 
-    keep: writes the weights as they are tested, with their settings.
+    keep: writes the weights as they are tested, with their settings. Of the workers of a team the
+    first measures, the others wait for it.
     """
 
     def __init__(self, solver: Solver, metrics: Metrics, validation: Validation, *, folder: Path,
-                 keep: Callable[[dict[str, float]], Path]) -> None:
+                 keep: Callable[[dict[str, float]], Path], team: Team | None = None) -> None:
         self.solver, self.metrics, self.validation = solver, metrics, validation
-        self.folder, self._keep = folder, keep
+        self.folder, self._keep, self.team = folder, keep, team or Team()
         self.best, self.best_at, self.best_file = -math.inf, 0, ""
         self.seen_at = solver.iter          # the iteration of the last validation
         self.worse = 0                      # validations since the best
@@ -59,8 +60,17 @@ class Judge:
     def look(self) -> None:
         """Validate if that is due: every so many iterations, and at the end."""
         now, every = self.solver.iter, self.validation.every
-        if now // every > self.seen_at // every or self.seen_at < now == self.metrics.end:
+        if self.team.count > 1:
+            self._look_together(now % every == 0 or now == self.metrics.end)
+        elif now // every > self.seen_at // every or self.seen_at < now == self.metrics.end:
             self.validate()
+
+    def _look_together(self, due: bool) -> None:
+        """As all workers tell alike; they wait for the first as long as it takes."""
+        if due and not self.team.rank:
+            self.validate()
+        if due:
+            self.team.of_the_first(None)
 
     def validate(self) -> None:
         """Measure the weights as a snapshot would hold them, and keep them if they are the best."""

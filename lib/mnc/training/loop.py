@@ -9,12 +9,21 @@ import json
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import caffe
-from caffe.extend import Metrics, TensorBoard, iteration_of, locked, signals, train_to
+from caffe.extend import (
+    Metrics,
+    Sharing,
+    Team,
+    TensorBoard,
+    iteration_of,
+    locked,
+    signals,
+    train_to,
+)
 from mnc.config import cfg
 from mnc.data.checking import BY_DEFAULT, readable
 from mnc.data.dataset import Dataset
@@ -49,6 +58,8 @@ class Care:
     check_data: bool | None = None      # decode every image first; None: where there are few
     validation: Validation | None = None    # measures the weights now and then
     tensorboard: bool = False           # the figures as TensorBoard's files, too
+    team: Team = field(default_factory=Team)            # the workers that train together
+    sharing: Sharing = field(default_factory=Sharing)   # and how
 
 
 def train(solver: str | Path | object, dataset: Dataset, output_dir: str | Path,
@@ -73,7 +84,7 @@ def prepared(solver: str | Path | object, dataset: Dataset, output_dir: str | Pa
     wrapper = SolverWrapper(solver, roidb, maskdb, output_dir, weights, care=care)
     wrapper.name_classes(dataset.classes[1:])
     wrapper.metrics.iterations_of_an_epoch = len(dataset) / (
-        wrapper.solver.param.iter_size * cfg.TRAIN.IMS_PER_BATCH)
+        wrapper.solver.param.iter_size * cfg.TRAIN.IMS_PER_BATCH * care.team.count)
     if care.resume:
         wrapper.restore(care.resume)
     return wrapper
@@ -104,7 +115,7 @@ class SolverWrapper:
         self.metrics = Metrics(self.solver, self.output_dir / "metrics.jsonl")
         self.judge = care.validation and Judge(
             self.solver, self.metrics, care.validation, folder=self.output_dir / "validation",
-            keep=self.keep_best)
+            keep=self.keep_best, team=care.team)
         self.metrics.sinks.append(Table(
             self.output_dir / "metrics.csv", self.metrics.names,
             care.validation.figures if care.validation else ()))
@@ -114,6 +125,7 @@ class SolverWrapper:
         data.set_roidb(roidb)
         data.set_maskdb(maskdb)
         data.bad_data = care.bad_data
+        self.solver.join(care.team, care.sharing)
 
     def name_classes(self, names: Sequence[str]) -> None:
         """Weights and settings of the snapshots bear these names, without the background's."""
@@ -123,8 +135,9 @@ class SolverWrapper:
     def restore(self, state: str | Path) -> None:
         """Go on where an earlier run took this snapshot, or the newest good one of a folder."""
         found = self.solver.resume(str(state))
-        say(f"Resuming from {found}" if found else
-            f"No snapshot {self.prefix}_iter_N in {self.output_dir} yet: training begins")
+        if not self.care.team.rank:
+            say(f"Resuming from {found}" if found else
+                f"No snapshot {self.prefix}_iter_N in {self.output_dir} yet: training begins")
 
     def snapshot(self) -> Path:
         """Write PREFIX_iter_N: .yml, the settings; .caffemodel.h5; the state to go on from."""
@@ -172,15 +185,19 @@ class SolverWrapper:
         self.written = []
         solver.param.snapshot, metrics.end = cfg.TRAIN.SNAPSHOT_ITERS, max_iters
         try:
-            with locked(solver.param.snapshot_prefix) if self.care.lock else nullcontext(), \
-                    signals(solver, SIGINT="stop", SIGTERM="stop", SIGHUP="snapshot"), \
-                    self._shown(), metrics.running(**about):
-                train_to(solver, max_iters)
-                metrics.report(end=self.ending())
+            with signals(solver, SIGINT="stop", SIGTERM="stop", SIGHUP="snapshot"):
+                if self.care.team.rank:         # worker 0 writes and speaks
+                    train_to(solver, max_iters)
+                    return []
+                with locked(solver.param.snapshot_prefix) if self.care.lock else nullcontext(), \
+                        self._shown(), metrics.running(**about):
+                    train_to(solver, max_iters)
+                    metrics.report(end=self.ending())
             if not self.ended_early or (self.judge and self.judge.gave_up):
                 say(DONE)
         finally:
-            self._draw_losses()
+            if not self.care.team.rank:
+                self._draw_losses()
         return self.written
 
     def _draw_losses(self) -> None:

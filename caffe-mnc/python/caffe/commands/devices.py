@@ -6,6 +6,7 @@ import torch
 
 from caffe.commands.registration import UsageError
 from caffe.engine import device, log
+from caffe.engine.parallel import team
 
 
 def listed(text: str) -> list[int]:
@@ -44,6 +45,18 @@ def use_one(text: str) -> None:
     log.info("Use GPU with device ID %d", gpus[0])
     log.info("GPU device name: %s", torch.cuda.get_device_name(gpus[0]))
     use_gpu(gpus[0])
+
+
+def of_worker(gpus: list[int]) -> int:
+    """The GPU of this worker of a machine: of these the one with its number, or so many behind a
+    single one. UsageError if there is none.
+    """
+    number = team.local_rank()
+    gpu = gpus[number] if number < len(gpus) else gpus[0] + number
+    if (len(gpus) > 1 and number >= len(gpus)) or gpu >= torch.cuda.device_count():
+        raise UsageError(f"worker {number} of this machine has no GPU of its own: there are "
+                         f"{torch.cuda.device_count()}, and {', '.join(map(str, gpus))} named")
+    return gpu
 
 
 def use_gpu(index: int) -> None:

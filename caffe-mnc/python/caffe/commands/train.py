@@ -17,45 +17,61 @@ from caffe.commands.registration import ACTIONS, UsageError
 from caffe.data.checking import faults
 from caffe.engine import device, log
 from caffe.engine.errors import CaffeError
+from caffe.engine.parallel import launching, team
 from caffe.engine.solving import pairs
 from caffe.engine.solving.averaging import WeightAverage
 from caffe.engine.solving.finite import CHOICES
 from caffe.engine.solving.lock import locked
 from caffe.engine.solving.metrics import Metrics, TensorBoard
-from caffe.engine.solving.nets import named_file
+from caffe.engine.solving.nets import named_file, solver_parameter
 from caffe.engine.solving.saving import iteration_of
-from caffe.engine.solving.solver import Solver, solver_parameter
+from caffe.engine.solving.solver import Solver
 from caffe.engine.solving.stopping import EFFECTS, signals
 from caffe.engine.solving.update_rules import get_solver
+from caffe.engine.solving.workers import COMPRESSIONS, Sharing
 
 PRECISIONS = {"fp32": None, "bf16": "bfloat16"}
 
 
 @ACTIONS.register("train")
 def run(flags: SimpleNamespace) -> int:
-    """train or finetune a model"""
+    """train or finetune a model, by one worker or several"""
     check(flags)
     param = configured(flags)
-    choose_device(flags, param)
+    gpus = chosen_gpus(flags, param)
+    wanted = max(len(gpus), flags.workers, 1)
+    if wanted > 1 and team.count() == 1:
+        return launching.start(wanted)
+    if flags.workers not in (0, team.count()):
+        raise UsageError(f"--workers {flags.workers}, but torchrun has started {team.count()}")
+    with team.together(flags.log_all_workers) as workers:
+        use(gpus, param)
+        return train(flags, param, workers)
+
+
+def train(flags: SimpleNamespace, param: Any, workers: team.Team) -> int:
+    """All of it as one of these workers; returns the exit status."""
     solver = get_solver(param)
     solver.keep, solver.on_nan = flags.keep, flags.on_nan
     solver.net.set_precision(PRECISIONS[flags.precision])
     if flags.ema:
         WeightAverage(solver, flags.ema)
     metrics = metrics_of(solver, flags)
-    with locked(param.snapshot_prefix) if flags.lock else nullcontext():
+    locks, writes = flags.lock and workers.rank == 0, metrics and workers.rank == 0
+    with locked(param.snapshot_prefix) if locks else nullcontext():
+        if flags.check_data and workers.rank == 0:
+            check_data(solver)
+        solver.join(workers, Sharing(flags.worker_limit, flags.compress, flags.sync_bn))
         if flags.snapshot:
             resume(solver, flags.snapshot)
         check_initial(solver)
-        if flags.check_data:
-            check_data(solver)
         log.info("Starting Optimization")
         with signals(solver, SIGINT=flags.sigint_effect, SIGTERM="stop",
                      SIGHUP=flags.sighup_effect), \
                 metrics.running(net=solver.net.name, folder=param.snapshot_prefix,
-                                command=" ".join(sys.argv)) if metrics else nullcontext():
+                                command=" ".join(sys.argv)) if writes else nullcontext():
             solver.solve()
-            if metrics:
+            if writes:
                 metrics.report(end=log.STOPPED if solver.stop_requested else log.DONE)
     log.info(log.DONE)
     return 128 + signal.SIGTERM if solver.stopped_by == signal.SIGTERM else 0
@@ -121,6 +137,12 @@ def check(flags: SimpleNamespace) -> None:
         raise UsageError(f"--precision takes {' or '.join(PRECISIONS)}; got {flags.precision!r}")
     if not 0 <= flags.ema < 1:
         raise UsageError(f"--ema takes a number from 0 to below 1, got {flags.ema:g}")
+    if flags.compress not in COMPRESSIONS:
+        raise UsageError(f"--compress takes bf16, got {flags.compress!r}")
+    if flags.workers < 0:
+        raise UsageError(f"--workers takes a number of workers, got {flags.workers}")
+    if flags.worker_limit <= 0:
+        raise UsageError(f"--worker_limit takes seconds, got {flags.worker_limit:g}")
     if flags.keep < 0:
         raise UsageError(f"--keep takes a number of snapshots, got {flags.keep}")
 
@@ -147,31 +169,31 @@ def locate_nets(param: Any, folder: Path) -> None:
                         for files in param.weights]
 
 
-def choose_device(flags: SimpleNamespace, param: Any) -> None:
-    """GPU or CPU: --cpu, --gpu, else what the solver file asks for in so many words."""
-    if flags.cpu and flags.gpu:
-        raise UsageError("give --cpu or --gpu, not both")
+def chosen_gpus(flags: SimpleNamespace, param: Any) -> list[int]:
+    """GPUs or the CPU: --cpu, --workers, --gpu, else what the solver file asks for."""
+    if (flags.cpu or flags.workers) and flags.gpu:
+        raise UsageError(f"give --{'cpu' if flags.cpu else 'workers'} or --gpu, not both: --gpu "
+                         "0,1 starts a worker on each of these GPUs, --workers 2 two on CPUs")
     asked = flags.gpu
-    if not asked and not flags.cpu and param.HasField("solver_mode") and param.solver_mode:
+    on_cpus = flags.cpu or flags.workers
+    if not asked and not on_cpus and param.HasField("solver_mode") and param.solver_mode:
         asked = str(param.device_id)
         if not torch.cuda.is_available():
             raise UsageError(
                 f"{flags.solver}: it says solver_mode: GPU, but PyTorch finds no CUDA device here; "
                 "add --cpu to train on the CPU, or write solver_mode: CPU in the file")
-    if len(asked.split(",")) > 1:
-        raise UsageError(_ONE_GPU.format(asked))
-    gpus = devices.listed(asked)
-    if len(gpus) > 1:
-        raise UsageError(_ONE_GPU.format(asked))
+    return devices.listed(asked)
+
+
+def use(gpus: list[int], param: Any) -> None:
+    """Compute on this worker's GPU, or on the CPU."""
     if not gpus:
         log.info("Use CPU.")
         device.set_mode_cpu()
         return
+    if team.count() > 1:
+        gpus = [devices.of_worker(gpus)]
     log.info("Using GPUs %d", gpus[0])
     log.info("GPU %d: %s", gpus[0], torch.cuda.get_device_name(gpus[0]))
     param.device_id = gpus[0]
     devices.use_gpu(gpus[0])
-
-
-_ONE_GPU = ("--gpu {}: training on several GPUs is not there yet; name one, as in --gpu 0 "
-            "(iter_size in the solver file gives the effective batch of several)")

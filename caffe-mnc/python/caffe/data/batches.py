@@ -45,6 +45,7 @@ class Batches:
 
     def __init__(self, batch_size: int, seed: int) -> None:
         self.batch_size, self.seed = batch_size, seed
+        self.share = (0, 1)     # worker r of N takes items r, r + N, ...
         self._labels: dict[int, list[str]] = {}         # of the last batches, by number
 
     def items(self, epoch: int, first: int) -> Iterator:
@@ -63,6 +64,11 @@ class Batches:
         """The names of the items of batch `number`, one of the last."""
         return self._labels.get(number, [])
 
+    def labels_before(self, place: Place) -> list[str]:
+        """The names of the items of the batch whose end is `place`."""
+        rank, count = self.share
+        return self.labels_of(place.batch - count + rank)
+
     def reading(self) -> str:
         """The source, with the items of the batch that was begun last."""
         labels = self._labels[max(self._labels)] if self._labels else []
@@ -71,29 +77,37 @@ class Batches:
     def run(self, place: Place) -> Iterator[tuple[tuple[np.ndarray, ...], Place]]:
         """(arrays, place behind them) of the batch at `place` and of all after it.
 
-        Raises ValueError where there are no items.
+        Places are those of all workers: of N batches that they take together this one has its share
+        of the items, and they all end at one place. Raises ValueError where there are no items.
         """
-        number, epoch, item = place.batch, place.epoch, place.item
-        source = self.items(epoch, item)
+        rank, count = self.share
+        number, source = place.batch, self._endless(place)
         while True:
             group: list = []
-            while len(group) < self.batch_size:
-                try:
-                    group.append(next(source))
-                    item += 1
-                except StopIteration:
-                    if not item:
-                        raise ValueError(f"{self}: holds no items") from None
-                    epoch, item = epoch + 1, 0
-                    source = self.items(epoch, 0)
-            self._note(number, group)
-            arrays = self.assemble(group, self.random_of_batch(number))
-            number += 1
+            for k in range(self.batch_size * count):
+                each, epoch, item = next(source)
+                if k % count == rank:
+                    group.append(each)
+            self._note(number + rank, group)
+            arrays = self.assemble(group, self.random_of_batch(number + rank))
+            number += count
             yield arrays, Place(number, epoch, item)
+
+    def _endless(self, place: Place) -> Iterator[tuple[Any, int, int]]:
+        """(item, its pass, the number of the next one there), pass after pass"""
+        epoch, item = place.epoch, place.item
+        while True:
+            for each in self.items(epoch, item):
+                item += 1
+                yield each, epoch, item
+            if not item:
+                raise ValueError(f"{self}: holds no items")
+            epoch, item = epoch + 1, 0
 
     def _note(self, number: int, items: list) -> None:
         self._labels[number] = [label for label in map(self.label, items) if label]
-        self._labels.pop(number - KEPT, None)
+        if len(self._labels) > KEPT:
+            del self._labels[next(iter(self._labels))]     # the oldest
 
     def random_of_batch(self, number: int) -> np.random.Generator:
         return np.random.default_rng((self.seed, 0, number))

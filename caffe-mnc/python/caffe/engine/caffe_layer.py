@@ -54,6 +54,7 @@ class Layer:
     discards = False                     # has no tops because nothing is done with its bottoms
     replayable = False                   # forward may run again to record it: no state, no source
     shapes_by_running = False            # forward itself gives the tops their shapes
+    shared_place = False        # workers that train together stand at one place of its source
     any_ones = False                     # files may have parameters with other axes of length 1
 
     # what net.optimize() asks

@@ -40,7 +40,19 @@ DONE = "Optimization Done."
 
 KEPT = 10_000           # lines that wait for a file
 _logger = logging.getLogger("caffe")
+_worker = ""
 _LEVELS = (logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
+
+
+def of_worker(rank: int, whole: bool) -> None:
+    """This process is worker `rank` of several: 0 alone logs more than warnings, unless `whole`.
+
+    Lines of the others begin with their name.
+    """
+    global _worker
+    _worker = f"worker {rank}: " if rank else ""
+    if rank and not whole:
+        _logger.setLevel(max(_logger.level, logging.WARNING))
 
 
 def info(message: str, *args: object, depth: int = 0) -> None:
@@ -62,7 +74,8 @@ class GlogFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.datetime.fromtimestamp(record.created)
         text = (f"{record.levelname[0].replace('C', 'F')}{when:%m%d %H:%M:%S.%f} "
-                f"{record.process:5d} {record.filename}:{record.lineno}] {record.getMessage()}")
+                f"{record.process:5d} {record.filename}:{record.lineno}] {_worker}"
+                f"{record.getMessage()}")
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
@@ -97,7 +110,7 @@ def configure(min_level: int | None = None, log_to_stderr: bool | None = None,
     _logger.setLevel(_LEVELS[min(max(min_level, 0), 3)])
     _logger.propagate = False
     _add(StderrHandler())
-    if log_dir and not log_to_stderr:
+    if log_dir and not log_to_stderr and env.get("RANK", "0") == "0":     # one file for all workers
         try:
             _add(_file_handler(Path(log_dir)))
         except OSError as problem:

@@ -39,6 +39,24 @@ def set_random_seed(seed: int) -> None:
         each.manual_seed(_seed)
 
 
+def diverge(number: int) -> None:
+    """Go on with other random numbers, of all generators, than the same program elsewhere.
+
+    0: with the same.
+    """
+    global _seed
+    if not number:
+        return
+    if _seed is not None:
+        _seed = (_seed + number) % 2**63
+    for each in _generators.values():
+        each.manual_seed((each.initial_seed() + number) % 2**63)
+    torch.manual_seed((torch.initial_seed() + number) % 2**63)
+    state: Any = np.random.get_state()
+    np.random.seed((int(state[1][0]) + number) % 2**32)
+    random.seed(f"{random.getrandbits(64)} {number}")
+
+
 def get_state() -> dict[str, np.ndarray]:
     """The state of every generator in use, as arrays of bytes.
 

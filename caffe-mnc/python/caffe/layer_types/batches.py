@@ -12,7 +12,8 @@ from caffe.data.batches import Batches, Place
 from caffe.data.images import MOST_VALUES
 from caffe.data.prefetch import Prefetch
 from caffe.engine.errors import LayerError
-from caffe.engine.layer import Layer, exactly
+from caffe.engine.layer import TRAIN, Layer, exactly
+from caffe.engine.parallel.ranks import solver_count, solver_rank
 from caffe.engine.random import generator
 
 
@@ -41,8 +42,11 @@ class BatchLayer(Layer):
 
     The thread starts with the first forward. What is drawn (order, crops, mirroring) comes from a
     seed of the layer's own, taken from the engine's generator at setup, so that the thread's
-    timing changes nothing. Solver states hold that seed and the place reached.
+    timing changes nothing. Solver states hold that seed and the place reached. In phase TRAIN
+    workers share the items out among them.
     """
+
+    shared_place = True
 
     num_bottom = exactly(0)
     batches: Batches
@@ -52,6 +56,8 @@ class BatchLayer(Layer):
         self._place, self._prefetch = Place(), None
         with naming(self):
             self.open(top)
+        if self.phase == TRAIN:
+            self.batches.share = solver_rank(), solver_count()
 
     def open(self, top: list) -> None:
         """Make `self.batches` and give the tops their shapes."""
@@ -82,7 +88,7 @@ class BatchLayer(Layer):
 
     def batch_items(self) -> list[str]:
         """The names of what the tops hold, where the source has names."""
-        return self.batches.labels_of(self._place.batch - 1)
+        return self.batches.labels_before(self._place)
 
     def close(self) -> None:
         """End the thread; the next forward starts it again where this layer stands."""

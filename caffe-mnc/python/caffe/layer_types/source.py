@@ -12,7 +12,8 @@ from torch import Tensor
 from caffe.engine import log
 from caffe.engine.errors import CaffeError, LayerError
 from caffe.engine.fillers import fill
-from caffe.engine.layer import LAYERS, Layer, TorchLayer, at_least, exactly
+from caffe.engine.layer import LAYERS, TRAIN, Layer, TorchLayer, at_least, exactly
+from caffe.engine.parallel.ranks import solver_count, solver_rank
 from caffe.layer_types.batches import naming, reshape_tops
 from caffe.proto import caffe_pb2
 
@@ -104,10 +105,12 @@ class DummyData(Layer):
 class MemoryData(Layer):
     """top: batches of the user's array (N, C, H, W) and its labels (N,), round and round
 
-    `reset(data, labels)` gives the arrays, which are read, not copied. Nothing is transformed.
+    `reset(data, labels)` gives the arrays, which are read, not copied. Nothing is transformed. In
+    phase TRAIN workers take every N-th batch of the same arrays.
     """
 
     num_bottom = exactly(0)
+    shared_place = True
     num_top = exactly(2)
     takes_arrays = True
 
@@ -117,7 +120,8 @@ class MemoryData(Layer):
         self.item_shape = (options.channels, options.height, options.width)
         reshape_tops(self, top, (self.batch_size, *self.item_shape), (self.batch_size,))
         self._data = self._labels = None
-        self._position = 0
+        self._position = 0                      # of all workers
+        self._share = (solver_rank(), solver_count()) if self.phase == TRAIN else (0, 1)
         self._restored: int | None = None       # a place that waits for its arrays
 
     def reset(self, data: np.ndarray, labels: np.ndarray) -> None:
@@ -160,10 +164,12 @@ class MemoryData(Layer):
         if self._data is None:
             raise LayerError(f"{self.title}: has no data yet; call net.set_input_arrays(data, "
                              f"labels) before forward()")
-        part = slice(self._position, self._position + self.batch_size)
+        rank, count = self._share
+        begin = (self._position + rank * self.batch_size) % len(self._data)
+        part = slice(begin, begin + self.batch_size)
         for blob, values in zip(top, (self._data, self._labels)):
             blob.tensor = torch.tensor(values[part], dtype=self.dtype, device=self.device)
-        self._position = part.stop % len(self._data)
+        self._position = (self._position + count * self.batch_size) % len(self._data)
 
     def backward(self, top, propagate_down, bottom):
         pass

@@ -72,10 +72,12 @@ class WindowBatches(Batches):
         return np.broadcast_to(values, (self.channels, self.size, self.size))
 
     def run(self, place: Place) -> Iterator[tuple[tuple[np.ndarray, ...], Place]]:
+        rank, count = self.share
         number = place.batch
         while True:
-            yield self.draw(self.random_of_batch(number)), Place(number + 1)
-            number += 1
+            arrays = self.draw(self.random_of_batch(number + rank))
+            number += count
+            yield arrays, Place(number)
 
     def draw(self, random: np.random.Generator) -> tuple[np.ndarray, ...]:
         images = np.zeros((self.batch_size, self.channels, self.size, self.size), np.float32)

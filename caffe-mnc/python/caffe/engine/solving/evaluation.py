@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,14 @@ class MeanOutputs:
                     f'"detection" in the solver file (caffe test: --ap_version); silence others')
             sums += values
 
+    def join(self, parts: list[MeanOutputs]) -> None:
+        """Become the result of all workers' batches, this one's among them."""
+        sums: dict[str, Any] = {}
+        for part in parts:
+            for name, values in part.sums.items():
+                sums[name] = sums.get(name, 0) + values
+        self.batches, self.sums = sum(part.batches for part in parts), sums
+
     def log(self, net: Net) -> None:
         """Write the result of all batches."""
         log_outputs(net, log.TEST_OUTPUT, self.means())
@@ -74,6 +83,11 @@ class MeanAveragePrecision:
                     f'eval_type: "detection" needs outputs of DetectionEvaluate; the test net\'s '
                     f'"{name}" has the shape {values.shape}. Silence it, or leave eval_type out')
             self.rows[name].append(values.reshape(-1, 5).copy())
+
+    def join(self, parts: list[MeanAveragePrecision]) -> None:
+        """Become the result of all workers' batches, in the order in which they come in turn."""
+        self.rows = {name: [rows for turn in zip_longest(*(part.rows[name] for part in parts))
+                            for rows in turn if rows is not None] for name in parts[0].rows}
 
     def log(self, net: Net) -> None:
         """Write the result of all batches."""

@@ -31,8 +31,8 @@ def to_be_skipped(solver: Solver, loss: float) -> bool:
     text = (f"Iteration {solver.iter}, lr = {solver.lr:g}: the loss is {loss:g}; "
             f"{_cause(solver.net)}")
     if solver.on_nan == "stop":
-        raise NotFinite(f"{text}. {_saved(solver)}. A lower base_lr or clip_gradients may help; "
-                        f"--on-nan skip leaves such iterations out")
+        raise NotFinite(f"{text}. {last_snapshot(solver)}. A lower base_lr or clip_gradients may "
+                        f"help; --on-nan skip leaves such iterations out")
     solver.skipped += 1
     log.warning("%s: no update (%d skipped so far)", text, solver.skipped)
     check_weights(solver)
@@ -43,7 +43,7 @@ def check_weights(solver: Solver) -> None:
     """NotFinite if a parameter, statistics of BatchNorm among them, is not finite."""
     name = first_not_finite(solver.net)
     if name:
-        raise NotFinite(f"Iteration {solver.iter}: {name} is not finite. {_saved(solver)}")
+        raise NotFinite(f"Iteration {solver.iter}: {name} is not finite. {last_snapshot(solver)}")
 
 
 def _cause(net: Net) -> str:
@@ -71,6 +71,7 @@ def _items(net: Net, most: int = 16) -> Iterator[str]:
             yield f"and {len(names) - most} more"
 
 
-def _saved(solver: Solver) -> str:
+def last_snapshot(solver: Solver) -> str:
+    """Where training may go on from, in words."""
     last = solver.last_snapshot
     return f"The last snapshot, finite, is {last}" if last else "There is no snapshot"

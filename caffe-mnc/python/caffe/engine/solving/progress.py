@@ -43,6 +43,13 @@ def run_forward(net: Net) -> float:
     return net.run()
 
 
+def run_sources(net: Net) -> None:
+    """Only the layers that read data: the next batch is left out."""
+    for number, node in enumerate(net.nodes):
+        if not node.bottom:
+            net.run(number, number)
+
+
 def output_values(net: Net) -> dict[str, np.ndarray]:
     """The outputs of `net` as flat float64 arrays, copied. Each of the shape (values,)."""
     return {name: net.blobs[name].tensor.double().reshape(-1).cpu().numpy()

@@ -17,6 +17,7 @@ from caffe.engine import log
 from caffe.engine.errors import CaffeError
 from caffe.engine.formats.atomic_file import write_file
 from caffe.engine.formats.weights import first_not_finite
+from caffe.engine.parallel.faults import Lost
 from caffe.engine.solving import finite, pairs
 
 if TYPE_CHECKING:
@@ -58,10 +59,10 @@ def train_to(solver: Solver, end: int) -> None:
     before the first iteration if no snapshot can be written.
     """
     start = solver.iter
-    if end > start:
+    if end > start and not solver.workers.rank:
         check_place(solver.param.snapshot_prefix)
     solver.step_to(end)
-    if solver.iter > start and solver.saved_at != solver.iter:
+    if solver.iter > start and solver.workers.any(solver.saved_at != solver.iter):
         at_the_end(solver)
 
 
@@ -71,6 +72,15 @@ def take(solver: Solver) -> None:
     Raises OSError, or NotFinite if the weights are not finite; where `on_nan` is "ignore" they are
     written, and no earlier snapshot goes for them.
     """
+    solver.workers.collect()
+    _write(solver)
+
+
+def _write(solver: Solver) -> None:
+    """Of workers that train together the first writes."""
+    if solver.workers.rank:
+        solver.saved_at = solver.iter
+        return
     broken = first_not_finite(solver.net)
     if broken and solver.on_nan != "ignore":
         finite.check_weights(solver)
@@ -87,7 +97,7 @@ def when_due(solver: Solver) -> None:
     """Take a snapshot in the middle of training, which goes on if that fails."""
     try:
         take(solver)
-    except finite.NotFinite:
+    except (finite.NotFinite, Lost):
         raise
     except Exception as error:
         log.error("Iteration %d: the snapshot failed, training goes on: %s", solver.iter, error)
@@ -95,18 +105,23 @@ def when_due(solver: Solver) -> None:
 
 def at_the_end(solver: Solver) -> None:
     """Take the last snapshot, with time for somebody to make room; raises as the last try does."""
+    solver.workers.collect()
     for wait in WAITS:
         try:
-            return take(solver)
+            return _write(solver)
         except OSError as error:
             log.error("The last snapshot failed: %s; trying again in %g s", error, wait)
             time.sleep(wait)
-    take(solver)
+    _write(solver)
 
 
 def before_an_error(solver: Solver, error: BaseException) -> None:
     """Save what was trained before `error` ends training."""
     if solver.saved_at == solver.iter or isinstance(error, finite.NotFinite):
+        return
+    if solver.workers.count > 1:            # there is no whole state without the others
+        log.error("An error ends training at iteration %d, without a snapshot: %s", solver.iter,
+                  finite.last_snapshot(solver))
         return
     log.error("An error ends training at iteration %d, after a snapshot: %s: %s", solver.iter,
               type(error).__name__, error)

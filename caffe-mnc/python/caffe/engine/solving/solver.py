@@ -13,7 +13,8 @@ import torch
 from caffe.engine import log, random, waiting
 from caffe.engine.errors import CaffeError, PrototxtError
 from caffe.engine.net.net import Net
-from caffe.engine.solving import finite, lr_policies, pairs, saving, state
+from caffe.engine.parallel.team import Team
+from caffe.engine.solving import finite, lr_policies, saving, state, testing
 from caffe.engine.solving.evaluation import AP_VERSIONS, EVALUATIONS
 from caffe.engine.solving.nets import make_test_nets, make_train_net, solver_parameter
 from caffe.engine.solving.progress import (
@@ -23,6 +24,7 @@ from caffe.engine.solving.progress import (
     output_values,
     run_forward,
 )
+from caffe.engine.solving.workers import BY_DEFAULT, Alone, Sharing, Workers
 from caffe.proto import caffe_pb2
 
 PIECE = 1 << 17     # values that an update works on at a time: with gradient and history 1.5 MB
@@ -59,6 +61,7 @@ class Solver:
         self.after_update: list[Callable[[], object]] = []      # before snapshots
         self.after_test: list[Callable[[int, dict[str, float]], object]] = []
         self.export: Callable[[Net], AbstractContextManager[Iterable[str]]] = as_trained
+        self.workers = Alone(self)
         self._smoothed = SmoothedLoss(self.param.average_loss)
         self._callbacks: list[tuple[Callable[[], object], Callable[[], object]]] = []
         if self.param.random_seed >= 0:
@@ -92,31 +95,33 @@ class Solver:
         """
         if self._stop_followed:
             self.stop_requested = self._stop_followed = False
+        self.workers.begin()
         self._smoothed = SmoothedLoss(self.param.average_loss)
         clock = Clock(self.iter)
         end = self.iter + iterations
         try:
             while self.iter < end:
                 self._iterate(clock)
-                if self.stop_requested:
+                if self.workers.stopping:
                     break
         except waiting.Interrupted as error:
+            if self.workers.count > 1:      # the others wait: they end by this error, too
+                raise
             log.warning("Iteration %d: %s", self.iter, error)
             self.stop_requested = True
-        self._stop_followed = self.stop_requested
+        self._stop_followed = self.workers.stopping
 
     def _iterate(self, clock: Clock) -> None:
         """Test if that is due, forward and backward, update, snapshot if that is due."""
         self.net.clear_param_diffs()
         if self._test_is_due() and (self.iter or self.param.test_initialization):
             self.test_all()
-            if self.stop_requested:
+            if self.workers.stopping:
                 return
         for on_start, _ in self._callbacks:
             on_start()
         self.net.debug_info = self.param.debug_info and self._is_due(self.param.display)
-        loss = sum(self.net.forward_backward() for _ in range(self.param.iter_size))
-        self.loss = loss = loss / self.param.iter_size
+        self.loss = loss = self._pass_through()
         if finite.to_be_skipped(self, loss):
             self.iter += 1
             return
@@ -128,9 +133,19 @@ class Solver:
         self.apply_update()
         for look in self.after_update:
             look()
-        if self._is_due(self.param.snapshot) or self.snapshot_requested:
-            self.snapshot_requested = False
+        asked = self.workers.wants_snapshot
+        if self._is_due(self.param.snapshot) or asked:
+            self.snapshot_requested = self.snapshot_requested and not asked
             saving.when_due(self)
+
+    def _pass_through(self) -> float:
+        """Forward and backward, iter_size times; the mean loss, of all workers."""
+        loss, passes = 0.0, self.param.iter_size
+        for number in range(passes):
+            if number == passes - 1:
+                self.workers.last_pass()
+            loss += self.net.forward_backward()
+        return self.workers.agree(loss / passes)
 
     def solve(self, resume: str | None = None) -> None:
         """Train to max_iter, from the state file `resume` if given.
@@ -143,13 +158,13 @@ class Solver:
         if resume:
             log.info(log.RESTORING, resume)
             self.restore(resume)
-        if self.param.snapshot_after_train or self.param.snapshot:
+        if (self.param.snapshot_after_train or self.param.snapshot) and not self.workers.rank:
             saving.check_place(self.param.snapshot_prefix)
         self.step_to(self.param.max_iter)
-        if self.param.snapshot_after_train and (self.unsaved
-                                                or not self._is_due(self.param.snapshot)):
+        if self.param.snapshot_after_train and self.workers.any(
+                self.unsaved or not self._is_due(self.param.snapshot)):
             saving.at_the_end(self)
-        if self.stop_requested:
+        if self.workers.stopping:
             log.info(log.STOPPED)
             return
         if self._is_due(self.param.display):
@@ -188,10 +203,24 @@ class Solver:
                 value.sub_(gradient)
         self.iter += 1
 
-    def add_callback(self, on_start: Callable[[], object],
-                     on_gradients_ready: Callable[[], object]) -> None:
-        """Call `on_start()` before each iteration's forward, the other before each update."""
-        self._callbacks.append((on_start, on_gradients_ready))
+    def add_callback(self, on_start: Any,
+                     on_gradients_ready: Callable[[], object] | None = None) -> None:
+        """Call `on_start()` before each iteration's forward, the other before each update.
+
+        Or the methods of these names of one object, such as an NCCL.
+        """
+        pair = (on_start, on_gradients_ready) if on_gradients_ready is not None else \
+            (on_start.on_start, on_start.on_gradients_ready)
+        self._callbacks.append(pair)
+
+    def join(self, team: Team, sharing: Sharing = BY_DEFAULT) -> None:
+        """Train together with the other workers of a team, each of which calls this when its solver
+        and its data are ready: all become like worker 0, but for their random numbers.
+
+        Raises Lost where they do not come together.
+        """
+        if team.count > 1:
+            self.workers = Workers(self, team, sharing)
 
     def share_weights(self, net: Net) -> None:
         """Make `net` use the parameters of the net in training."""
@@ -236,32 +265,19 @@ class Solver:
             log.info(log.LOSS_WITH_SPEED, self.iter, done / seconds, seconds, done, loss)
         else:
             log.info(log.LOSS, self.iter, loss)
+        self.workers.report()
         log_outputs(self.net, log.TRAIN_OUTPUT, output_values(self.net))
 
     def test_all(self) -> None:
         """Test every test net, with the weights as snapshots have them."""
         with self.export(self.net):
             for index in range(len(self.test_nets)):
-                if not self.stop_requested:
+                if not self.workers.stopping:
                     self.test(index)
 
     def test(self, index: int) -> None:
         """Run test net `index` for test_iter[index] batches; log what eval_type makes of it."""
-        log.info(log.TESTING, self.iter, index)
-        net, batches = self.test_nets[index], self.param.test_iter[index]
-        net.share_with(self.net)
-        loss, outputs = 0.0, EVALUATIONS.get(self.param.eval_type)(self.param)
-        for _ in range(batches):
-            if self.stop_requested:
-                log.info(log.TEST_STOPPED)
-                return
-            loss += run_forward(net)
-            outputs.add(net)
-        if self.param.test_compute_loss:
-            log.info(log.TEST_LOSS, loss / batches)
-        outputs.log(net)
-        for hear in self.after_test:
-            hear(index, outputs.figures())
+        testing.test(self, index)
 
     # --- snapshots --------------------------------------------------------------------------
 
@@ -286,11 +302,7 @@ class Solver:
 
         Raises WeightsError, with nothing changed, if a file is not whole or does not fit.
         """
-        pair = pairs.find(self, where)
-        if pair is None:
-            return None
-        state.restore(self, pair)
-        return pair.path
+        return self.workers.resume(where)
 
     # --- checks -----------------------------------------------------------------------------
 

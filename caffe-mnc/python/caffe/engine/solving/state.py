@@ -60,12 +60,17 @@ def snapshot(solver: Solver) -> str:
 def _extra(solver: Solver, altered: Iterable[str], model: str) -> dict[str, np.ndarray]:
     """What Caffe's own fields have no place for, by name."""
     about = {"solver": type(solver).__name__, "weights": fingerprint(model),
-             "parameters": _parameters(solver.net)}
+             "parameters": _parameters(solver.net), "workers": solver.workers.count}
     extra = {PAIR: _bytes(json.dumps(about).encode())}
-    extra |= {f"random/{device}": state for device, state in random.get_state().items()}
     for name in altered:
         for i, blob in enumerate(solver.net.params[name]):
             extra[f"param/{i}/{name}"] = blob.tensor.cpu().numpy()
+    return extra | own_extra(solver) | solver.workers.collected()
+
+
+def own_extra(solver: Solver) -> dict[str, np.ndarray]:
+    """Random numbers, and what layers and companions keep: of this worker. (bytes,) each."""
+    extra = {f"random/{device}": state for device, state in random.get_state().items()}
     for beginning, net in _nets(solver):
         for layer in net.layers:
             kept = _kept_of(layer)
@@ -86,6 +91,13 @@ def _nets(solver: Solver) -> Iterator[tuple[str, Net]]:
     yield "layer/", solver.net
     for index, net in enumerate(solver.test_nets):
         yield f"test/{index}/", net
+
+
+def shared_places(solver: Solver) -> dict[str, np.ndarray]:
+    """What layers keep whose place in the data is that of all workers. (bytes,) each."""
+    kept = {f"{beginning}{layer.name}": _kept_of(layer) for beginning, net in _nets(solver)
+            for layer in net.layers if layer.shared_place}
+    return {name: _bytes(each) for name, each in kept.items() if each is not None}
 
 
 def _kept_of(layer: Any) -> bytes | None:
@@ -113,6 +125,7 @@ class Pair:
     path: str
     state: SolverState
     weights: weights.Match | None
+    workers: int = 1        # that trained together
 
 
 def check(solver: Solver, path: str | os.PathLike[str]) -> Pair:
@@ -131,7 +144,7 @@ def check(solver: Solver, path: str | os.PathLike[str]) -> Pair:
     model = _find_model(state, Path(path))
     if model is None:
         log.warning("%s: names no weights; the net keeps those it has", label)
-        return Pair(label, state, None)
+        return Pair(label, state, None, about["workers"] if about else 1)
     if about and fingerprint(model) != about["weights"]:
         raise WeightsError(f'{label}: the weights "{model}" are not those it was written with '
                            f"(another training's, cut or changed)")
@@ -141,7 +154,7 @@ def check(solver: Solver, path: str | os.PathLike[str]) -> Pair:
     if missing:
         raise WeightsError(f'{label}: its weights "{model}" have nothing for '
                            f"{', '.join(missing[:8])}")
-    return Pair(label, state, found)
+    return Pair(label, state, found, about["workers"] if about else 1)
 
 
 def _check_kind(path: str) -> None:
@@ -161,7 +174,8 @@ def _about(state: SolverState, path: str) -> dict[str, Any] | None:
         return None
     try:
         about = json.loads(state.extra[PAIR].tobytes())
-        return {key: about[key] for key in ("solver", "weights", "parameters")}
+        return {"workers": int(about.get("workers", 1)),
+                **{key: about[key] for key in ("solver", "weights", "parameters")}}
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(f"{path}: damaged: what it says of its weights is unreadable") from error
 
@@ -228,11 +242,24 @@ def restore(solver: Solver, pair: Pair) -> None:
         if key.startswith("param/"):
             _, index, name = key.split("/", 2)
             solver.net.params[name][int(index)].tensor.copy_(torch.as_tensor(value))
+    _take_up(solver, extra, pair.path)
+
+
+def take_up(solver: Solver, extra: dict[str, np.ndarray], path: str) -> None:
+    """Go on with these random numbers and what layers and companions have kept.
+
+    Each of the shape (bytes,). Raises WeightsError where one of them cannot.
+    """
+    with _random_state_of(extra, path):
+        _take_up(solver, extra, path)
+
+
+def _take_up(solver: Solver, extra: dict[str, np.ndarray], path: str) -> None:
     for beginning, net in _nets(solver):
         for layer in net.layers:
             kept = extra.get(f"{beginning}{layer.name}")
             if kept is not None and hasattr(layer, "restore_state"):
-                _give_back(layer, kept.tobytes(), pair.path)
+                _give_back(layer, kept.tobytes(), path)
     for name, each in solver.companions.items():
         if f"kept/{name}" in extra:
             each.restore_state(extra[f"kept/{name}"].tobytes())

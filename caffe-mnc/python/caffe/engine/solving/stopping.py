@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from caffe.engine.solving.solver import Solver
 
 EFFECTS = {"stop": "stop_requested", "snapshot": "snapshot_requested", "none": None}
+ECHO = 1.0          # seconds in which torchrun may repeat a terminal's SIGINT to its workers
 PATIENCE = 0.7      # seconds that a second SIGINT leaves for an orderly end
 
 
@@ -50,17 +52,26 @@ def signals(solver: Solver, **effects: str) -> Iterator[None]:
 
 
 def _handler(solver: Solver, attribute: str | None) -> Callable[[int, Any], None]:
+    since = float("-inf")
+
     def handle(number: int, frame: Any) -> None:
+        nonlocal since
         if attribute == "stop_requested":
             if number == signal.SIGINT and solver.stopped_by == number:
+                if _is_echo(solver, since):
+                    return
                 raise KeyboardInterrupt
-            solver.stopped_by = number
+            solver.stopped_by, since = number, time.monotonic()
             waiting.stop_requested.set()
             _say(f"{signal.Signals(number).name}: stopping after this iteration, with a snapshot"
                  + "; once more: at once" * (number == signal.SIGINT))
         if attribute:
             setattr(solver, attribute, True)
     return handle
+
+
+def _is_echo(solver: Solver, since: float) -> bool:
+    return solver.workers.count > 1 and time.monotonic() - since < ECHO
 
 
 def _say(text: str) -> None:
@@ -98,8 +109,11 @@ def _watched(solver: Solver, stops: bool) -> Iterator[None]:
 
 
 def _watch(listening: socket.socket, ended: threading.Event, solver: Solver) -> None:
-    count = 0
+    count, since = 0, time.monotonic()
     while numbers := listening.recv(64):
+        if count and _is_echo(solver, since):
+            continue
+        since = since if count else time.monotonic()
         count += numbers.count(signal.SIGINT)
         if count >= 2 and not ended.wait(PATIENCE):
             _say(_ended(solver))

@@ -14,7 +14,8 @@ import torch
 
 from caffe.engine.errors import PrototxtError
 from caffe.engine.registry import Registry
-from caffe.engine.solving.solver import Solver, solver_parameter
+from caffe.engine.solving.nets import solver_parameter
+from caffe.engine.solving.solver import Solver
 
 SOLVERS = Registry("solver type", PrototxtError)
 

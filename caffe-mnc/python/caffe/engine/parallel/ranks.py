@@ -1,6 +1,7 @@
 """This process among those that train one net together, as pycaffe's scripts set it.
 
-Each thread has its own values. Training on several devices is not there yet: nothing reads them.
+Each thread has its own values. Data layers of TRAIN nets read them: worker `solver_rank` of
+`solver_count` takes its share of the records.
 """
 
 from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Several processes that do one job together: who they are, how they start, what they exchange."""
