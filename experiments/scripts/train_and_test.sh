@@ -2,7 +2,7 @@
 # Train a net, then test the last snapshot. The name this is called by, a link, is the TASK:
 #
 #   experiments/scripts/TASK.sh GPU NET [--set KEY VALUE ...]
-#   GPU: a number, or cpu.
+#   GPU: a number; several, 0,1,2,3, or all, with a worker on each; or cpu.
 #   NET: VGG16, ZF, ResNet50 or ResNet101 (real data), or Mini (drawn scenes); cfm: VGG16 or Mini.
 #
 #   mnc_5stage            the five-stage cascade               VOC 2012 with SBD masks
@@ -13,7 +13,8 @@
 #   faster_rcnn_end2end   Faster R-CNN: boxes                  VOC 2007
 #
 # ITERS, TRAIN_IMDB, TEST_IMDB, WEIGHTS (none for random initial weights), MODEL (folder of the
-# prototxts), CFG and PYTHON, LOGS (folder) may be set in the environment.
+# prototxts), CFG and PYTHON, LOGS (folder), WORKERS (their number on CPUs) may be set in the
+# environment.
 set -euo pipefail
 TASK=$(basename "$0" .sh)
 usage() { sed -n "2,/^[^#]/s/^# \{0,1\}//p" "$0" | sed "s/TASK\.sh/$TASK.sh/" >&2; exit 2; }
@@ -49,6 +50,8 @@ PYTHON=${PYTHON:-$([ -x .venv/bin/python ] && echo .venv/bin/python || echo pyth
 
 initial=()
 [ "$WEIGHTS" = none ] || initial=(--weights "$WEIGHTS")
+workers=()
+[ -z "${WORKERS:-}" ] || workers=(--workers "$WORKERS")
 
 slug=$(printf '%s' "$*" | tr -cs 'A-Za-z0-9_.\n-' _)
 LOGS=${LOGS:-experiments/logs}
@@ -57,7 +60,7 @@ LOG="$LOGS/${TASK}_${NET}_${slug}.txt.$(date +%Y-%m-%d_%H-%M-%S)"
 echo "Logging output to $LOG"
 export PYTHONUNBUFFERED=1
 
-"$PYTHON" tools/train_net.py --gpu "$GPU" \
+"$PYTHON" tools/train_net.py --gpu "$GPU" ${workers[@]+"${workers[@]}"} \
   --solver "$MODEL/solver.prototxt" ${initial[@]+"${initial[@]}"} \
   --imdb "$TRAIN_IMDB" --iters "$ITERS" --cfg "$CFG" "$@" 2>&1 | tee -i -a "$LOG" || {
   status=$?     # 130 after Ctrl-C, which tee -i leaves to the training
@@ -68,6 +71,6 @@ export PYTHONUNBUFFERED=1
 SNAPSHOT=$(sed -n 's/^Wrote snapshot to: //p' "$LOG" | tail -n 1)
 [ -n "$SNAPSHOT" ] || { echo "error: training wrote no snapshot, so there is nothing to test" >&2; exit 1; }
 
-"$PYTHON" tools/test_net.py --gpu "$GPU" \
+"$PYTHON" tools/test_net.py --gpu "$GPU" ${workers[@]+"${workers[@]}"} \
   --def "$MODEL/test.prototxt" --net "$SNAPSHOT" \
   --imdb "$TEST_IMDB" --cfg "$CFG" --task "$TEST_TASK" "$@" 2>&1 | tee -a "$LOG"

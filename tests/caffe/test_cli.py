@@ -14,7 +14,7 @@ import torch
 
 import caffe
 from caffe import cli
-from caffe.commands import devices
+from caffe.commands import devices, train
 from caffe.commands.flags import Flag, parse
 from caffe.commands.registration import ACTIONS, TOOLS, UsageError
 from caffe.engine import log
