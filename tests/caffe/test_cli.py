@@ -182,7 +182,7 @@ def test_training_on_a_gpu(folder, capsys):
     assert "Using GPUs 0" in said(capsys)
 
 
-def test_each_gpu_that_is_named_has_a_worker(monkeypatch):
+def test_each_gpu_that_is_named_has_a_worker(folder, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     started = []

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from google.protobuf import text_format
 
 import caffe
 from caffe.engine import log
@@ -91,6 +92,40 @@ def trained(folder: Path, options: str, iterations: int = 6, *, dtype: str = "fl
                        for i, blob in enumerate(blobs)}}
     finally:
         Net.from_proto = make
+
+
+NORMALIZED = """
+layer { name: "digits" type: "Data" top: "data" top: "label"
+  transform_param { scale: 0.00390625 } data_param { source: "lmdb" batch_size: %d backend: LMDB } }
+layer { name: "conv" type: "Convolution" bottom: "data" top: "conv"
+  convolution_param { num_output: 4 kernel_size: 7 stride: 4 weight_filler { type: "xavier" } } }
+layer { name: "bn" type: "BatchNorm" bottom: "conv" top: "bn" }
+layer { name: "bn2" type: "BN" bottom: "bn" top: "bn2" bn_param { slope_filler { type: "constant" value: 1.5 } } }
+layer { name: "ip" type: "InnerProduct" bottom: "bn2" top: "ip"
+  inner_product_param { num_output: 10 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "ip" bottom: "label" top: "loss" }
+"""
+
+
+def normalized(folder: Path, batch: int) -> dict[str, np.ndarray]:
+    os.chdir(folder)
+    make = Net.from_proto
+    Net.from_proto = classmethod(lambda cls, *a: make(*a, dtype="float64"))     # type: ignore
+    param = text_format.Parse('base_lr: 0.01 lr_policy: "fixed" random_seed: 5',
+                              caffe.proto.caffe_pb2.SolverParameter())
+    text_format.Parse(NORMALIZED % batch, param.net_param)
+    with together() as team:
+        solver = caffe.get_solver(param)
+        solver.join(team, Sharing(sync_bn=True))
+        solver.step(3)
+        return {f"{name}/{i}": blob.data.copy() for name, blobs in solver.net.params.items()
+                for i, blob in enumerate(blobs)}
+
+
+def test_statistics_of_all_workers_are_those_of_one_larger_batch(folder):
+    alone, = run_workers(1, normalized, folder, 8)
+    for each in run_workers(2, normalized, folder, 4):
+        assert_close(alone, each)
 
 
 def assert_close(one, other, tolerance=1e-6):

@@ -57,9 +57,9 @@ def train(flags: SimpleNamespace, param: Any, workers: team.Team) -> int:
     if flags.ema:
         WeightAverage(solver, flags.ema)
     metrics = metrics_of(solver, flags)
-    locks, writes = flags.lock and workers.rank == 0, metrics and workers.rank == 0
-    with locked(param.snapshot_prefix) if locks else nullcontext():
-        if flags.check_data and workers.rank == 0:
+    first = workers.rank == 0
+    with locked(param.snapshot_prefix) if flags.lock and first else nullcontext():
+        if flags.check_data and first:
             check_data(solver)
         solver.join(workers, Sharing(flags.worker_limit, flags.compress, flags.sync_bn))
         if flags.snapshot:
@@ -69,9 +69,9 @@ def train(flags: SimpleNamespace, param: Any, workers: team.Team) -> int:
         with signals(solver, SIGINT=flags.sigint_effect, SIGTERM="stop",
                      SIGHUP=flags.sighup_effect), \
                 metrics.running(net=solver.net.name, folder=param.snapshot_prefix,
-                                command=" ".join(sys.argv)) if writes else nullcontext():
+                                command=" ".join(sys.argv)) if metrics and first else nullcontext():
             solver.solve()
-            if writes:
+            if metrics and first:
                 metrics.report(end=log.STOPPED if solver.stop_requested else log.DONE)
     log.info(log.DONE)
     return 128 + signal.SIGTERM if solver.stopped_by == signal.SIGTERM else 0

@@ -10,6 +10,7 @@ from torch import Tensor
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TEST, Layer, TorchLayer, between, exactly
 from caffe.layer_types.axes import expect_rank
+from caffe.layer_types.statistics_of_all import SumOfAll, normalized_over_all
 from caffe.ops import Mode
 
 SEGNET_EPS = 1e-9
@@ -56,10 +57,17 @@ class StatisticsBN(ChannelLayer):
     Parameters: slope, bias, moving mean, moving variance, each (1, C, 1, 1); the last two are never
     learned, and with `frozen` none is. In TRAIN mean and variance are the batch's, and moving <-
     momentum * moving + (1 - momentum) * batch's; in TEST, or frozen, the moving ones serve.
-    mode REFERENCE: the gradient in TEST is taken as if the moving statistics were the batch's.
+    mode REFERENCE: the gradient in TEST is taken as if the moving statistics were the batch's. Of
+    workers that train together each has its own batch's, unless `synchronise`d.
     """
 
     reads_bottoms_again = False         # but the normalised values
+
+    of_all: SumOfAll | None = None      # the sum over workers, where statistics are of all
+
+    def synchronise(self, of_all: SumOfAll) -> None:
+        """From now on the batch is that of all workers."""
+        self.of_all = of_all
 
     def setup(self, bottom, top):
         self.check(bottom[0].shape)
@@ -98,8 +106,12 @@ class StatisticsBN(ChannelLayer):
 
     def compute(self, x: Tensor, slope: Tensor, bias: Tensor, mean: Tensor,
                 variance: Tensor) -> Tensor:
-        if not x.numel():
+        if not x.numel() and (self.stored or not self.of_all):
             return x.clone()
+        if not self.stored and self.of_all:
+            y, *found = normalized_over_all(x, self.eps, self.of_all)
+            self._batch = tuple(each.reshape(mean.shape) for each in found)
+            return y * slope + bias
         if not self.stored:
             variance, mean = torch.var_mean(x.detach(), (0, 2, 3), correction=0, keepdim=True)
             self._batch = mean, variance

@@ -12,6 +12,7 @@ from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TEST, TorchLayer, exactly
 from caffe.layer_types.activation import Neuron
 from caffe.layer_types.axes import expect_rank
+from caffe.layer_types.statistics_of_all import SumOfAll, normalized_over_all
 
 
 @LAYERS.register("BatchNorm")
@@ -22,7 +23,7 @@ class BatchNorm(TorchLayer):
     use_global_stats (default in TEST) mean and var are the sums over the weight; without, they are
     the batch's, and each forward updates the sums, f = moving_average_fraction:
     sum <- f * sum + batch's, weight <- f * weight + 1; the variance enters with m / (m - 1), m
-    values a channel.
+    values a channel. Of workers that train together each has its own, unless `synchronise`d.
     """
 
     owns_output = keeps_coordinates = True
@@ -31,6 +32,12 @@ class BatchNorm(TorchLayer):
 
     num_bottom = exactly(1)
     num_top = exactly(1)
+
+    of_all: SumOfAll | None = None      # the sum over workers, where statistics are of all
+
+    def synchronise(self, of_all: SumOfAll) -> None:
+        """From now on the batch is that of all workers."""
+        self.of_all = of_all
 
     def setup(self, bottom, top):
         options = self.param.batch_norm_param
@@ -62,12 +69,15 @@ class BatchNorm(TorchLayer):
         return [shapes[0]]
 
     def compute(self, x: Tensor, mean: Tensor, variance: Tensor, factor: Tensor) -> Tensor:
-        if x.numel() == 0:
+        if x.numel() == 0 and (self.stored or not self.of_all):
             return x.clone()
         image = x if x.dim() > 1 else x[:, None]
         if self.stored:
             y = F.batch_norm(image, *_mean_and_variance(mean, variance, factor),
                              eps=self.eps)
+        elif self.of_all:
+            y, mean, variance = normalized_over_all(image, self.eps, self.of_all)
+            self._batch = mean, variance
         else:
             image = image.contiguous()      # the gradient of channels-last is ten times as slow
             y, mean, deviation = torch.native_batch_norm(image, None, None, None, None, True, 0.0,
@@ -94,6 +104,8 @@ class BatchNorm(TorchLayer):
 
     def keep_batch(self, params, bottom):
         values = bottom.numel() // max(1, params[0].numel())
+        if self.of_all:
+            values = int(self.of_all(torch.tensor([float(values)], device=self.device)))
         if values:
             mean, variance = self._batch
             unbias = values / (values - 1) if values > 1 else 1.0

@@ -111,4 +111,5 @@ def together(whole_log: bool = False) -> Iterator[Team]:
     finally:
         ranks.set_solver_rank(0)
         ranks.set_solver_count(1)
+        ranks.set_multiprocess(False)
         dist.destroy_process_group()
