@@ -30,6 +30,8 @@ class WeightAverage:
     it begins anew.
     """
 
+    shared_place = True         # workers that train together have the same average
+
     def __init__(self, solver: Solver, decay: float) -> None:
         """Raises CaffeError unless decay is from 0 to below 1."""
         if not 0 <= decay < 1:

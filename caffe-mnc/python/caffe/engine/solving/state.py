@@ -69,7 +69,10 @@ def _extra(solver: Solver, altered: Iterable[str], model: str) -> dict[str, np.n
 
 
 def own_extra(solver: Solver) -> dict[str, np.ndarray]:
-    """Random numbers, and what layers and companions keep: of this worker. (bytes,) each."""
+    """Random numbers, and what layers and companions keep: of this worker. (bytes,) each.
+
+    What is the same at all workers, of companions, is the first one's.
+    """
     extra = {f"random/{device}": state for device, state in random.get_state().items()}
     for beginning, net in _nets(solver):
         for layer in net.layers:
@@ -77,7 +80,8 @@ def own_extra(solver: Solver) -> dict[str, np.ndarray]:
             if kept is not None:
                 extra[f"{beginning}{layer.name}"] = _bytes(kept)
     return extra | {f"kept/{name}": _bytes(each.snapshot_state())
-                    for name, each in solver.companions.items()}
+                    for name, each in solver.companions.items()
+                    if not (solver.workers.rank and getattr(each, "shared_place", False))}
 
 
 def _parameters(net: Net) -> list[list[Any]]:
@@ -97,6 +101,8 @@ def shared_places(solver: Solver) -> dict[str, np.ndarray]:
     """What layers keep whose place in the data is that of all workers. (bytes,) each."""
     kept = {f"{beginning}{layer.name}": _kept_of(layer) for beginning, net in _nets(solver)
             for layer in net.layers if layer.shared_place}
+    kept |= {f"kept/{name}": each.snapshot_state() for name, each in solver.companions.items()
+             if getattr(each, "shared_place", False)}
     return {name: _bytes(each) for name, each in kept.items() if each is not None}
 
 
