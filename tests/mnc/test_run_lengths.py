@@ -132,3 +132,22 @@ def test_nothing_drawn(given):
 def test_what_is_no_segmentation(given):
     with pytest.raises(MaskError):
         run_lengths.checked(given, SIZE)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_masks_are_cut_out_of_their_codes_and_put_into_images(seed):
+    """Against masks decoded whole; full columns, borders and empty masks among them."""
+    rng = np.random.default_rng(seed)
+    height, width = rng.integers(1, 9, 2).tolist()
+    mask = rng.random((height, width)) < rng.choice([0, .1, .5, .95, 1])
+    found = run_lengths.cropped(run_lengths.packed(mask))
+    if not mask.any():
+        assert found is None
+    else:
+        ys, xs = np.nonzero(mask)
+        box = [xs.min(), ys.min(), xs.max(), ys.max()]
+        assert found[0] == box and np.array_equal(
+            found[1], mask[box[1]:box[3] + 1, box[0]:box[2] + 1])
+    x, y, right, below = rng.integers(0, 4, 4).tolist()
+    whole = np.pad(mask, ((y, below), (x, right)))
+    assert np.array_equal(run_lengths.decode(run_lengths.at(mask, (x, y), whole.shape)), whole)

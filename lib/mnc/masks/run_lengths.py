@@ -126,13 +126,32 @@ def decode(code: Code) -> np.ndarray:
 
 
 def cropped(code: Code) -> tuple[list[int], np.ndarray] | None:
-    """(tight box x1 y1 x2 y2, mask cut to it); None if the mask has no pixel."""
-    mask = decode(code)
-    ys, xs = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
-    if not len(ys):
+    """(tight box x1 y1 x2 y2, mask cut to it); None if the mask has no pixel.
+
+    Only the columns that it covers are decoded: images may be large, and masks many.
+    """
+    lengths, height = runs(code), check_size(code["size"])[0]
+    ends = np.cumsum(lengths)
+    first = np.flatnonzero(lengths[1::2])
+    if not len(first):
         return None
-    box = [int(v) for v in (xs[0], ys[0], xs[-1], ys[-1])]
-    return box, mask[ys[0]:ys[-1] + 1, xs[0]:xs[-1] + 1]
+    x1, x2 = int(ends[2 * first[0]]) // height, (int(ends[2 * first[-1] + 1]) - 1) // height
+    spans = np.clip(ends, x1 * height, (x2 + 1) * height) - x1 * height
+    inside = np.arange(len(lengths)) % 2 == 1
+    mask = np.repeat(inside, np.diff(spans, prepend=0)).reshape(-1, height).T
+    ys = np.flatnonzero(mask.any(axis=1))
+    return [x1, int(ys[0]), x2, int(ys[-1])], mask[ys[0]:ys[-1] + 1]
+
+
+def at(mask: np.ndarray, corner: Sequence[int], size: tuple[int, int]) -> Code:
+    """The code, as runs, of a mask (h, w) whose first pixel is x, y of an image (H, W)."""
+    rows, columns = np.nonzero(mask)
+    places = np.sort((columns + corner[0]) * size[0] + rows + corner[1])
+    breaks = np.flatnonzero(np.diff(places) != 1)
+    starts = places[np.concatenate(([0], breaks + 1))] if len(places) else places
+    stops = places[np.concatenate((breaks, [-1]))] + 1 if len(places) else places
+    turns = np.concatenate(([0], np.stack((starts, stops), axis=1).ravel(), [size[0] * size[1]]))
+    return {"size": list(size), "counts": np.diff(turns).tolist()}
 
 
 def area(code: Code) -> int:

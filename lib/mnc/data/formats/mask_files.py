@@ -20,14 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import label
+from scipy.ndimage import find_objects, label
 
 from caffe.extend import decode_image, decode_map, read_file
 from mnc.data.dataset import DataError
 from mnc.data.folders import images_below, images_in
 from mnc.data.images import size_of
 from mnc.data.labelled import Faults, LabelledImage, LabelledImages, Shape
-from mnc.masks.run_lengths import packed
+from mnc.masks.run_lengths import Code, at, packed
 
 log = logging.getLogger("mnc")
 
@@ -165,9 +165,9 @@ def _shapes(found: Found, pieces: bool, faults: Faults) -> list[Shape] | None:
         size = size_of(found.image)
         single = [Shape(cls, packed(_fitting(file, size) > 0), where=file.name)
                   for cls, file in found.single]
-        return single + [Shape(cls, packed(mask), where=f"{file.name}, value {value}")
+        return single + [Shape(cls, code, where=f"{file.name}, value {value}")
                          for cls, file in found.ids
-                         for value, mask in _instances(_fitting(file, size), pieces)]
+                         for value, code in _instances(_fitting(file, size), pieces)]
     except DataError as error:
         faults.setdefault("images whose masks cannot be used", []).append(str(error))
         return None
@@ -181,11 +181,15 @@ def _fitting(file: Path, size: tuple[int, int]) -> np.ndarray:
     return values
 
 
-def _instances(values: np.ndarray, pieces: bool) -> Iterator[tuple[int, np.ndarray]]:
-    """(value, mask (H, W)) of each instance."""
+def _instances(values: np.ndarray, pieces: bool) -> Iterator[tuple[int, Code]]:
+    """(value, run-length code) of each instance."""
     if pieces:
         values, _ = label(values > 0, np.ones((3, 3), int))
-    numbers = np.unique(values[values > 0])
+    numbers, owner = np.unique(values, return_inverse=True)
+    owner = owner.reshape(values.shape)
     if len(numbers) > MOST_VALUES:
         raise DataError(f"a mask of {len(numbers)} values; up to {MOST_VALUES} are instances")
-    yield from ((int(number), values == number) for number in numbers)
+    for k, (number, place) in enumerate(zip(numbers.tolist(), find_objects(owner + 1))):
+        if number:
+            mask = owner[place] == k
+            yield number, at(mask, (place[1].start, place[0].start), values.shape)
