@@ -22,7 +22,7 @@ PAGES = {"README.md": "index.md", "caffe-mnc/README.md": "engine.md",
          "models/README.md": "models.md", "models/Mini/README.md": "mini.md",
          "models/ResNet101/README.md": "resnet101.md",
          "CHANGELOG.md": "changes.md", "CONTRIBUTING.md": "contributing.md",
-         "tests/golden/README.md": "golden.md"}
+         "tests/golden/README.md": "golden.md", "examples/README.md": "examples.md"}
 SOURCES = {site: source for source, site in PAGES.items()}
 LINK = re.compile(r"(!?)\[([^\]]*)\]\((?!https?:|#|mailto:)([^)#\s]+)(#[^)]*)?\)")
 
