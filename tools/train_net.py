@@ -8,4 +8,7 @@ import _init_paths  # noqa: F401
 from mnc.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", "--imdb", "voc_2007_trainval", *sys.argv[1:]]))
+    # a training that goes on has the data set that it began with
+    goes_on = "--resume" in sys.argv and not {"--solver", "--net"} & {*sys.argv}
+    default = [] if goes_on else ["--imdb", "voc_2007_trainval"]
+    sys.exit(main(["train", *default, *sys.argv[1:]]))
