@@ -74,6 +74,14 @@ def test_the_last_snapshot_is_found_whatever_is_said_after_it(run, stub):
     assert done.returncode == 0 and "<--net><my: out/x_iter_9.caffemodel.h5>" in done.stdout
 
 
+def test_several_gpus_and_workers_go_to_both_commands(run, stub, monkeypatch):
+    done = run("0,1", "Mini", python=stub("Wrote snapshot to: out/x_iter_5.caffemodel.h5"))
+    assert done.returncode == 0 and "<--gpu><0,1><--def>" in done.stdout
+    monkeypatch.setenv("WORKERS", "2")
+    done = run("cpu", "Mini", python=stub("Wrote snapshot to: out/x_iter_5.caffemodel.h5"))
+    assert done.returncode == 0 and "<--gpu><cpu><--workers><2><--def>" in done.stdout
+
+
 def test_a_training_without_a_snapshot_says_so(run, stub):
     done = run("cpu", "Mini", python=stub("done solving"))
     assert done.returncode == 1 and "wrote no snapshot" in done.stderr

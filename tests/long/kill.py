@@ -33,6 +33,7 @@ import torch  # noqa: E402
 import caffe  # noqa: E402
 from caffe.cli import main as caffe_main  # noqa: E402
 from conftest import tiny_sizes  # noqa: E402
+from kill_workers import TORCHRUN, TRAIN, killed  # noqa: E402
 from mnc.cli import main as mnc_main  # noqa: E402
 from mnc.data import scenes  # noqa: E402
 from mnc.nets.generate import TASKS, net_texts  # noqa: E402
@@ -40,6 +41,7 @@ from mnc.nets.solvers import solver as solver_text  # noqa: E402
 
 ITERATIONS = 60
 CASCADE_ITERATIONS = 16
+WORKERS_ITERATIONS = 2000        # of two workers
 IMAGES = 7                      # not a multiple of the batches
 LAYERS = {
     "lmdb": 'type: "Data" data_param { source: "lmdb" batch_size: 4 backend: LMDB } '
@@ -204,14 +206,37 @@ def survives(name: str, job: Callable[[Path], None], folder: Path, kills: int,
     return same
 
 
+def workers_survive(data: Path, kills: int, rng: random.Random) -> bool:
+    """The same of two workers under torchrun, of which one is killed and both begin again."""
+    text = NET.format(LAYERS["lmdb"]).replace('"lmdb"', f'"{data / "lmdb"}"')
+    folders = data / "workers-quiet", data / "workers-killed"
+    os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+    for folder in folders:
+        folder.mkdir()
+        (folder / "net.prototxt").write_text(text)
+        (folder / "solver.prototxt").write_text(SOLVER.replace(
+            f"max_iter: {ITERATIONS} snapshot: 3", f"max_iter: {WORKERS_ITERATIONS} snapshot: 25"))
+    began = time.monotonic()
+    quiet, _ = killed([*TORCHRUN, *TRAIN], folders[0], 0, rng, 0)
+    duration = time.monotonic() - began
+    status, done = killed([*TORCHRUN, "--max-restarts", str(kills), *TRAIN], folders[1], kills, rng,
+                          duration)
+    same = quiet == status == 0 and weights(folders[0]) == weights(folders[1])
+    if not same:
+        print((folders[1] / "kill.log").read_text()[-2000:])
+    print(f"{'workers':9} {done:3} kills, {duration:.1f} s undisturbed: "
+          + ("bit-equal" if same else f"DIFFERENT (status {quiet}, {status})"), flush=True)
+    return same
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    p.add_argument("sources", nargs="*", help=f"of {', '.join(LAYERS)}, cascade (default: all)")
+    p.add_argument("sources", nargs="*", help=f"of {', '.join(LAYERS)}, cascade, workers (default: all)")
     p.add_argument("--kills", type=int, default=50, help="in all (default %(default)s)")
     p.add_argument("--seed", type=int, default=1, help="(default %(default)s)")
     args = p.parse_args(argv)
     torch.set_num_threads(1)
-    names = args.sources or [*LAYERS, "cascade"]
+    names = args.sources or [*LAYERS, "cascade", "workers"]
     rng = random.Random(args.seed)
     with tempfile.TemporaryDirectory(prefix="kill") as folder:
         data = Path(folder)
@@ -221,7 +246,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         jobs = {name: (lambda place: train_cascade(place, data)) if name == "cascade" else
                 (lambda place, name=name: train(place, data, name)) for name in names}
         shares = [args.kills // len(names) + (k < args.kills % len(names)) for k in range(len(names))]
-        good = [survives(name, job, data, kills, rng)
+        good = [workers_survive(data, kills, rng) if name == "workers" else
+                survives(name, job, data, kills, rng)
                 for (name, job), kills in zip(jobs.items(), shares)]
     print(f"{sum(good)} of {len(good)} sources of data end with the weights of an undisturbed run")
     return 0 if all(good) else 1

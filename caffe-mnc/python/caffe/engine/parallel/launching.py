@@ -56,7 +56,7 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
 def _wait_for_all(workers: Sequence[subprocess.Popen[Any]]) -> int | None:
     """Until all have ended, or one has failed and its time is over; which failed first."""
     first, end = None, float("inf")
-    while any(each.poll() is None for each in workers) and time.monotonic() < end:
+    while None in [each.poll() for each in workers] and time.monotonic() < end:
         if first is None and (failed := [k for k, each in enumerate(workers) if each.returncode]):
             first, end = failed[0], time.monotonic() + ORDERLY
         time.sleep(LOOK)

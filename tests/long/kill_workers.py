@@ -1,0 +1,47 @@
+"""Two workers under torchrun that are killed at random and begin again: python tests/long/kill.py workers"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+TRAIN = ["-m", "caffe", "train", "--solver=solver.prototxt", "--cpu", "--snapshot=auto"]
+
+
+def killed(command: Sequence[str], folder: Path, kills: int, rng: random.Random,
+           seconds: float) -> tuple[int, int]:
+    """Run the command in `folder` and kill -9 one of its workers so often, each up to so many seconds
+    after it was seen to live; (exit status, kills). What it says goes to kill.log."""
+    with open(folder / "kill.log", "w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
+    done, seen = 0, set[int]()
+    while process.poll() is None:
+        workers = [pid for pid in children(process.pid) if b"caffe" in command_line(pid)]
+        if done < kills and len(workers) == 2 and not seen & set(workers):
+            time.sleep(rng.uniform(0, seconds))
+            with suppress(ProcessLookupError):
+                os.kill(rng.choice(workers), signal.SIGKILL)
+                seen, done = set(workers), done + 1
+        time.sleep(0.05)
+    return process.returncode, done
+
+
+def children(process: int) -> list[int]:
+    with suppress(OSError):
+        return [int(pid) for pid in
+                Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+    return []
+
+
+def command_line(process: int) -> bytes:
+    with suppress(OSError):
+        return Path(f"/proc/{process}/cmdline").read_bytes()
+    return b""
