@@ -97,12 +97,12 @@ def test_without_names_classes_are_numbers(folder, caplog):
 
 def test_what_cannot_be_used_is_counted(folder, caplog):
     text(folder / "labels/train/b.txt", f"5 {SQUARE}\n0 0.5 0.5 0.1\n0 0.5 0.5 0.1 0.2 0.9\nx y\n"
-         f"0 100 120 300 120 300 400\n0 nan 0.5 0.2 0.2\n0 0.5 0.5 0.001 0.001\n0 {SQUARE}\n")
+         f"0 100 120 300 120 300 400\n0 nan 0.5 0.2 0.2\n1e999 0.5 0.5 0.2 0.2\n0 0.5 0.5 0.001 0.001\n0 {SQUARE}\n")
     with caplog.at_level(logging.WARNING):
         dataset = get_dataset(f"yolo:{folder}")
     assert len(dataset.annotation(1).labels) == 1 and len(caplog.records) == 1
-    for part in ("7 annotations", "1 lines of a class beyond the 2 named (line 1 of b.txt)",
-                 "2 lines that are neither a box (4 numbers) nor a polygon", "2 lines that are not numbers",
+    for part in ("8 annotations", "1 lines of a class beyond the 2 named (line 1 of b.txt)",
+                 "2 lines that are neither a box (4 numbers) nor a polygon", "3 lines that are not numbers",
                  "1 lines in pixels", "1 with a box smaller than a pixel"):
         assert part in caplog.text, part
 
@@ -117,7 +117,7 @@ def test_photographs_taken_sideways(folder):
 
 
 @pytest.mark.parametrize("yaml, message", [
-    ("names: {1: a}", "must be 0 to 0"), ("train: nowhere", "names nowhere, which is not there"),
+    ("names: {1: a}", "must be 0 to 0"), ("names: {a: b, 1: c}", "must be 0 to 1"), ("train: nowhere", "names nowhere, which is not there"),
     ("a: [", "not valid YAML"), ("- a", "expected lines such as")])
 def test_a_data_yaml_that_is_wrong(folder, yaml, message):
     text(folder / "data.yaml", yaml)

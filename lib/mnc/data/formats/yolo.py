@@ -82,8 +82,8 @@ def _names(root: Path, about: Mapping[str, Any]) -> list[str]:
     """Of data.yaml (a list, or {0: name}), else of a list of names."""
     given = about.get("names")
     if isinstance(given, dict):
-        if sorted(given) != list(range(len(given))):
-            raise DataError(f"{root}: the numbers of names in data.yaml are {sorted(given)}; they "
+        if set(given) != set(range(len(given))):
+            raise DataError(f"{root}: the numbers of names in data.yaml are {list(given)}; they "
                             f"must be 0 to {len(given) - 1}")
         return [str(given[k]) for k in range(len(given))]
     if isinstance(given, list):
@@ -163,7 +163,7 @@ def _lines(file: Path, size: tuple[int, int], names: Sequence[str],
         try:
             label, values = int(float(words[0])), [float(word) for word in words[1:]]
             fault = _fault(label, values, names)
-        except ValueError:
+        except (ValueError, OverflowError):
             fault = "lines that are not numbers"
         if fault:
             faults.setdefault(fault, []).append(where)
