@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,21 @@ class Instance:
     label: int              # 1..K-1
     score: float            # 0..1
     name: str               # of the label
+
+    def __repr__(self) -> str:
+        """Without the pixels of the mask."""
+        x1, y1, x2, y2 = np.round(self.box, 1).tolist()
+        return (f"Instance({self.name!r}, score {self.score:.3f}, box ({x1:g}, {y1:g}, {x2:g}, "
+                f"{y2:g}), {int(self.mask.sum())} of {self.mask.shape[1]} x {self.mask.shape[0]} "
+                "pixels)")
+
+    def _repr_png_(self) -> bytes:
+        """What a notebook shows: the mask, white, in its box on the image's plane."""
+        plane = np.full((*self.mask.shape, 3), 60, np.uint8)
+        plane[self.mask] = 255
+        x1, y1, x2, y2 = np.round(self.box).astype(int).tolist()
+        cv2.rectangle(plane, (x1, y1), (x2, y2), (60, 180, 255), 1)
+        return cv2.imencode(".png", plane)[1].tobytes()
 
 
 class Segmenter:
@@ -79,6 +95,15 @@ class Segmenter:
         self.score = score
         number = blob_of(self.nets[0], "seg_cls_prob").shape[1]
         self.classes = names_for(number, classes, known)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: nets, classes, the settings that tests are made with."""
+        test = ", ".join(f"{key} {value}" for key, value in self.cfg.TEST.items())
+        rows = (("net", ", ".join(net.name for net in self.nets)),
+                ("classes", ", ".join(map(str, self.classes[1:]))),
+                ("score", f"{self.score:g} and more"), ("TEST", test))
+        return "<table>" + "".join(f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>"
+                                   for name, text in rows) + "</table>"
 
     def __call__(self, image: Image) -> list[Instance]:
         """Instances of one image, best score first.

@@ -169,6 +169,17 @@ def test_what_is_no_path_is_named(net, files, said):
         Segmenter(net, files)
 
 
+def test_notebooks_show_instances_and_segmenters(segmenter, tiny_scenes):
+    mask = np.zeros((20, 30), bool)
+    mask[5:10, 6:16] = True
+    found = Instance(mask, np.array([6.0, 5, 15, 9]), 1, 0.75, "<cat>")
+    assert repr(found) == "Instance('<cat>', score 0.750, box (6, 5, 15, 9), 50 of 30 x 20 pixels)"
+    picture = cv2.imdecode(np.frombuffer(found._repr_png_(), np.uint8), cv2.IMREAD_COLOR)
+    assert picture.shape == (20, 30, 3) and (picture[7, 10] == 255).all() and (picture[0, 0] == 60).all()
+    page = segmenter._repr_html_()
+    assert segmenter.nets[0].name in page and "SCALES" in page and str(segmenter.classes[1]) in page
+
+
 def test_a_net_by_its_name_has_the_weights_that_come_with_it():
     assert Segmenter("Mini").classes[1] == "agate"
     with pytest.raises(DataError, match="VGG16: no weights come with this net"):
