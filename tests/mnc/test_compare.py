@@ -41,6 +41,16 @@ def test_a_table_of_files(files, imdb, tmp_path, capsys):
     assert ours.split() == [f"{tmp_path.name}/metrics_seg", "100.0", "100.0", "-", "-"]
 
 
+def test_a_page(files, imdb, tmp_path):
+    page = tmp_path / "page/compare.html"
+    assert cli.main(["compare", *files, "--imdb", imdb, "--cpu", "--page", str(page), "--published", "all"]) == 0
+    text = page.read_text()
+    assert "<td>Theirs</td>" in text and "Hypercolumn" in text and text.count("<svg") == 1
+    assert "<td>Theirs</td><td>0.0</td>" in text                     # perfect: no error costs anything
+    assert cli.main(["compare", files[1], "--imdb", imdb, "--cpu", "--page", str(page)]) == 0
+    assert "Curves need results" in page.read_text()
+
+
 def test_published_rows_and_json(files, imdb, tmp_path, capsys):
     out = tmp_path / "table.json"
     assert cli.main(["compare", files[0], "--imdb", imdb, "--metrics", "coco", "--published", "all",

@@ -57,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
     print(text_table(rows, columns))
     if args.out:
         save(Path(args.out), rows, columns)
+    if args.page:
+        from mnc.commands.compare_page import write_page
+
+        write_page(Path(args.page), args, dataset, (rows, columns))
     return 0
 
 
@@ -159,3 +163,6 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--published", choices=("same", "all", "none"), default="same",
                    help="published rows on this data set (default), on every one, or none")
     p.add_argument("--out", metavar="FILE", help="write the table as JSON, too")
+    p.add_argument("--page", metavar="FILE.html",
+                   help="the table as a page, with curves: AP by overlap, precision by recall, "
+                        "kinds of error")

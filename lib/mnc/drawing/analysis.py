@@ -6,13 +6,13 @@ Here, and not with mnc.commands.analyse that asks for it, because pictures are t
 from __future__ import annotations
 
 import html
-import io
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from mnc.drawing.curves import svg
 from mnc.drawing.report import Page
 
 Rows = Sequence[Mapping[str, Any]]
@@ -95,7 +95,7 @@ def _bars(names: Sequence[str], values: Sequence[float], label: str) -> str:
     axes.barh(names, values, color="#be4632")
     axes.invert_yaxis()
     axes.set_xlabel(label)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _lines(thresholds: Rows, calibration: Rows) -> str:
@@ -112,12 +112,4 @@ def _lines(thresholds: Rows, calibration: Rows) -> str:
     right.plot([0, 1], [0, 1], color="#bbb", linewidth=1)
     right.plot([row["mean score"] for row in known], [row["right"] for row in known], "o-")
     right.set(xlabel="score", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1.02))
-    return _svg(figure)
-
-
-def _svg(figure: Any) -> str:
-    """The picture as a piece of HTML."""
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None})
-    text = file.getvalue()
-    return text[text.index("<svg"):]
+    return svg(figure)

@@ -1,12 +1,14 @@
-"""Precision-recall curves as a picture; here, and not with mnc.commands.report that asks for
-it, because matplotlib and pictures are this room's.
+"""Curves as pictures; here, and not with mnc.commands that asks for them, because matplotlib and
+pictures are this room's.
 """
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,3 +45,26 @@ def draw_curves(path: str | Path, panels: Mapping[str, Sequence[Line]]) -> Path:
     with any_letters():
         figure.savefig(path, dpi=110)
     return Path(path)
+
+
+def svg(figure: Any) -> str:
+    """A matplotlib figure as a piece of HTML."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata={"Date": None})
+    text = file.getvalue()
+    return text[text.index("<svg"):]
+
+
+def svg_panels(panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]]) -> str:
+    """Panels side by side as a piece of HTML: {"y by x": {name of a line: (xs, ys)}}, 0 to 1."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(5 * len(panels), 3.4), layout="constrained")
+    for axes, (title, lines) in zip(figure.subplots(1, len(panels), squeeze=False)[0],
+                                    panels.items()):
+        for name, (xs, ys) in lines.items():
+            axes.plot(xs, ys, label=name)
+        y, _, x = title.partition(" by ")
+        axes.set(xlabel=x, ylabel=y, ylim=(0, 1.02))
+        axes.legend(fontsize=8)
+    return svg(figure)
