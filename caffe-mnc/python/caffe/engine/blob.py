@@ -54,6 +54,8 @@ class SyncedTensor:
 
     def resize(self, shape: tuple[int, ...]) -> None:
         """Another number of elements drops the content; the same number keeps it."""
+        if shape == self.shape:
+            return
         if math.prod(shape) != math.prod(self.shape):
             self._host = self._device = None
             self.head = Head.UNINITIALIZED
@@ -61,9 +63,13 @@ class SyncedTensor:
 
     def adopt(self, value: torch.Tensor) -> None:
         """Take `value` as the content. Of this shape, on any device."""
-        self.resize(tuple(value.shape))
+        if value.shape != self.shape:
+            self.resize(tuple(value.shape))
         self._source = None
-        value = value.detach().to(self.device, self.dtype)
+        if value.requires_grad:
+            value = value.detach()
+        if value.dtype != self.dtype or value.device != self.device:
+            value = value.to(self.device, self.dtype)
         if self.touched and self.device.type == "cpu":
             self._host.copy_(value.reshape(-1))
             self.head = Head.HOST

@@ -78,7 +78,8 @@ class TorchLayer(Layer):
             blob.reshape(*shape)
 
     def forward(self, bottom: list[Blob], top: list[Blob]) -> None:
-        record = self.recording and any([*self.bottom_needs_gradient, *self.blob_needs_gradient])
+        record = self.recording and (True in self.bottom_needs_gradient
+                                     or True in self.blob_needs_gradient)
         outputs = self._run_on(bottom, record)
         if self.keeps_batch and not self.replaying:
             self.keep_batch([blob.tensor for blob in self.blobs], bottom[0].tensor)
@@ -86,7 +87,10 @@ class TorchLayer(Layer):
             blob.tensor = own_memory(value, bottom)
 
     def _run_on(self, bottom: list[Blob], record: bool) -> Tensors:
-        self._check_shapes(tuple(b.shape for b in bottom))
+        self._check_shapes(tuple([b.shape for b in bottom]))
+        if not record and not self.rounds:      # tensors of blobs ask for no gradient
+            self._tape = None
+            return self._guarded([b.tensor for b in bottom], [b.tensor for b in self.blobs])
         inputs = [_input(b, record, need) for b, need in zip(bottom, self._needs(bottom))]
         params = [b.tensor.detach().requires_grad_(record and need)
                   for b, need in zip(self.blobs, self._blob_needs())]
@@ -249,5 +253,9 @@ def own_memory(value: torch.Tensor, bottom: list[Blob]) -> torch.Tensor:
 
     Of any shape.
     """
-    value = value.detach()
-    return value.clone() if any(blob.shows(value) for blob in bottom) else value
+    if value.requires_grad:
+        value = value.detach()
+    for blob in bottom:
+        if blob.shows(value):
+            return value.clone()
+    return value

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeVar
 
 from caffe.engine import memory, plugins
@@ -38,8 +39,9 @@ class Node:
     loss_weights: list[float] = field(default_factory=list)
     need_backward: bool = False
 
-    @property
+    @cached_property
     def in_place(self) -> bool:
+        """Known once the net is connected."""
         return any(i in self.bottom_ids for i in self.top_ids)
 
 

@@ -108,7 +108,7 @@ class Recording:
         if node.in_place and any(b.memory not in self._fresh for b in node.bottom):
             self._originals[i] = [b.tensor.clone() if b.touched else b.tensor
                                   for b in node.bottom]
-        made = {b.memory for b in node.top}
+        made = {b.memory for b in node.top} if node.top else set()
         if not node.layer.replayable:
             self._fresh -= made
         elif node.in_place:
