@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mnc.benchmarks import kernels as kernel_benchmark
+from mnc.benchmarks import peers
 from mnc.cli import main
 
 
@@ -63,3 +64,14 @@ def test_every_kernel_case_can_be_called(monkeypatch):
     for _, _, moved, call in kernel_benchmark.cases(torch.device("cpu")):
         call()
         assert moved > 0
+
+
+def test_the_dense_part_stands_beside_its_peers(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    out = tmp_path / "peers.json"
+    assert main(["benchmark", "--peers", "--net", "Mini", "--size", "64x80", "--repeat", "2",
+                 "--cpu", "--out", str(out)]) == 0
+    found = json.loads(out.read_text())
+    assert found["engine to best"] == 1 and found["size"] == [64, 80]
+    assert 0 < found["seconds"]["torch"]["least"] <= found["seconds"]["torch"]["median"]
+    assert "this engine / best: 1.00" in capsys.readouterr().out

@@ -7,14 +7,14 @@ import json
 from pathlib import Path
 
 from mnc.commands.registration import count
-from mnc.config import ConfigError, cfg_from_file
+from mnc.config import ConfigError, cfg, cfg_from_file
 
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.set_defaults(own_settings=take_settings)
     p.add_argument("--net", default="VGG16", help="default %(default)s")
     p.add_argument("--task", default="mnc_5stage", help="default %(default)s")
-    p.add_argument("--phase", choices=("test", "train"), default="test")
+    p.add_argument("--phase", dest="measured", choices=("test", "train"), default="test")
     p.add_argument("--device", choices=("cpu", "cuda"),
                    help="default: the GPU if there is one; --gpu ID chooses among several")
     p.add_argument("--size", default="600x1000", metavar="HxW", help="of the image")
@@ -26,6 +26,9 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--kernels", action="store_true",
                    help="instead of a net: the region operators, each beside a copy and its "
                         "reference")
+    p.add_argument("--peers", action="store_true",
+                   help="instead of a whole net: its part before the proposals, in this engine and "
+                        "in OpenVINO and ONNX Runtime, where they are installed")
     p.add_argument("--out", metavar="FILE", help="write the figures as JSON, too")
 
 
@@ -56,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
         timings = measure_kernels(current_device())
         text = kernel_report(timings)
         found: dict[str, object] = {"machine": machine(), "kernels": as_json(timings)}
+    elif args.peers:
+        text, found = _of_peers(args, args.repeat or 4)
     else:
         text, found = _of_a_net(args, args.repeat or (10 if torch.cuda.is_available() else 3))
     print(text)
@@ -73,8 +78,21 @@ def _of_a_net(args: argparse.Namespace, repeat: int) -> tuple[str, dict[str, obj
 
     image = read_image(args.image) if args.image else noise_image(*size_of(args.size))
     plan = Plan(args.net, args.task, args.weights, args.reference)
-    found = measure(plan, image, train=args.phase == "train", repeat=repeat)
+    found = measure(plan, image, train=args.measured == "train", repeat=repeat)
     return report(found), found
+
+
+def _of_peers(args: argparse.Namespace, repeat: int) -> tuple[str, dict[str, object]]:
+    """(the report, the figures)"""
+    import tempfile
+
+    from mnc.benchmarks.peers import measure_peers, peer_report
+    from mnc.benchmarks.subjects import noise_image
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = measure_peers(args.net, args.task, noise_image(*size_of(args.size)), Path(folder),
+                              precision=cfg.TEST.PRECISION, repeat=repeat)
+    return peer_report(found), found
 
 
 def size_of(text: str) -> tuple[int, int]:

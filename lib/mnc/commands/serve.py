@@ -44,6 +44,8 @@ def run(args: argparse.Namespace) -> int:
     own = {key: value_of(key) for key in args.set_cfgs[::2]}
     if args.precision:
         own["TEST.PRECISION"] = args.precision
+    if args.backend:
+        own["TEST.BACKEND"] = args.backend
     segmenter = Segmenter(prototxt, weights, config=args.cfg_file, settings=own, classes=classes)
     limits = Limits(args.waiting, args.megabytes, args.megapixels)
     print(f"{weights} at http://{args.host}:{args.port}/ (Ctrl-C ends it)", flush=True)

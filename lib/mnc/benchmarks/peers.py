@@ -1,0 +1,70 @@
+"""The dense part of a net, up to its proposals, in each runtime that is installed.
+
+They take turns in one run. Only mnc.commands.benchmark asks; the measuring is this room's.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+import caffe
+from caffe.extend import read_net
+from mnc.benchmarks.machine import machine
+from mnc.benchmarks.subjects import CLASSES, fill_blank
+from mnc.benchmarks.timing import take_turns
+from mnc.config import BACKENDS
+from mnc.nets import generate
+
+OURS = "torch"          # the engine itself
+ENDS = "proposal"       # the layer that makes boxes: the first that is not dense
+
+
+def measure_peers(net: str, task: str, image: np.ndarray, folder: Path, *, precision: str,
+                  repeat: int) -> dict[str, Any]:
+    """Seconds of each runtime (least, median) on an image (H, W, 3); JSON-ready."""
+    prototxt = next(p for p in generate(net, task, folder, classes=CLASSES)
+                    if p.name == "test.prototxt")
+    data = np.ascontiguousarray(image.transpose(2, 0, 1)[None], np.float32)     # (1, 3, H, W)
+    nets = {name: _dense_part(prototxt, data.shape) for name in _installed(precision)}
+    for name, one in nets.items():
+        one.share_with(nets[OURS])
+        one.optimize(precision="bfloat16" if precision == "bf16" else None, backend=name)
+        one.blobs["data"].data[...] = data
+    times = take_turns({name: one.run for name, one in nets.items()}, repeat)
+    found = {name: {"least": min(took), "median": median(took)} for name, took in times.items()}
+    best = min(each["least"] for each in found.values())
+    return {"net": net, "task": task, "size": list(image.shape[:2]), "precision": precision,
+            "repeat": repeat, "seconds": found, "machine": machine(),
+            "engine to best": found[OURS]["least"] / best}
+
+
+def _installed(precision: str) -> list[str]:
+    """The engine first; what is not for bfloat16 on the CPU is left out there."""
+    others = [name for name in BACKENDS if name not in (OURS, "auto") and find_spec(name)
+              and not (precision == "bf16" and name == "onnxruntime")]
+    return [OURS, *others]
+
+
+def _dense_part(prototxt: Path, shape: tuple[int, ...]) -> caffe.Net:
+    param = read_net(str(prototxt))
+    names = [layer.name for layer in param.layer]
+    del param.layer[names.index(ENDS):]
+    net = caffe.Net.from_proto(param, caffe.TEST)
+    net.blobs["data"].reshape(*shape)
+    fill_blank(net)
+    return net
+
+
+def peer_report(found: dict[str, Any]) -> str:
+    """The figures as a Markdown table."""
+    by = "x".join(map(str, found["size"]))
+    lines = [f"{found['net']}, dense part, {by}, {found['precision']}; {found['machine']}", "",
+             "| runtime | least, ms | median, ms |", "| --- | --- | --- |"]
+    lines += [f"| {'this engine' if name == OURS else name} | {1000 * t['least']:.1f} | "
+              f"{1000 * t['median']:.1f} |" for name, t in found["seconds"].items()]
+    return "\n".join([*lines, "", f"this engine / best: {found['engine to best']:.2f}"])
