@@ -30,6 +30,18 @@ class AnchorGrid:
                              f"there are {len(maps)}")
         return cls(layer.title, None if strides else feat_stride, tuple(strides))
 
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The stride of each map."""
+        return self.strides or (self.stride or 0,)
+
+    def of_levels(self, of_cell: np.ndarray) -> np.ndarray:
+        """(L, A, 4): the anchors at the first cell of each map; of_cell (A, 4)."""
+        if self.stride is not None:
+            return of_cell[None]
+        return anchors_of_maps(of_cell, [(1, 1)] * len(self.strides), self.strides).reshape(
+            len(self.strides), *of_cell.shape)
+
     def anchors(self, of_cell: np.ndarray, size: tuple[int, int],
                 maps: Sequence[Blob]) -> np.ndarray:
         """(T, 4), in the order of scores (1, 2A, *size); of_cell (A, 4)."""

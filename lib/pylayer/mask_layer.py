@@ -10,6 +10,7 @@ from mnc.config import cfg
 from mnc.masks.targets import mask_labels
 from pylayer.adapter import no_gradient, read, read_diff, write, write_diff
 from pylayer.settings import NetSettings, TrainSettings
+from pylayer.tensor_forms import MaskForm
 
 
 class MaskLayer(caffe.Layer):
@@ -47,6 +48,10 @@ class MaskLayer(caffe.Layer):
             self.labels = mask_labels(read(top[0])[:, 0], read(bottom[1]), read(bottom[2]),
                                       self.form, self.min_overlap)
             write(top[1], self.labels[:, None])
+
+    def tensor_form(self) -> MaskForm | None:
+        """Masks as maps; their labels are for training."""
+        return None if self.min_overlap is not None else MaskForm(self.form.size)
 
     def backward(self, top: list, propagate_down: list, bottom: list) -> None:
         no_gradient(bottom, propagate_down)

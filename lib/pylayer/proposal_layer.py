@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 import caffe
-from caffe.extend import LayerError, at_least, between
+from caffe.extend import TEST, LayerError, at_least, between
 from mnc.boxes import on_device
 from mnc.boxes.proposals import ProposalLimits, proposal_gradient, propose
 from mnc.boxes.regression import bounded_growth
@@ -28,6 +28,7 @@ from pylayer.adapter import (
 )
 from pylayer.anchor_grid import AnchorGrid
 from pylayer.settings import NetSettings
+from pylayer.tensor_forms import ProposalForm
 
 
 class ProposalLayer(caffe.Layer):
@@ -89,6 +90,11 @@ class ProposalLayer(caffe.Layer):
         top[0].tensor = rois
         if len(top) > 1:
             top[1].tensor = index[None]
+
+    def tensor_form(self) -> ProposalForm | None:
+        """The RoIs of a test net, and the anchor of each."""
+        return ProposalForm(self.anchor_grid.of_levels(self.cell_anchors), self.anchor_grid.steps,
+                            self.limits, self.most_growth) if self.phase == TEST else None
 
     def backward(self, top: list, propagate_down: list, bottom: list) -> None:
         no_gradient(bottom, propagate_down)

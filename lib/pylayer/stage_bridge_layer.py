@@ -23,6 +23,7 @@ from pylayer.adapter import (
 )
 from pylayer.proposal_target_layer import target_arrays
 from pylayer.settings import NetSettings, TrainSettings
+from pylayer.tensor_forms import BridgeForm
 
 
 class StageBridgeLayer(caffe.Layer):
@@ -89,6 +90,11 @@ class StageBridgeLayer(caffe.Layer):
         rois, labels, *boxes, mask_targets, mask_weight, info = target_arrays(targets)
         for blob, array in zip(top, (rois, labels, mask_targets, mask_weight, info, *boxes)):
             write(blob, array)
+
+    def tensor_form(self) -> BridgeForm | None:
+        """The moved RoIs of a test net."""
+        return None if self.trains else BridgeForm(float(self.most_growth[0]),
+                                                   self.foreground_only)
 
     def backward(self, top: list, propagate_down: list, bottom: list) -> None:
         no_gradient(bottom, propagate_down)

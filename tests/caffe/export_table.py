@@ -14,6 +14,7 @@ import numpy as np
 
 import caffe
 from caffe.engine.formats.prototxt import read_net
+from caffe.engine.net.layer_module import reason_it_stays
 from caffe.engine.net.net import Net
 from caffe.export import export
 from test_layer_contract import ALL, prototxt
@@ -46,7 +47,7 @@ def table(folder: Path) -> str:
     for kind in dict.fromkeys(kind for kind, _ in ENTRIES.values()):
         names = [name for name, (other, _) in movable.items() if other == kind]
         cells = ["yes", *(cell([found.get(name) for name in names]) for found in refused)]
-        row = rows.get(kind) or (cells if names else ["no"] * 3)
+        row = rows.get(kind) or (cells if names else ["yes", *["no: values decide what is done"] * 2])
         lines.append(f"| {kind} | {' | '.join(row)} |")
     return "\n".join(lines) + "\n"
 
@@ -61,7 +62,7 @@ def cell(reasons: list[str | None]) -> str:
 
 def can_move(kind, case) -> bool:
     layer = Net.from_proto(read_net(prototxt(kind, case)), caffe.TEST).layer_dict["l"]
-    return layer.pure or layer.keeps_batch
+    return reason_it_stays(layer) is None
 
 
 def side_by_side(entries) -> tuple[Net, dict[str, np.ndarray]]:
@@ -83,22 +84,24 @@ def side_by_side(entries) -> tuple[Net, dict[str, np.ndarray]]:
 
 def refusals(folder: Path, target: str, entries) -> dict[str, str]:
     """Name of each case that a target refuses -> why"""
-    refused: dict[str, str] = {}
     names = list(entries)
-    for start in range(0, len(names), TOGETHER):
-        part = {name: entries[name] for name in names[start:start + TOGETHER]}
-        while part:
-            net, values = side_by_side(part)
-            try:
-                export(net, folder / "net", target, values=values)
-                break
-            except caffe.CaffeError as error:
-                said = str(error)
-                named = [name for name in part if f'"{name}"' in said]
-                assert named, f"{said} ({', '.join(part)})"
-                refused.update(dict.fromkeys(named, reason(said)))
-                part = {name: each for name, each in part.items() if name not in named}
-    return refused
+    if len(names) > TOGETHER:
+        return {**refusals(folder, target, {n: entries[n] for n in names[:TOGETHER]}),
+                **refusals(folder, target, {n: entries[n] for n in names[TOGETHER:]})}
+    if not names:
+        return {}
+    net, values = side_by_side(entries)
+    try:
+        export(net, folder / "net", target, values=values)
+        return {}
+    except caffe.CaffeError as error:
+        said = str(error)
+    named = [name for name in names if f'"{name}"' in said] or names[:len(names) // 2 or 1]
+    rest = {name: entries[name] for name in names if name not in named}
+    if len(names) == 1 or f'"{named[0]}"' in said:
+        return {**dict.fromkeys(named, reason(said)), **refusals(folder, target, rest)}
+    return {**refusals(folder, target, {name: entries[name] for name in named}),
+            **refusals(folder, target, rest)}
 
 
 def reason(said: str) -> str:

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
+import subprocess
+import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -12,9 +16,11 @@ import torch
 import caffe
 import caffe.export as exporting
 import export_table
+from caffe import ops
 from caffe.commands.export import main
 from caffe.engine.net.net import Net
-from caffe.export import export
+from caffe.export import Form, export
+from caffe.exporting import plain, targets
 from test_plan import DOUBLING, INPUT, WARP, Doubling, conv, data, layer, nets  # noqa: F401
 
 MISSING = [name for name in ("onnx", "onnxscript", "onnxruntime")
@@ -22,7 +28,9 @@ MISSING = [name for name in ("onnx", "onnxscript", "onnxruntime")
 REGIONS = ("MaskPooling", "MaskResize", "ROIPooling", "ROIWarping")
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 EVERY = pytest.mark.parametrize("target", [
-    "torch", "pt2", pytest.param("onnx", marks=needs_onnx)])
+    "torch", "torchscript", "pt2", "code", pytest.param("onnx", marks=needs_onnx)])
+DYNAMIC = pytest.mark.parametrize("target", [
+    "pt2", "code", pytest.param("onnx", marks=needs_onnx)])
 
 
 def pooling(kind, top, options):
@@ -60,7 +68,8 @@ def test_each_target_computes_what_the_net_computes(target, tmp_path):
     done = export(net, tmp_path / f"file.{target}", target)
     assert done.inputs == ["x"] and done.outputs == list(net.outputs) and not done.foreign
     assert 0 <= done.difference < 5e-5
-    assert [p.name for p in tmp_path.iterdir()] == [f"file.{target}"]
+    beside = ["file.safetensors"] if target == "code" else []
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"file.{target}", *beside]
 
 
 @needs_onnx
@@ -95,7 +104,7 @@ def test_a_state_dict_is_loaded_by_torch_safely(tmp_path):
 def test_other_numbers_than_the_nets_are_refused_and_no_file_is_left(target, tmp_path, monkeypatch):
     net, = nets(*NET[:3], count=1)
     (tmp_path / "old").write_text("as it was")
-    monkeypatch.setattr(exporting, "MOST_DIFFERENCE", -1.0)
+    monkeypatch.setattr(targets, "MOST_DIFFERENCE", -1.0)
     with pytest.raises(caffe.CaffeError, match="gives other outputs than the net"):
         export(net, tmp_path / "old", target)
     assert (tmp_path / "old").read_text() == "as it was" and len(list(tmp_path.iterdir())) == 1
@@ -135,15 +144,13 @@ def test_regions_are_pooled_in_onnx_as_here(tmp_path):
     assert done.difference == 0 and (net.blobs["y"].data[-1] == 0).all()
 
 
-@needs_onnx
-@pytest.mark.parametrize("layers, said", [
-    ((INPUT, layer("ArgMax", "x", "y", "argmax_param { top_k: 2 }")), 'layer "ArgMax_y": ONNX has no'),
-    ((INPUT, layer("Python", "x", "y", DOUBLING)), r'layer "Python_y" \(Python\): it reads')])
-def test_what_onnx_cannot_say_is_named_with_its_layer(layers, said, tmp_path):
-    net, = nets(*layers, count=1)
-    values = {name: np.zeros(net.blobs[name].shape) for name in net.inputs}
-    with pytest.raises(caffe.CaffeError, match=said):
-        export(net, tmp_path / "net.onnx", "onnx", values=values)
+@EVERY
+def test_what_no_file_can_hold_is_named_with_its_layer(target, tmp_path):
+    net, = nets(INPUT, layer("Python", "x", "y", DOUBLING), count=1)
+    if target == "torch":       # the weights alone
+        return
+    with pytest.raises(caffe.CaffeError, match=r'layer "Python_y" \(Python\): it reads.*outputs='):
+        export(net, tmp_path / "net", target)
     assert not list(tmp_path.iterdir())
 
 
@@ -205,12 +212,31 @@ def test_real_networks_in_onnx_give_what_the_real_caffe_gave(real_material, tmp_
                                        atol=1e-5 * np.abs(wanted).max())
 
 
+def test_real_networks_in_plain_code_give_what_the_real_caffe_gave(real_material, tmp_path):
+    for name, files in json.loads((real_material / "models.json").read_text()).items():
+        recorded = np.load(real_material / files["outputs"])
+        net = Net(str(real_material / files["prototxt"]), caffe.TEST,
+                  weights=str(real_material / files["weights"]))
+        net.blobs[net.inputs[0]].reshape(*recorded["in"].shape)
+        net.reshape()
+        export(net, tmp_path / f"{name}.py", "code")
+        spec = importlib.util.spec_from_file_location(name, tmp_path / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        found = module.Net()(torch.from_numpy(recorded["in"]))
+        for key, value in found.items():
+            wanted = recorded[f"out_{key}"]
+            np.testing.assert_allclose(value.detach(), wanted, rtol=1e-4, err_msg=f"{name} {key}",
+                                       atol=1e-5 * np.abs(wanted).max())
+
+
 def test_the_page_tells_what_leaves_the_net():
     """`python -m pytest tests/caffe/export_table.py` adds what it lacks."""
     found, movable = export_table.written(), {
         kind for kind, case in export_table.ENTRIES.values() if export_table.can_move(kind, case)}
-    assert len(found) > 80
-    assert {k for k, cells in found.items() if cells[0] == "yes"} == movable & set(found)
+    assert len(found) > 80 and set(found) <= {kind for kind, _ in export_table.ENTRIES.values()}
+    assert {cells[0] for cells in found.values()} == {"yes"}
+    assert {k for k, cells in found.items() if not cells[1].startswith("no")} <= movable
 
 
 @needs_onnx
@@ -221,3 +247,135 @@ def test_cases_go_through_onnx_where_the_page_says_so(tmp_path):
               if (i % 10 == 0 or kind in REGIONS) and said.get(kind, [""])[-1] == "yes"}
     assert len(chosen) > 15
     assert export_table.refusals(tmp_path, "onnx", chosen) == {}
+
+
+CONVS = (INPUT, conv("c1/3x3", "x", "a"), layer("ReLU", "a", "a"), *POOLINGS[:3], POOLINGS[7], POOLINGS[8],
+         layer("LRN", "a", "norm", "lrn_param { local_size: 3 alpha: 0.5 }"),
+         layer("Softmax", "norm", "soft"), layer("Concat", "a soft", "cat"),
+         layer("Pooling", "cat", "all", "pooling_param { pool: AVE global_pooling: true }"))
+
+
+@DYNAMIC
+def test_any_batch_and_any_size(target, tmp_path):
+    """Windows that are clipped at some sizes and are not at others, a batch of one."""
+    net, = nets(*CONVS, count=1)
+    done = export(net, tmp_path / "net.py", target, form=Form({"x": (0, 2, 3)}))
+    assert done.difference < 5e-5 and net.blobs["x"].shape == (2, 3, 8, 10)
+    if target == "onnx":
+        import onnxruntime
+        session = onnxruntime.InferenceSession(tmp_path / "net.py")
+        for shape in ((1, 3, 9, 9), (3, 3, 7, 16), (1, 3, 12, 13)):
+            x = data(*shape)
+            net.blobs["x"].reshape(*shape)
+            found = dict(zip(net.outputs, session.run(None, {"x": x})))
+            for name, value in net.forward(x=x).items():
+                np.testing.assert_allclose(found[name], value, rtol=1e-4, atol=1e-5)
+
+
+@DYNAMIC
+def test_a_size_that_the_net_fixes_is_no_dynamic_one(target, tmp_path):
+    flat = layer("InnerProduct", "x", "y", "inner_product_param { num_output: 2 }")
+    net, = nets(INPUT, flat, count=1)
+    with pytest.raises(caffe.CaffeError, match="dynamic: the net itself does not take"):
+        export(net, tmp_path / "net", target, form=Form({"x": (2,)}))
+    for dynamic, why in (({"y": (0,)}, 'no input "y"; inputs are x'), ({"x": (4,)}, "axes 0 to 3, got 4")):
+        with pytest.raises(caffe.CaffeError, match=why):
+            export(net, tmp_path / "net", target, form=Form(dynamic))
+    assert not list(tmp_path.iterdir())
+
+
+def test_torchscript_has_fixed_sizes(tmp_path):
+    net, = nets(*NET[:2], count=1)
+    with pytest.raises(caffe.CaffeError, match="have the sizes they were traced with"):
+        export(net, tmp_path / "net.pt", "torchscript", form=Form({"x": (0,)}))
+    export(net, tmp_path / "net.pt", "torchscript")
+    x = data(2, 3, 8, 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        found, = torch.jit.load(tmp_path / "net.pt")(torch.from_numpy(x))
+    np.testing.assert_allclose(found.detach(), net.forward(x=x)["a"], atol=1e-6)
+
+
+@EVERY
+def test_in_sixteen_bits(target, tmp_path):
+    net, = nets(*CONVS[:3], count=1)
+    done = export(net, tmp_path / "net.py", target, form=Form(half=True))
+    assert 0 < done.difference < 1e-2
+    weights = tmp_path / ("net.safetensors" if target == "code" else "net.py")
+    assert weights.stat().st_size < 60_000
+    if target == "torch":
+        assert torch.load(tmp_path / "net.py")["c1/3x3.weight"].dtype == torch.float16
+
+
+def test_code_is_a_line_a_layer_and_needs_torch_alone(tmp_path):
+    net, = nets(*NET, count=1)
+    export(net, tmp_path / "net.py", "code")
+    text = (tmp_path / "net.py").read_text()
+    assert "caffe" not in text
+    assert "        c1_3x3 = torch.conv2d(x, self.c1_3x3_weight, self.c1_3x3_bias" in text
+    assert len(re.findall("# Pooling$", text, re.MULTILINE)) == len(POOLINGS)
+    code = f"""import sys; sys.path.insert(0, {str(tmp_path)!r})
+import torch; from net import Net
+x = torch.arange(480.).reshape(2, 3, 8, 10) / 480
+module = Net(); found = module(x)
+found['prob-1'].sum().backward()
+assert 'numpy' not in vars(sys.modules['net']) and not any(m.startswith('caffe') for m in sys.modules)
+print(found['prob-1'].tolist())"""
+    done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
+    expected = net.forward(x=np.arange(480, dtype=np.float32).reshape(2, 3, 8, 10) / 480)["prob-1"]
+    np.testing.assert_allclose(json.loads(done.stdout), expected, atol=1e-6)
+
+
+def test_weights_beside_code_are_what_safetensors_reads(tmp_path):
+    safetensors = pytest.importorskip("safetensors.torch")
+    net, = nets(*NET[:5], count=1)
+    export(net, tmp_path / "net.py", "code")
+    found = safetensors.load_file(tmp_path / "net.safetensors")
+    np.testing.assert_array_equal(found["c1_3x3_weight"], net.params["c1/3x3"][0].data)
+
+
+def test_boxes_are_suppressed_and_pooled_in_plain_torch():
+    random = np.random.default_rng(2)
+    low = random.uniform(0, 30, (3, 40, 2))
+    boxes = torch.tensor(np.concatenate((low, low + random.uniform(1, 20, (3, 40, 2))), 2))
+    scores = torch.tensor(random.uniform(size=(3, 40)).round(1))
+    scores[0, :5], scores[1, 3] = -np.inf, np.nan
+    for inclusive, limit in ((False, 0), (True, 4)):
+        arguments = boxes, scores, 0.3, inclusive, limit
+        assert torch.equal(plain.nms_of_lists(*arguments), ops.nms_of_lists(*arguments))
+    features = torch.tensor(random.normal(size=(2, 3, 8, 10)), dtype=torch.float32)
+    rois = torch.tensor([[0, 1, 1, 7, 6], [1, 0, 2, 19, 17], [1, 5, 5, 5, 5], [0, -9, -5, 4, 3],
+                         [1, 12.9, 3, 40, 30], [0, 60, 60, 70, 70]])
+    torch.testing.assert_close(plain.roi_pooling(features, rois, 2, 3, 0.5)[0],
+                               ops.roi_pooling(features, rois, 2, 3, 0.5).contiguous())
+
+
+@needs_onnx
+def test_states_begin_anew_in_a_file_and_it_is_said(tmp_path):
+    lstm = layer("LSTM", "s c", "h", """recurrent_param { num_output: 4
+        weight_filler { type: 'uniform' min: -1 max: 1 } }""")
+    text = """layer { name: "in" type: "Input" top: "s" top: "c" input_param {
+        shape { dim: 3 dim: 2 dim: 5 } shape { dim: 3 dim: 2 } } }"""
+    net, = nets(text, lstm, count=1)
+    values = {"s": data(3, 2, 5), "c": np.array([[0, 0], [1, 1], [1, 0]], np.float32)}
+    done = export(net, tmp_path / "net.onnx", "onnx", values=values)
+    assert done.difference < 1e-5 and "states begin at 0" in done.notes[0]
+
+
+class Tripling(caffe.Layer):
+    """A layer of a user that says what it is in tensors."""
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = 3 * bottom[0].data
+
+    def tensor_form(self):
+        return lambda x: (3 * x,)
+
+
+def test_a_python_layer_goes_by_its_tensor_form(tmp_path):
+    net, = nets(INPUT, layer("Python", "x", "y", DOUBLING.replace("test_plan", __name__).replace(
+        "Doubling", "Tripling")), count=1)
+    assert export(net, tmp_path / "net.pt2", "pt2").difference == 0

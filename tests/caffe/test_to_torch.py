@@ -24,6 +24,19 @@ SQUARE = 'layer { name: "in" type: "Input" top: "x" input_param { shape { dim: 2
 NORM = layer("BatchNorm", "x", "y"), layer("Scale", "y", "z", "scale_param { bias_term: true }")
 
 
+class Cubing(caffe.Layer):
+    """A layer of a user, with a backward of its own."""
+
+    def reshape(self, bottom, top):
+        top[0].reshape(*bottom[0].shape)
+
+    def forward(self, bottom, top):
+        top[0].data[...] = bottom[0].data ** 3
+
+    def backward(self, top, propagate_down, bottom):
+        bottom[0].diff[...] = top[0].diff * 3 * bottom[0].data ** 2
+
+
 def filled(kind, case):
     """A net of the case's layer, with the case's values in its inputs."""
     caffe.set_random_seed(3)
@@ -48,11 +61,6 @@ def test_every_layer_computes_what_it_computes_in_the_net(kind, case):
     net, values = filled(kind, case)
     if not net.outputs or not case.bottoms:
         pytest.skip("has no top, or is a source")
-    layer = net.layer_dict["l"]
-    if not (layer.pure or layer.keeps_batch):
-        with pytest.raises(caffe.CaffeError, match=f'layer "l" \\({kind}\\): it '):
-            net.to_torch()
-        return
     module = net.to_torch()
     expected = forward(net, values)
     caffe.set_random_seed(11)
@@ -173,15 +181,35 @@ def test_what_data_layers_make_are_inputs():
     np.testing.assert_allclose(found["loss"], np.log(3), rtol=1e-5)
 
 
-def test_a_layer_that_cannot_go_is_named_with_the_reason():
-    net, = nets(INPUT, layer("Python", "x", "p", DOUBLING), layer("TanH", "p", "y"),
-                layer("TanH", "x", "z"), count=1)
-    with pytest.raises(caffe.CaffeError, match=r'"Python_p" \(Python\): it reads and writes blobs by '
-                                               r"itself.*outputs="):
-        net.to_torch()
-    assert list(net.to_torch(["z"])(data_of(net))) == ["z"]
-    with pytest.raises(caffe.CaffeError, match='no blob "zz".*"z"'):
-        net.to_torch(["zz"])
+def test_python_layers_run_on_blobs_in_the_module_with_their_own_backward():
+    cubing = DOUBLING.replace(DOUBLING.split("module: ")[1].split()[0], "'test_to_torch'").replace(
+        "Doubling", "Cubing")
+    net, = nets("force_backward: true", INPUT, layer("Python", "x", "p", cubing),
+                layer("TanH", "p", "y"), count=1)
+    module, x = net.to_torch(), torch.from_numpy(data(2, 3, 8, 10)).requires_grad_()
+    expected = net.forward(x=x.detach().numpy())["y"].copy()
+    found = copy.deepcopy(module)(x)["y"]
+    np.testing.assert_allclose(found.detach(), expected, atol=1e-6)
+    found.sum().backward()
+    net.blobs["y"].diff[...] = 1
+    net.run_backward()
+    np.testing.assert_allclose(x.grad, net.blobs["x"].diff, atol=1e-6)
+    assert net.blobs["x"].diff.any()
+    with pytest.raises(caffe.CaffeError, match='no blob "yy";.*"y"'):
+        net.to_torch(["yy"])
+
+
+def test_states_go_on_from_call_to_call_as_in_the_net():
+    lstm = layer("LSTM", "s c", "h", """recurrent_param { num_output: 4
+        weight_filler { type: 'uniform' min: -1 max: 1 } }""")
+    text = """layer { name: "in" type: "Input" top: "s" top: "c" input_param {
+        shape { dim: 3 dim: 2 dim: 5 } shape { dim: 3 dim: 2 } } }"""
+    net, = nets(text, lstm, count=1)
+    module, x, going = net.to_torch(), data(3, 2, 5), np.ones((3, 2), np.float32)
+    for _ in range(3):
+        expected = net.forward(s=x, c=going)["h"].copy()
+        found = module(torch.from_numpy(x), torch.from_numpy(going))["h"]
+        np.testing.assert_allclose(found.detach(), expected, atol=1e-6)
 
 
 def data_of(net):
@@ -217,3 +245,11 @@ def test_real_networks_give_what_the_real_caffe_gave(real_material):
             wanted = recorded[f"out_{key}"]
             np.testing.assert_allclose(value.detach(), wanted, rtol=1e-5, err_msg=f"{name} {key}",
                                        atol=1e-5 * np.abs(wanted).max())
+
+
+def test_torch_can_compile_it():
+    net, = nets(*BRANCHES, count=1)
+    module, x = net.to_torch(), torch.from_numpy(data(2, 3, 8, 10))
+    compiled = torch.compile(module, backend="eager", fullgraph=True)
+    for name, value in net.forward(x=x.numpy()).items():
+        np.testing.assert_allclose(compiled(x)[name].detach(), value, atol=1e-5)

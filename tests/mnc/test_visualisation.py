@@ -154,14 +154,14 @@ def test_a_page_grows_and_shows_large_pictures_small(tmp_path):
     assert cv2.imread(str(tmp_path / unquote(small))).shape == (320, 640, 3)
 
 
-def test_many_pictures_take_no_more_memory_than_few(tmp_path, monkeypatch):
-    nothing = [(np.zeros((0, 5)), np.zeros((0, 21, 21), np.float32))]
-    monkeypatch.setattr(demo_images, "segment_image", lambda net, image, cfg: nothing)
+def test_many_pictures_take_no_more_memory_than_few(tmp_path):
+    nothing = Instances(np.zeros((0, 5)), np.zeros((0, 21, 21), np.float32), np.zeros(0, int))
+    finder = demo_images.Finder(lambda image, score: nothing, ("bg",), 0.4)
     cv2.imwrite(str(tmp_path / "a.jpg"), np.full((1200, 1600, 3), 90, np.uint8))
     peaks = []
     for number in (2, 8):
         tracemalloc.start()
-        demo_images.draw_files(None, [tmp_path / "a.jpg"] * number, tmp_path / f"{number}", ("bg",))
+        demo_images.draw_files(finder, [tmp_path / "a.jpg"] * number, tmp_path / f"{number}")
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert len(list((tmp_path / f"{number}/thumbnails").iterdir())) == number

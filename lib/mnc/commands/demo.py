@@ -7,12 +7,16 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mnc.commands.model_flags import add_model_arguments, named_files
 from mnc.commands.registration import count
 from mnc.config import ConfigError, cfg, cfg_from_file
 from mnc.nets.trained import model_in
 from mnc.project import project_file
+
+if TYPE_CHECKING:
+    from mnc.commands.demo_images import Finder
 
 
 @dataclass(frozen=True)
@@ -70,10 +74,17 @@ def take_settings(args: argparse.Namespace) -> None:
     """cfg becomes that of the net."""
     from mnc.nets.settings import find_settings
 
+    if is_onnx(args):
+        return
     prototxt, weights = model_files(args)
     own = find_settings([prototxt], [weights])
     if own:
         cfg_from_file(own)
+
+
+def is_onnx(args: argparse.Namespace) -> bool:
+    """Whether --model names a file of `mnc export`."""
+    return bool(args.model) and args.model[0].endswith(".onnx")
 
 
 def model_files(args: argparse.Namespace) -> tuple[Path, Path]:
@@ -100,30 +111,47 @@ def run(args: argparse.Namespace) -> int:
 def _draw_images(args: argparse.Namespace) -> int:
     from mnc.commands.demo_images import checked_out, draw_files
     from mnc.commands.demo_video import clip_of, draw_video
-    from mnc.data.classes import class_names
     from mnc.data.folders import image_files
-    from mnc.inference.networks import blob_of, load_net
-    from mnc.nets.settings import known_classes
 
     given = named_images(args.image)
     out = Path(args.out)
     clip = clip_of(given, out, args.every, args.frames)
     paths = [] if clip else image_files(given or [default_images()], deep=args.recursive)
     checked_out(out, paths)
-    prototxt, weights = model_files(args)
-    net = load_net(prototxt, weights, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
-    number = blob_of(net, "cls_prob").shape[1]
-    classes = class_names(number, args.classes, known_classes(weights))
-    if given and weights == MINI.weight_file:
+    finder = _finder_of_file(args) if is_onnx(args) else _finder_of_net(args)
+    if given and not is_onnx(args) and model_files(args)[1] == MINI.weight_file:
         print("Mini's own weights know the shapes of the drawn scenes, nothing of photographs; "
               "others: --model, or --def and --weights", flush=True)
     if clip:
-        return 0 if draw_video(net, clip, classes, args.score) else 1
-    wrong = draw_files(net, paths, out, classes, args.score)
+        return 0 if draw_video(finder, clip, args.score) else 1
+    wrong = draw_files(finder, paths, out, args.score)
     print(f"{len(paths) - len(wrong)} pictures and index.html in {args.out}", flush=True)
     for problem in wrong:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if wrong else 0
+
+
+def _finder_of_net(args: argparse.Namespace) -> Finder:
+    from mnc.commands.demo_images import Finder
+    from mnc.data.classes import class_names
+    from mnc.inference.networks import blob_of, load_net
+    from mnc.nets.settings import known_classes
+
+    prototxt, weights = model_files(args)
+    net = load_net(prototxt, weights, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
+    number = blob_of(net, "cls_prob").shape[1]
+    return Finder.of(net, class_names(number, args.classes, known_classes(weights)))
+
+
+def _finder_of_file(args: argparse.Namespace) -> Finder:
+    from mnc.commands.demo_images import Finder
+    from mnc.data.classes import class_names
+    from mnc.inference.onnx_model import OnnxModel
+
+    model = OnnxModel(args.model[0])
+    known = model.facts.classes
+    classes = class_names(len(known), args.classes, known[1:])
+    return Finder(model.instances, classes, model.facts.binarize)
 
 
 def named_images(words: Sequence[str]) -> list[str]:

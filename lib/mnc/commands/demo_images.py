@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 import caffe
@@ -31,8 +33,22 @@ def checked_out(out: Path, images: Sequence[Path]) -> Path:
     return out
 
 
-def draw_files(net: caffe.Net, paths: Sequence[Path], out: Path, classes: Sequence[str],
-               score: float = 0.5) -> list[str]:
+@dataclass(frozen=True)
+class Finder:
+    """What finds the instances in images (H, W, 3) BGR: a net, or a file that was made of one."""
+
+    find: Callable[[np.ndarray, float], Instances]      # image, least score
+    classes: Sequence[str]
+    binarize: float
+
+    @classmethod
+    def of(cls, net: caffe.Net, classes: Sequence[str]) -> Finder:
+        """A net with the settings that cfg has now."""
+        return cls(lambda image, score: Instances.from_detections(
+            segment_image(net, image, cfg), score), classes, cfg.BINARIZE_THRESH)
+
+
+def draw_files(finder: Finder, paths: Sequence[Path], out: Path, score: float = 0.5) -> list[str]:
     """Write OUT/NAME.jpg for each image, and OUT/index.html, which grows meanwhile.
 
     Returns what was left out, and why.
@@ -47,9 +63,9 @@ def draw_files(net: caffe.Net, paths: Sequence[Path], out: Path, classes: Sequen
             wrong.append(str(error))
             page.note(str(error))
             continue
-        found = Instances.from_detections(segment_image(net, image, cfg), score)
-        caption = f"{path.name}: {counted(found, classes)}"
-        page.picture(caption, draw_instances(image, found, classes, cfg.BINARIZE_THRESH),
+        found = finder.find(image, score)
+        caption = f"{path.name}: {counted(found, finder.classes)}"
+        page.picture(caption, draw_instances(image, found, finder.classes, finder.binarize),
                      out / f"{name}.jpg")
         log.info("%s", caption)
     return wrong

@@ -11,12 +11,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-import caffe
-from mnc.config import ConfigError, cfg
+from mnc.commands.demo_images import Finder
+from mnc.config import ConfigError
 from mnc.data.video import CODECS, VideoFile, frames, is_video, length_of, open_video, rate_of
 from mnc.drawing.instances import draw_instances
-from mnc.inference import segment_image
-from mnc.instances import Instances
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def clip_of(sources: Sequence[str], out: Path, every: int, most: int | None) -> 
     return Clip(source, path, every, most)
 
 
-def draw_video(net: caffe.Net, clip: Clip, classes: Sequence[str], score: float) -> int:
+def draw_video(finder: Finder, clip: Clip, score: float) -> int:
     """Write CLIP.out with the instances of at least this score; returns the frames written.
 
     Ctrl-C ends it: what was written so far is a whole video.
@@ -62,8 +60,8 @@ def draw_video(net: caffe.Net, clip: Clip, classes: Sequence[str], score: float)
         taken = islice(frames(capture, clip.source, clip.every), clip.most)
         try:
             for _, frame in tqdm(taken, total=total, unit="frame", disable=None):
-                found = Instances.from_detections(segment_image(net, frame, cfg), score)
-                video.add(draw_instances(frame, found, classes, cfg.BINARIZE_THRESH))
+                found = finder.find(frame, score)
+                video.add(draw_instances(frame, found, finder.classes, finder.binarize))
                 written += 1
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

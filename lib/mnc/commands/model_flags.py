@@ -23,7 +23,8 @@ def add_model_arguments(p: argparse.ArgumentParser, default: str = "") -> None:
     """
     p.add_argument("--model", action="append", metavar="FOLDER",
                    help="what a training wrote: its net, its best weights (--val) or else its "
-                        "last, its settings; or a weight file of it")
+                        "last, its settings; or a weight file of it; for demo also a .onnx file "
+                        "that `mnc export` wrote")
     p.add_argument("--net", action="append", metavar="NAME",
                    help=f"a net of the project: {', '.join(NETS)}{default}")
     p.add_argument("--weights", action="append", metavar="FILE",

@@ -42,6 +42,8 @@ COMMANDS: dict[str, Command] = {
     "benchmark": Command("time a net, beside its convolutions and matrix products alone"),
     "demo": Command("draw the instances in images; with --scenes, the whole job on generated "
                     "scenes"),
+    "export": Command("write a trained cascade, from the image to instances, as one file for "
+                      "onnxruntime or torch"),
     "watch": Command("show a training while it runs, as a page: losses, AP, rate, speed, pictures",
                      runs_nets=False),
     "data": Command("look at a data set, check, split or convert it: mnc data show IMDB",

@@ -12,9 +12,11 @@ from dataclasses import asdict
 from caffe.commands.export import reshape_inputs
 from caffe.commands.registration import tool
 from caffe.engine.fillers import drop_fillers
+from caffe.engine.formats.atomic_file import atomic_path
 from caffe.engine.formats.prototxt import read_net
 from caffe.engine.layer import Phase
 from caffe.engine.net.net import Net
+from caffe.engine.net.page import page
 from caffe.engine.net.summary import COLUMNS, Row, summarize, table, total
 
 
@@ -23,18 +25,30 @@ def main(argv: Sequence[str]) -> int:
     """the layers of a net: shapes, parameters, multiply-adds, memory"""
     args = parser().parse_args(argv)
     param = read_net(args.net)
+    written = {}
+    for layer in param.layer if args.html else ():
+        written[layer.name] = type(layer)()
+        written[layer.name].CopyFrom(layer)
     drop_fillers(param)         # nobody looks at the values
     net = Net.from_proto(param, Phase[args.phase], args.level, args.stage)
     if args.weights:
         net.copy_from(args.weights, required=True)
     reshape_inputs(net, args.input)
-    if args.json:
+    if args.html:
+        write_text(args.html, page(net, written))
+        print(f"Wrote {args.html}")
+    elif args.json:
         print(json.dumps(as_json(net), indent=1))
     elif args.csv:
         write_csv(net)
     else:
         print(table(net))
     return 0
+
+
+def write_text(path: str, text: str) -> None:
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="replace")
 
 
 def as_json(net: Net) -> dict:
@@ -69,4 +83,6 @@ def parser() -> argparse.ArgumentParser:
     form = p.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="as JSON")
     form.add_argument("--csv", action="store_true", help="as CSV, without the total")
+    form.add_argument("--html", metavar="FILE",
+                      help="a page with the graph: search, and click a layer for its fields")
     return p

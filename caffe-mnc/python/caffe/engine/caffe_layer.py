@@ -67,9 +67,10 @@ class Layer:
     packs_like: Hashable = ()   # layers of one class that say the same may share packed parameters
     activation: str | None = None   # the name of what it does, for `run` of packed products before
 
-    # what net.to_torch() asks of a layer that is not pure
+    # what net.to_torch() and files of nets ask of a layer that is not pure
     keeps_batch = False         # `run` is all but for `keep_batch`
-    bound_because = "it reads and writes blobs by itself"       # if it cannot leave the net
+    graph_note = ""             # `run` can be in a file; in what that departs from forward
+    bound_because = "it reads and writes blobs by itself"       # if it cannot be in a file
 
     # what caffe.coord_map asks
     keeps_coordinates = False           # a pixel of the top is the pixel of the bottom
@@ -147,6 +148,21 @@ class Layer:
     def is_statistic(self, index: int) -> bool:
         """Whether that parameter is a statistic: nobody trains it."""
         return index < self.num_statistics
+
+    def tensor_form(self) -> Callable[..., Tensors] | None:
+        """What a test net's forward computes, as a function of the bottoms' tensors alone.
+
+        For layers that read and write blobs: a torch.nn.Module, or another callable, that takes
+        the bottoms, of the blobs' shapes, gives the tuple of the tops, and can be followed by
+        torch.export. With it a net with the layer can be a file of torch or ONNX.
+        """
+        return None
+
+    def start_run(self, params: list[torch.Tensor]) -> None:
+        """Before a `run` with these parameters, of the blobs' shapes: what forward does besides.
+
+        It counts, or goes on from the states of the last run.
+        """
 
     def keep_batch(self, params: list[torch.Tensor], bottom: torch.Tensor) -> None:
         """Behind a `run` with these parameters, of the blobs' shapes: what it saw goes into them.

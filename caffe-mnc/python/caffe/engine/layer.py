@@ -51,7 +51,8 @@ class TorchLayer(Layer):
 
     def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None,
             **fused: Any) -> Tensors:
-        self._check_shapes(tuple(tuple(x.shape) for x in bottoms))
+        if not torch.compiler.is_exporting():       # sizes may be symbols there
+            self._check_shapes(tuple(tuple(x.shape) for x in bottoms))
         return self._guarded(list(bottoms), params or [b.tensor for b in self.blobs], **fused)
 
     def add_gradients(self, inputs: list[torch.Tensor],
@@ -80,6 +81,8 @@ class TorchLayer(Layer):
     def forward(self, bottom: list[Blob], top: list[Blob]) -> None:
         record = self.recording and (True in self.bottom_needs_gradient
                                      or True in self.blob_needs_gradient)
+        if not (self.pure or self.replaying):
+            self.start_run([blob.tensor for blob in self.blobs])
         outputs = self._run_on(bottom, record)
         if self.keeps_batch and not self.replaying:
             self.keep_batch([blob.tensor for blob in self.blobs], bottom[0].tensor)

@@ -100,7 +100,7 @@ class Reshape(SharedReshape):
         middle = [self._kept(shape, start + i) if dim == 0 else dim
                   for i, dim in enumerate(self.dims)]
         if -1 in middle:
-            known = math.prod(d for d in (*shape[:start], *middle, *shape[end:]) if d != -1)
+            known = math.prod([d for d in (*shape[:start], *middle, *shape[end:]) if d != -1])
             middle[middle.index(-1)] = math.prod(shape) // known if known else 0
         result = (*shape[:start], *middle, *shape[end:])
         if math.prod(result) != math.prod(shape):

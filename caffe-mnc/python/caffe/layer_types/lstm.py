@@ -63,13 +63,13 @@ class Lstm(KeepsStates):
         gates = F.linear(x.reshape(steps, batch, w_x.shape[1]), w_x, bias)
         cont = marks[0].detach().reshape(steps, -1, 1).expand(steps, batch, 1) if marks \
             else x.new_ones(steps, batch, 1)
-        h, c = self._first if marks and self._first and len(self._first[0]) == batch \
+        h, c = self.first if marks and self.first and len(self.first[0]) == batch \
             else (x.new_zeros(batch, self.size),) * 2
         outputs = []
         for gates_t, cont_t in zip(gates, cont):
             c, h = lstm_unit(c, self._clipped(gates_t + F.linear(h * cont_t, w_h)), cont_t)
             outputs.append(h)
-        self._last = (h.detach(), c.detach())
+        self.keep(h, c)
         top = torch.stack(outputs) if outputs else gates[..., :self.size]
         return top if self.parted else top.reshape(steps * batch, self.size)
 

@@ -57,14 +57,12 @@ class MarginInnerProduct(TorchLayer):
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [(*shapes[0][:self.axis], self.blobs[0].shape[0]), (1,)][:self.tops]
 
-    def forward(self, bottom, top):
-        if not self.replaying:
-            o = self.param.margin_inner_product_param
-            self.count += 1
-            self.weight = max(o.base * (1 + o.gamma * self.count) ** -o.power, o.lambda_min)
-            weight = self.blobs[0].tensor
-            weight.div_(weight.norm(dim=1, keepdim=True))
-        super().forward(bottom, top)
+    def start_run(self, params):
+        o = self.param.margin_inner_product_param
+        self.count += 1
+        self.weight = max(o.base * (1 + o.gamma * self.count) ** -o.power, o.lambda_min)
+        with torch.no_grad():
+            params[0].div_(params[0].norm(dim=1, keepdim=True))
 
     def compute(self, x: Tensor, label: Tensor, weight: Tensor) -> tuple[Tensor, ...]:
         rows, own = x.reshape(-1, weight.shape[1]), label.reshape(-1, 1).long()

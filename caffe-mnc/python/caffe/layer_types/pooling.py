@@ -98,6 +98,10 @@ class Pooling(TorchLayer):
         return height, width
 
     def compute(self, x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if self.window is None and torch.compiler.is_exporting() and not self.with_places \
+                and self.method != PoolingParameter.STOCHASTIC:     # of any size there
+            average = self.method == PoolingParameter.AVE
+            return x.mean((2, 3), True) if average else x.amax((2, 3), True)
         window, size = self._window_for(x.shape), self.output_size(x.shape)
         if self.with_places:
             return _maximum_with_places(x, window, size)
@@ -177,9 +181,8 @@ def _rounds_down(layer: Layer, options: PoolingParameter) -> bool:
 def _output_size(size: int, kernel: int, stride: int, pad: int, floor: bool) -> int:
     span = size + 2 * pad - kernel
     count = (span if floor else span + stride - 1) // stride + 1
-    if pad and (count - 1) * stride >= size + pad:
-        count -= 1
-    return count
+    # the last window must begin before the end of the padding; sizes may be symbols of torch.export
+    return torch.sym_min(count, (size + pad + stride - 1) // stride) if pad else count
 
 
 def _torch_agrees(shape: tuple[int, ...], window: Window, size: tuple[int, int]) -> bool:
@@ -202,19 +205,14 @@ def pool(method: int, x: Tensor, window: Window, size: tuple[int, int], *, train
         return _average(x, window, size)
     if method == PoolingParameter.STOCHASTIC:
         return _stochastic(x, window, size, train)
+    lowest = torch.finfo(x.dtype).min
+    if torch.compiler.is_exporting():       # others round up by rules of their own
+        return F.max_pool2d(_padded(x, window, size, lowest), window.kernel, window.stride)
     if _torch_agrees(x.shape, window, size):
         beyond = any((n - 1) * s + k > length + 2 * p for length, k, s, p, n in zip(
             x.shape[2:], window.kernel, window.stride, window.pad, size))
-        if beyond and torch.compiler.is_exporting():    # others round up by rules of their own
-            x, window = _padded(x, window, size, torch.finfo(x.dtype).min), _unpadded(window)
-            beyond = False
         return F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=beyond)
-    return F.max_pool2d(_padded(x, window, size, torch.finfo(x.dtype).min), window.kernel,
-                        window.stride)
-
-
-def _unpadded(window: Window) -> Window:
-    return Window(window.kernel, window.stride, (0, 0), window.dilation)
+    return F.max_pool2d(_padded(x, window, size, lowest), window.kernel, window.stride)
 
 
 def _maximum_with_places(x: Tensor, window: Window,

@@ -42,9 +42,14 @@ class Proposal(Layer):
             top[1].reshape(most)
 
     def forward(self, bottom, top):
-        scores, shifts = bottom[0].tensor, bottom[1].tensor
-        info = bottom[2].tensor.flatten()
-        found = []
+        for blob, value in zip(top, self._proposals(*(blob.tensor for blob in bottom))):
+            blob.tensor = value
+
+    def tensor_form(self):
+        return self._proposals if len(self.anchors) else None
+
+    def _proposals(self, scores: Tensor, shifts: Tensor, info: Tensor) -> tuple[Tensor, Tensor]:
+        info, found = info.flatten(), []
         for image in range(len(scores)):
             boxes = self._boxes(shifts[image], info)
             score = scores[image, len(self.anchors):].permute(1, 2, 0).reshape(-1)
@@ -52,8 +57,7 @@ class Proposal(Layer):
             rows = torch.cat((number, boxes, (score * self._large(boxes, info))[:, None]), 1)
             found.append(self._best(rows))
         rows = torch.cat(found) if found else scores.new_zeros(0, 6)
-        for blob, part in zip(top, (rows[:, :5], rows[:, 5])):
-            blob.tensor = part.contiguous()
+        return rows[:, :5].contiguous(), rows[:, 5].contiguous()
 
     def _boxes(self, shifts: Tensor, info: Tensor) -> Tensor:
         """(H W A, 4): the anchors of each cell, shifted and clipped"""

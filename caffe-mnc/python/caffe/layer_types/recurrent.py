@@ -20,6 +20,7 @@ class KeepsStates(TorchLayer):
     """States (N, size) that go on from forward to forward: `_last` behind it, `_first` before."""
 
     pure = False
+    graph_note = "its states begin at 0 in every run of the file"
     size: int
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -27,10 +28,17 @@ class KeepsStates(TorchLayer):
         self._last: tuple[Tensor, ...] = ()
         self._first: tuple[Tensor, ...] = ()
 
-    def forward(self, bottom, top):
-        if not self.replaying:
-            self._first = self._last
-        super().forward(bottom, top)
+    def start_run(self, params):
+        self._first = self._last
+
+    def keep(self, *states: Tensor) -> None:
+        """What the next forward goes on from, each (N, size)."""
+        if not torch.compiler.is_exporting():
+            self._last = tuple(state.detach() for state in states)
+
+    @property
+    def first(self) -> tuple[Tensor, ...]:
+        return () if torch.compiler.is_exporting() else self._first
 
     def multiply_adds(self, bottoms, tops):
         """Every matrix once a step and sequence."""
@@ -126,16 +134,16 @@ class Recurrent(KeepsStates):
         for cont_t, gates_t in zip(cont.detach(), gates):
             hidden, y = self.step(hidden, cont_t[:, None], gates_t, tuple(params))
             outputs.append(y)
-        self._last = tuple(h.detach() for h in hidden)
+        self.keep(*hidden)
         top = torch.stack(outputs) if outputs else x.new_zeros(0, x.shape[1], self.size)
-        return (top, *(h[None] for h in self._last)) if self.exposed else (top,)
+        return (top, *(h.detach()[None] for h in hidden)) if self.exposed else (top,)
 
     def _initial(self, x: Tensor, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         """The states before t = 0: given, or of the last forward if N is the same, or 0."""
         if self.exposed:
             return tuple(h[0].detach() for h in given)
-        if self._first and len(self._first[0]) == x.shape[1]:
-            return self._first
+        if self.first and len(self.first[0]) == x.shape[1]:
+            return self.first
         return (x.new_zeros(x.shape[1], self.size),) * self.states
 
 

@@ -11,13 +11,14 @@ from caffe.ops.mask_pooling import mask_pooling
 from caffe.ops.mask_resize import mask_resize
 from caffe.ops.mask_voting import mask_voting
 from caffe.ops.mode import Mode
-from caffe.ops.nms import nms
-from caffe.ops.overlaps import box_overlaps, mask_overlaps
+from caffe.ops.nms import half_open, nms, nms_of_lists
+from caffe.ops.overlaps import box_overlaps, iou, mask_overlaps
 from caffe.ops.roi_levels import across_levels
 from caffe.ops.roi_pooling import roi_pooling
 from caffe.ops.roi_warping import roi_warping, roi_warping_pooled
 from caffe.ops.sources import sources
 
-__all__ = ["OPS", "Mode", "across_levels", "box_overlaps", "cuda", "mask_overlaps", "mask_pooling",
-           "mask_resize", "mask_voting", "native", "nms", "references", "roi_pooling",
-           "roi_warping", "roi_warping_pooled", "sources"]
+__all__ = ["OPS", "Mode", "across_levels", "box_overlaps", "cuda", "half_open", "iou",
+           "mask_overlaps", "mask_pooling", "mask_resize", "mask_voting", "native", "nms",
+           "nms_of_lists", "references", "roi_pooling", "roi_warping", "roi_warping_pooled",
+           "sources"]

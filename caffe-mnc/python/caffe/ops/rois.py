@@ -38,7 +38,7 @@ def check_images(op: str, rois: Tensor, images: int) -> None:
 
     rois (R, 5). Raises IndexError.
     """
-    if rois.shape[0] == 0 or rois.device.type != "cpu" or torch.compiler.is_compiling():
+    if torch.compiler.is_compiling() or rois.shape[0] == 0 or rois.device.type != "cpu":
         return
     low, high = (float(n) for n in rois[:, 0].detach().aminmax())
     if not (low > -1 and high < images):        # NaN is neither

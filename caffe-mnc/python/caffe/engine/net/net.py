@@ -13,7 +13,7 @@ from caffe.engine.errors import CaffeError, in_file
 from caffe.engine.formats import weights as weight_files
 from caffe.engine.formats.prototxt import label_of, read_net
 from caffe.engine.layer import TEST, TRAIN, TorchLayer, product_dtype
-from caffe.engine.net import arrays, debug_info
+from caffe.engine.net import arrays, debug_info, page
 from caffe.engine.net.build import Node, noted
 from caffe.engine.net.graph import Graph, arguments
 from caffe.engine.net.parameters import share
@@ -263,6 +263,10 @@ class Net(Graph):
         if self.debug_info:
             debug_info.log_norms(self)
         return loss
+
+    def _repr_html_(self) -> str:
+        """The graph of the net, in notebooks."""
+        return page.in_notebook(self)
 
     def __str__(self) -> str:
         """A table of the layers: shapes of tops, parameters, multiply-adds, memory."""

@@ -69,11 +69,12 @@ def table(net: Net) -> str:
 
 def _cells(row: Row) -> tuple[str, ...]:
     numbers = (f"{row.parameters:,}" if row.parameters else "",
-               f"{row.multiply_adds:,}" if row.multiply_adds else "", _bytes(row.memory))
+               f"{row.multiply_adds:,}" if row.multiply_adds else "", readable_bytes(row.memory))
     return (row.layer, row.type, row.output, *numbers)
 
 
-def _bytes(count: int) -> str:
+def readable_bytes(count: int) -> str:
+    """`12.3 MB`; nothing for 0."""
     if not count:
         return ""
     power = min(3, int(math.log(count, 1000)))

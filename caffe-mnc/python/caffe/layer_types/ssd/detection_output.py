@@ -7,10 +7,12 @@ import math
 import torch
 from torch import Tensor
 
+from caffe import ops
 from caffe.engine import log
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, Layer, between, exactly
 from caffe.layer_types.batches import naming
+from caffe.layer_types.rows import never_none
 from caffe.layer_types.ssd.boxes import decode, suppress, unpack_priors
 from caffe.layer_types.ssd.detection_files import DetectionFiles
 
@@ -102,10 +104,52 @@ class DetectionOutput(Layer):
         return torch.cat((torch.full_like(scores[order], label)[:, None], scores[order][:, None],
                           boxes[order]), 1)
 
+    def tensor_form(self):
+        """Without files; nms_param.eta below 1 is no suppression that other programs know."""
+        return None if self.files or self.param.detection_output_param.nms_param.eta < 1 \
+            else self._of_tensors
+
+    def _of_tensors(self, codes: Tensor, scores: Tensor, prior: Tensor,
+                    *_: Tensor) -> tuple[Tensor]:
+        """The top as `forward` makes it, by operators of a fixed number of values, but for what
+        suppression leaves."""
+        options = self.param.detection_output_param
+        priors, variances = unpack_priors(prior)
+        images, count = codes.shape[0], priors.shape[0]
+        boxes = decode(options.code_type, priors,
+                       1.0 if options.variance_encoded_in_target else variances,
+                       codes.reshape(images, count, -1, 4).transpose(1, 2))      # (N, 1 or C, P, 4)
+        boxes = boxes.clamp(0, 1) if options.clip else boxes
+        labels = [c for c in range(self.classes) if c != options.background_label_id]
+        scores = scores.reshape(images, count, self.classes)[:, :, labels].transpose(1, 2)
+        boxes = boxes.expand(-1, self.classes, -1, -1)[:, labels].flatten(0, 1)  # (N L, P, 4)
+        scores = torch.where(scores > self.least, scores, -torch.inf).flatten(0, 1)
+        order = scores.sort(dim=1, descending=True, stable=True).indices
+        order = order[:, :self.top_k] if self.top_k >= 0 else order
+        scores = scores.gather(1, order)
+        boxes = boxes.gather(1, order[..., None].expand(-1, -1, 4))
+        kept = ops.nms_of_lists(boxes, scores, options.nms_param.nms_threshold, False, 0)
+        image, label = kept[:, 0] // len(labels), kept[:, 0] % len(labels)
+        label = torch.tensor(labels, device=kept.device)[label]
+        rows = torch.cat((torch.stack((image.to(boxes.dtype), label.to(boxes.dtype),
+                                       scores[kept[:, 0], kept[:, 1]]), 1),
+                          boxes[kept[:, 0], kept[:, 1]]), 1)
+        if options.keep_top_k > -1:
+            rows = rows[_among_best(rows, options.keep_top_k)]
+        return (never_none(rows, images)[None, None],)
+
     def backward(self, top, propagate_down, bottom):
         if any(propagate_down):
             raise LayerError(f"{self.title} has no gradient; set propagate_down: false for its "
                              f"bottoms")
+
+
+def _among_best(rows: Tensor, most: int) -> Tensor:
+    """(K,) bool: rows of which fewer than `most` of the same image come before it, by score."""
+    score, place = rows[:, 2], torch.arange(rows.shape[0], device=rows.device)
+    better = (score[None] > score[:, None]) | ((score[None] == score[:, None])
+                                               & (place[None] < place[:, None]))
+    return (better & (rows[None, :, 0] == rows[:, None, 0])).sum(1) < most
 
 
 def _numbered(found: list[Tensor]) -> Tensor:

@@ -97,12 +97,10 @@ class RegionLoss(YoloLoss):
     def setup(self, bottom, top):
         self.take(self.param.region_loss_param, self.param.region_loss_param.num_class)
         self.anchors = self.all_anchors[:self.options.num]
-        self.seen = 0       # forwards
+        self.seen = 0       # forwards, this one too
 
-    def forward(self, bottom, top):
-        super().forward(bottom, top)
-        if not self.replaying:
-            self.seen += 1
+    def start_run(self, params):
+        self.seen += 1
 
     def compute(self, x: Tensor, labels: Tensor) -> Tensor:
         images = max(1, len(x))
@@ -118,7 +116,7 @@ class RegionLoss(YoloLoss):
         boxes, deltas = decode(offset, x[:, :, 2:4], self.anchors), torch.zeros_like(x)
         deltas[:, :, 4] = self.without_objects(
             options.noobject_scale * score * score * (1 - score), boxes, objects)
-        if self.seen < WARM_UP // max(1, len(x)):
+        if self.seen <= WARM_UP // max(1, len(x)):
             deltas[:, :, :2] = WARM_UP_SCALE * (offset - 0.5) * offset * (1 - offset)
             deltas[:, :, 2:4] = WARM_UP_SCALE * x[:, :, 2:4]
         for image, truth in enumerate(objects):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from caffe import ops
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, Layer, at_least, exactly
+from caffe.layer_types.rows import never_none
 from caffe.layer_types.yolo.boxes import by_anchor, corners, decode, suppress
 
 
@@ -26,9 +28,15 @@ class YoloOutput(Layer):
     boxes: int              # of a cell
     nms_threshold: float
 
+    def predicted(self, which: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Of a scale, all of it: boxes (N, P, 4), labels (N, P), scores (N, P), -inf for none"""
+        raise NotImplementedError
+
     def found(self, which: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Images (P,), boxes (P, 4), labels (P,), scores (P,) that a scale predicts"""
-        raise NotImplementedError
+        boxes, labels, scores = self.predicted(which, x)
+        at = (scores > -torch.inf).nonzero(as_tuple=True)
+        return at[0], boxes[at], labels[at], scores[at]
 
     def reshape(self, bottom, top):
         for blob in bottom:
@@ -54,6 +62,22 @@ class YoloOutput(Layer):
             found[:, 0] = torch.arange(images)
         top[0].tensor = found.to(self.dtype)[None, None]
 
+    def tensor_form(self):
+        return self._of_tensors
+
+    def _of_tensors(self, *bottoms: Tensor) -> tuple[Tensor]:
+        """The top as `forward` makes it, with every prediction until suppression."""
+        images = bottoms[0].shape[0]
+        parts = [self.predicted(i, by_anchor(x, self.boxes)) for i, x in enumerate(bottoms)]
+        boxes, labels, scores = (torch.cat(values, 1) for values in zip(*parts))    # (N, P, ...)
+        order = scores.sort(dim=1, descending=True, stable=True).indices
+        boxes = corners(boxes).gather(1, order[..., None].expand(-1, -1, 4))
+        labels, scores = labels.gather(1, order), scores.gather(1, order)
+        kept = ops.nms_of_lists(boxes, scores, self.nms_threshold, True, 0)
+        at = (kept[:, 0], kept[:, 1])
+        columns = (kept[:, 0].to(boxes.dtype), labels[at] + 1.0, scores[at])
+        return (never_none(torch.cat((torch.stack(columns, 1), boxes[at]), 1), images)[None, None],)
+
     def backward(self, top, propagate_down, bottom):
         pass
 
@@ -77,11 +101,11 @@ class YoloDetectionOutput(YoloOutput):
         self.anchors = torch.tensor(list(options.biases), dtype=self.dtype,
                                     device=self.device).reshape(-1, 2)
 
-    def found(self, which, x):
+    def predicted(self, which, x):
         boxes = decode(x[:, :, :2].sigmoid(), x[:, :, 2:4], self.anchors)
         score, label = (x[:, :, 4:5].sigmoid() * x[:, :, 5:].softmax(2)).max(2)
-        at = (score >= self.least).nonzero(as_tuple=True)
-        return at[0], boxes.permute(0, 1, 3, 4, 2)[at], label[at], score[at]
+        score = torch.where(score >= self.least, score, -torch.inf)
+        return boxes.permute(0, 1, 3, 4, 2).flatten(1, 3), label.flatten(1), score.flatten(1)
 
 
 @LAYERS.register("Yolov3DetectionOutput")
@@ -112,7 +136,7 @@ class Yolov3DetectionOutput(YoloOutput):
             anchors.reshape(-1, 2)[mask[t * each:t * each + self.boxes]]
             for t in range(len(bottom))]
 
-    def found(self, which, x):
+    def predicted(self, which, x):
         numbers, rest = x[:, :, :4 * self.step], x[:, :, 4 * self.step:]
         plain = numbers[:, :, ::self.step]
         boxes = decode(plain[:, :, :2].sigmoid(), plain[:, :, 2:4], self.anchors[which],
@@ -120,6 +144,7 @@ class Yolov3DetectionOutput(YoloOutput):
         score = rest[:, :, :1].sigmoid() * rest[:, :, 1:].sigmoid()     # (N, A, classes, H, W)
         if self.step == 2:
             score = score * (1 - numbers[:, :, 1::2].sigmoid().mean(2, keepdim=True))
-        image, anchor, label, row, column = (score > self.least).nonzero(as_tuple=True)
-        return image, boxes[image, anchor, :, row, column], label, \
-            score[image, anchor, label, row, column]
+        score = torch.where(score > self.least, score, -torch.inf)
+        boxes = boxes.permute(0, 1, 3, 4, 2)[:, :, None].expand(*score.shape, 4)
+        label = torch.arange(score.shape[2], device=x.device)[:, None, None].expand(score.shape)
+        return boxes.flatten(1, 4), label.flatten(1), score.flatten(1)

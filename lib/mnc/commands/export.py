@@ -1,0 +1,101 @@
+"""`mnc export`: a trained cascade, from the image to voted instances, as one file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from mnc.commands.model_flags import add_model_arguments, named_files
+from mnc.config import ConfigError, cfg, cfg_from_file
+from mnc.nets.trained import model_in
+
+TARGETS = ("onnx", "pt2")
+
+
+def add_arguments(p: argparse.ArgumentParser) -> None:
+    p.set_defaults(own_settings=take_settings)
+    p.add_argument("folder", nargs="?", metavar="FOLDER",
+                   help="what a training wrote: the same as --model FOLDER")
+    add_model_arguments(p)
+    p.add_argument("--to", default="onnx", choices=TARGETS,
+                   help="onnx: for onnxruntime and others; pt2: torch.export's (default onnx)")
+    p.add_argument("-o", "--output", required=True, metavar="FILE", help="file to write")
+    p.add_argument("--classes", metavar="FILE",
+                   help="names of the classes, one a line, without the background "
+                        "(default: those that the net was trained with)")
+    p.add_argument("--check", nargs="+", metavar="IMG",
+                   help="images to run the file on and compare (default: data/demo)")
+
+
+def model_files(args: argparse.Namespace) -> tuple[str, str]:
+    """(prototxt, weights): those named, else those in the folder."""
+    prototxts, weights = named_files(args)
+    folders = [*([args.folder] if args.folder else []), *(args.model or [])]
+    if folders:
+        known = model_in(folders[0])
+        prototxts, weights = [*prototxts, known[0]], [*weights, known[1]]
+    if not prototxts or not weights:
+        raise ConfigError("mnc export needs the FOLDER that a training wrote, or --net NAME, or "
+                          "--def test.prototxt and --weights FILE")
+    return prototxts[0], weights[0]
+
+
+def take_settings(args: argparse.Namespace) -> None:
+    """cfg becomes that of the net."""
+    from mnc.nets.settings import find_settings
+
+    prototxt, weights = model_files(args)
+    own = find_settings([prototxt], [weights])
+    if own:
+        cfg_from_file(own)
+
+
+def run(args: argparse.Namespace) -> int:
+    from mnc.commands.demo import default_images
+    from mnc.data.classes import class_names
+    from mnc.data.folders import image_files
+    from mnc.inference.networks import blob_of, load_net
+    from mnc.inference.settings import TestSettings
+    from mnc.inference.whole import left_out
+    from mnc.nets.settings import known_classes
+
+    prototxt, weights = model_files(args)
+    net = load_net(prototxt, weights)
+    number = blob_of(net, "cls_prob").shape[1]
+    classes = class_names(number, args.classes, known_classes(weights))
+    settings = TestSettings.of(cfg)
+    images = image_files(args.check or [default_images()])
+    said = write(net, settings, classes, images, (args.to, Path(args.output)))
+    print(f"Wrote {args.output}: data, im_info, image_size -> boxes, masks, labels, scores; mask "
+          "voting is in it")
+    for line in said:
+        print(line)
+    for what in left_out(settings):
+        print(f"Not in it: {what}")
+    return 0
+
+
+def write(net, settings, classes: Sequence[str], images: Sequence[Path],
+          to: tuple[str, Path]) -> list[str]:
+    """Write the file, hold it against the net on the images; what to say of it."""
+    import torch
+
+    from caffe.export import Form, write_file
+    from mnc.data.images import read_image
+    from mnc.inference.agreement import Agreement
+    from mnc.inference.onnx_model import Facts, prepared
+    from mnc.inference.whole import WholeCascade, described
+
+    target, path = to
+    whole = WholeCascade(net, settings)
+    facts = Facts(tuple(classes), tuple(settings.pixel_means.ravel()), settings.scales[0],
+                  settings.max_size, settings.mask.threshold)
+    pictures = [read_image(image) for image in images]
+    agreement = Agreement(net, settings, pictures, facts)
+    given = {name: torch.from_numpy(value) for name, value in
+             prepared(pictures[0], facts).items()}
+    form = Form(dynamic={"data": (2, 3)}, about=described(settings, classes))
+    written = write_file(whole, path, target, given, agreement.hold, form=form)
+    foreign = [f"It needs `import caffe` where it is loaded, for {', '.join(written.foreign)}"]
+    return [agreement.said, *(foreign if written.foreign else [])]
