@@ -82,7 +82,7 @@ def proposal_bottoms(anchors=9, seed=0):
 ])
 def test_braces_are_optional(text):
     net = build("ProposalLayer", proposal_bottoms(), ["rois"], text)
-    assert net.layers[-1].stride == 8
+    assert net.layers[-1].anchor_grid.stride == 8
 
 
 @pytest.mark.parametrize("layer, text, said", [

@@ -57,7 +57,7 @@ def export(net: Net, path: str | Path, target: str, *, outputs: Iterable[str] | 
     module = net.to_torch(names).eval()
     shapes = {name: net.blobs[name].shape for name in module.inputs}
     traced, *checked = samples(net, module, form, values)
-    expected = [(each, outputs_of(net, each, names, form)) for each in checked]
+    expected = [(each, outputs_of(net, module, each, form)) for each in checked]
     for name, shape in shapes.items():
         net.blobs[name].reshape(*shape)
     apart = 0.0

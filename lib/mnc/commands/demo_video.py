@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from mnc.commands.demo_images import Finder
 from mnc.config import ConfigError
 from mnc.data.video import CODECS, VideoFile, frames, is_video, length_of, open_video, rate_of
 from mnc.drawing.instances import draw_instances
+
+if TYPE_CHECKING:
+    from mnc.commands.demo_images import Finder
 
 
 @dataclass(frozen=True)

@@ -57,11 +57,13 @@ def _given(values: Arrays, name: str, shape: tuple[int, ...], net: Net) -> torch
     return torch.as_tensor(np.array(array), dtype=net.dtype, device=net.device)
 
 
-def outputs_of(net: Net, given: Tensors, names: list[str], form: Form) -> dict[str, np.ndarray]:
+def outputs_of(net: Net, module: TorchNet, given: Tensors, form: Form) -> dict[str, np.ndarray]:
     """What the net itself gives, in the sizes of the inputs, of any shapes that it takes.
 
-    Raises CaffeError where it takes no other sizes.
+    Where other layers than those of the module do not take them, the module, which runs the same
+    layers. Raises CaffeError where they do not.
     """
+    names = module.outputs
     try:
         for name, value in given.items():
             net.blobs[name].reshape(*value.shape)
@@ -69,9 +71,13 @@ def outputs_of(net: Net, given: Tensors, names: list[str], form: Form) -> dict[s
         net.reshape()
         found = net.forward(names)
         return {name: found[name].copy() for name in names}
-    except LayerError as error:
+    except LayerError:
         if not form.dynamic:
             raise
+    try:
+        with torch.no_grad():
+            return {name: value.cpu().numpy() for name, value in module(**given).items()}
+    except LayerError as error:
         shapes = ", ".join(f"{name} {tuple(value.shape)}" for name, value in given.items())
         raise CaffeError(f"dynamic: the net itself does not take {shapes}: {error}") from error
 
