@@ -217,7 +217,7 @@ SCRIPT = """
                  edge: [answer.instances[0].mask[19], answer.instances[0].mask[20]],
                  labels: $("classes").innerText, size: [$("canvas").width, $("canvas").height]};
   const at = (x, y) => [...$("canvas").getContext("2d").getImageData(x, y, 1, 1).data];
-  found.tinted = [at(10, 20), at(27, 30)];
+  found.tinted = [at(10 * 12 + 5, 20 * 12 + 5), at(27 * 12, 30 * 12)];
   found.shown = shown().length;
   $("score").value = 0.2; $("score").oninput();
   found.more = shown().length;
@@ -253,7 +253,7 @@ def test_the_page_in_a_browser(tmp_path, monkeypatch):
                                "--virtual-time-budget=20000", f"--user-data-dir={tmp_path / 'profile'}", address],
                               capture_output=True, text=True, timeout=120)
     found = json.loads(re.search("<title>found ([^<]*)</title>", done.stdout)[1])
-    assert found["sum"] == [20 * 40, 30 * 20] and found["edge"] == [1, 0] and found["size"] == [60, 40]
+    assert found["sum"] == [20 * 40, 30 * 20] and found["edge"] == [1, 0] and found["size"] == [720, 480]
     assert found["tinted"][0][:3] != [0, 0, 0] and found["tinted"][1][:3] == [0, 0, 0]
     assert (found["shown"], found["more"], found["less"]) == (1, 2, ["dög"])
     assert found["about"].startswith("dög\nscore 0.300") and "600 pixels" in found["about"]
