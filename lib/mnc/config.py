@@ -123,6 +123,8 @@ cfg.TEST = EasyDict(
     USE_GPU_MASK_MERGE=True,      # which form of mask voting, not which device
     USE_FLIPPED=False,            # look at the mirrored image, too
     PRECISION="fp32", BACKEND="torch",      # of convolutions and products: PRECISIONS, BACKENDS
+    USE_UPSIDE_DOWN=False,        # and upside down (not task cfm)
+    USE_TRANSPOSED=False,         # and with rows for columns (not task cfm); all three: 8 views
     DET_STAGE5=False,             # task det: add the boxes that stage 5 regresses to stage 3's
     CFM_INPUT_MASK_SIZE=14,
     MAX_ROIS_GPU=[2000],

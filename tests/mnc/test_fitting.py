@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import yaml
@@ -10,7 +12,9 @@ from conftest import ROOT
 from mnc import cli
 from mnc.config import cfg, cfg_from_dict, cfg_from_file
 from mnc.data.dataset import Annotation, DataError
+from mnc.nets import NETS
 from mnc.training.fitting import Findings, as_flags, described, fitted, misfits, own_settings
+from mnc.training.fitting_features import pyramid_settings, wants_pyramid
 from small_data import write_coco
 
 
@@ -111,6 +115,50 @@ def test_settings_that_fit_stay(own):
     assert set(changes) <= {"TRAIN.RPN_POSITIVE_OVERLAP"}
 
 
+# --- a feature pyramid ---------------------------------------------------------------------------
+
+THREE = (1.0, 2.0, 4.0)     # strides 4, 8, 16
+
+
+def test_small_objects_want_a_pyramid(own):
+    """Of Mini's map a cell is 8 pixels: a tenth of the sides below 24, at the scale that fits."""
+    few, many, large = (Findings.of(Squares(sides, 80)) for sides in ((40, 90), (6, 50), (90, 160)))
+    wanted = [wants_pyramid(found, own, NETS["Mini"]) for found in (few, many, large)]
+    assert wanted == [False, True, False]
+    assert not wants_pyramid(many, own, NETS["VGG16"]), "its fc6 and fc7 are ImageNet's"
+
+
+def test_what_a_pyramid_asks_for(own):
+    changes = pyramid_settings(own, THREE)
+    assert changes["ANCHOR_SCALES"] == [2], "4 and 8 are those of its next maps"
+    assert changes["COMPAT.PROPOSAL_GRADIENT"] == "exact" and "COMPAT.BRIDGE_DELTAS" not in changes
+    assert set(pyramid_settings(own, THREE, fixed=["ANCHOR_SCALES"])) == {*changes} - {
+        "ANCHOR_SCALES"}
+    assert pyramid_settings({**own, "ANCHOR_SCALES": [1, 1.5, 2, 16]}, THREE)["ANCHOR_SCALES"] == [
+        1, 1.5, 16]
+
+
+def test_settings_of_a_pyramid(own):
+    """24 pixels for the median object; two scales of squares a map, which its next ones double."""
+    found = replace(Findings.of(Squares((6, 50), 80)), growth=THREE)
+    chosen = {**own, **fitted(found, own)}
+    assert chosen["TRAIN.SCALES"] == (368,) and chosen["ANCHOR_RATIOS"] == [1]
+    low, high = chosen["ANCHOR_SCALES"]
+    assert high == pytest.approx(low * 2 ** .5, rel=.03)
+    assert low * 16 == pytest.approx(np.quantile(found.sides, .05) * 368 / 256, rel=.03)
+    assert np.median(found.best_overlaps(chosen)) > 0.75
+    long = replace(Findings.of(Squares((6, 50), 80, aspect=3)), growth=THREE)
+    assert fitted(long, own)["ANCHOR_RATIOS"] == pytest.approx([3] * 3, rel=.2)
+    wide = replace(Findings.of(Squares((4, 200), 80)), growth=THREE)
+    assert len(fitted(wide, own)["ANCHOR_SCALES"]) > 2, "four times the first do not reach"
+
+
+def test_windows_where_an_image_has_many_objects(own):
+    for count, crop in ((11, None), (12, .5)):
+        changes = fitted(Findings.of(Squares((6, 50), count)), own)
+        assert changes.get("TRAIN.AUGMENT.CROP") == crop
+
+
 def test_nothing_to_look_at():
     data = Squares((6, 50), 1, images=1)
     data.annotations[0] = data.annotations[0].rows(np.zeros(1, bool))
@@ -144,7 +192,8 @@ def test_train_fits_own_data_says_so_and_keeps_it(tmp_path, own_data, caplog):
     assert "fit: ANCHOR_SCALES " in caplog.text and "(was [2, 4, 8])" in caplog.text
     head = next(line for line in (tmp_path / "out/net/test.prototxt").read_text().splitlines()
                 if line.startswith("# Generated"))
-    assert f"--anchors {3 * len(found['ANCHOR_SCALES'])}" in head
+    anchors = len(found["ANCHOR_SCALES"]) * len(found["ANCHOR_RATIOS"])
+    assert f"--anchors {anchors} --features pyramid" in head
 
 
 @pytest.mark.parametrize("words", [["--no-fit"], [
@@ -163,3 +212,24 @@ def test_data_that_the_settings_are_for_is_not_fitted(tmp_path, tiny_scenes, mon
     caplog.set_level("INFO", "mnc")
     assert train_mini(tmp_path, "known").ANCHOR_SCALES == [2, 4, 8]
     assert "data:" not in caplog.text and "settings: " in caplog.text
+
+
+@pytest.mark.parametrize("words, features", [
+    ([], "pyramid"), (["--features", "single"], None), (["--stride", "4"], "stride 4"),
+    (["--no-fit"], None), (["--no-fit", "--features", "pyramid"], "pyramid")])
+def test_features_are_chosen_unless_they_are_named(tmp_path, own_data, words, features):
+    settings = train_mini(tmp_path, own_data, *words)
+    text = (tmp_path / "out/net/train.prototxt").read_text()
+    assert ("--features pyramid" in text) == (features == "pyramid")
+    assert ("--stride 4" in text) == (features == "stride 4")
+    exact = "exact" if features == "pyramid" else "reference"
+    assert exact == settings.COMPAT.PROPOSAL_GRADIENT
+
+
+def test_what_augment_names_the_fit_leaves(tmp_path, own_data, monkeypatch):
+    from mnc.training import fitting
+
+    monkeypatch.setattr(fitting, "MANY", 1)
+    assert train_mini(tmp_path, own_data).TRAIN.AUGMENT.CROP == fitting.WINDOW
+    settings = train_mini(tmp_path / "light", own_data, "--augment", "light")
+    assert settings.TRAIN.AUGMENT.CROP == 1 and settings.TRAIN.FG_FRACTION == [fitting.HALF]

@@ -18,6 +18,7 @@ from mnc.inference import test_dataset as run_test  # a name pytest does not col
 from mnc.inference.cascade import im_detect, read_raw
 from mnc.inference.networks import joined
 from mnc.inference.selection import ScoreFloor, best_of, unnested
+from mnc.inference.views import ImageView, views_of
 from mnc.instances import Detections, InferenceError, Raw
 
 E2E = GOLDEN / "mnc_e2e"
@@ -180,6 +181,36 @@ def test_mirroring_by_hand():
     turned = one.mirrored(10)
     assert turned.boxes.tolist() == [[4, 3, 7, 7, 0, 0, 9, 9]]
     assert turned.masks.tolist() == [[[0, 1], [3, 2]]]
+
+
+def found_in(picture):
+    """The box of what is not 0 in a picture (H, W, 3), and that part of it as the mask."""
+    y, x = np.nonzero(picture[..., 0])
+    x1, y1, x2, y2 = box = np.array([x.min(), y.min(), x.max(), y.max()])
+    return Raw(np.hstack((box, box))[None], picture[None, y1:y2 + 1, x1:x2 + 1, 0], np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("view", [ImageView(*(bool(n & bit) for bit in (1, 2, 4)))
+                                  for n in range(8)], ids=str)
+def test_what_is_found_in_a_view_lies_where_it_is_in_the_image(view):
+    image = np.zeros((5, 7, 3), np.uint8)
+    image[1:3, 2:5] = np.arange(1, 7).reshape(2, 3, 1)
+    seen = view.image(image)
+    back, wanted = view.back(found_in(seen), seen.shape[:2]), found_in(image)
+    assert np.array_equal(back.boxes, wanted.boxes) and np.array_equal(back.masks, wanted.masks)
+
+
+def test_the_views_that_settings_ask_for(net, data, mini_cfg):
+    settings = TestSettings.of(mini_cfg)
+    assert [*views_of(settings)] == [ImageView()]
+    settings = replace(settings, mirrored=True, upside_down=True, transposed=True)
+    views = [*views_of(settings)]
+    assert views[:2] == [ImageView(), ImageView(mirrored=True)] and len(set(views)) == 8
+    image = data.image(0)
+    turned = replace(settings, mirrored=False, upside_down=False)
+    once, twice = (im_detect(net, image, each) for each in (TestSettings.of(mini_cfg), turned))
+    assert len(twice.boxes) > len(once.boxes)
+    assert (twice.boxes[:, 2] < image.shape[1]).all() and (twice.boxes[:, 3] < image.shape[0]).all()
 
 
 def test_masks_of_another_size_are_resized_and_classes_must_agree():

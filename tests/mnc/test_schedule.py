@@ -10,7 +10,7 @@ from mnc.commands import train
 from mnc.nets import generate
 from mnc.nets.fit import TrainingError
 from mnc.training.loop import SolverWrapper
-from mnc.training.schedule import Schedule, iterations_of
+from mnc.training.schedule import Schedule, iterations_of, usual_iterations
 
 
 @pytest.fixture
@@ -80,3 +80,14 @@ def test_iterations_or_epochs_not_both(capsys):
     with pytest.raises(SystemExit):
         cli.main(["train", "--iters", "3", "--epochs", "2"])
     assert "not allowed with" in capsys.readouterr().err and train.count("3") == 3
+
+
+@pytest.mark.parametrize("images, batch, iterations", [
+    (40, 1, 1500), (358, 1, 1500), (1000, 1, 4000), (1000, 8, 1500), (10 ** 6, 8, 40000)])
+def test_the_usual_length_is_four_passes_within_limits(images, batch, iterations):
+    assert usual_iterations(images, batch) == iterations
+
+
+def test_the_usual_rates():
+    schedule = Schedule.usual(1000, 0.0007, 2)
+    assert schedule == Schedule(1000, 0.0012, "cosine", 50, 2)

@@ -8,10 +8,10 @@ from mnc.nets.layout import FEATURES, STRIDES, Layout
 
 
 def add_layout_flags(p: argparse.ArgumentParser) -> None:
-    p.add_argument("--features", choices=FEATURES, default="single",
+    p.add_argument("--features", choices=FEATURES,
                    help="one map, or a feature pyramid: proposals on all of its maps, each RoI "
                         "from the one that fits its size; for small objects, or sizes far apart "
-                        "(default %(default)s)")
+                        "(default single; of `mnc train` what --fit chooses)")
     p.add_argument("--stride", type=int, choices=STRIDES,
                    help="image pixels a cell of the features, in a pyramid of the finest "
                         "(default: the net's own; 4 with a pyramid)")
@@ -20,4 +20,4 @@ def add_layout_flags(p: argparse.ArgumentParser) -> None:
 
 
 def layout_of(args: argparse.Namespace) -> Layout:
-    return Layout(args.features, args.stride, args.context)
+    return Layout(args.features or FEATURES[0], args.stride, args.context)

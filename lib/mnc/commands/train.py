@@ -9,10 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mnc.commands import remembered, train_options, train_watching, train_workers
+from mnc.commands import (
+    remembered,
+    train_fitting,
+    train_options,
+    train_watching,
+    train_workers,
+)
 from mnc.commands.layout_flags import add_layout_flags, layout_of
 from mnc.commands.registration import add_classes_argument, count, count_or_none
-from mnc.config import cfg, cfg_from_dict, cfg_from_file, get_output_dir
+from mnc.config import cfg, cfg_from_file, get_output_dir
 from mnc.nets import NETS, generate
 from mnc.project import project_file
 
@@ -39,13 +45,15 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                         "--set names (default: with --net on data of one's own, without --cfg)")
     length = p.add_mutually_exclusive_group()
     length.add_argument("--iters", type=count_or_none, metavar="N",
-                        help=f"iterations in all (default {ITERATIONS})")
+                        help=f"iterations in all (default {ITERATIONS}; with --net on data of "
+                             "one's own by the number of images)")
     length.add_argument("--epochs", type=float, metavar="N",
                         help="instead: passes over the images of the data set")
     p.add_argument("--lr", type=float, metavar="RATE", help="base learning rate")
     p.add_argument("--schedule", choices=("step", "cosine", "poly"),
                    help="how the rate falls over the length of the training; step: to a tenth "
-                        "after 80 %% of it (default: step with --net, else as the solver says)")
+                        "after 80 %% of it (default: step with --net; with --fit cosine and a "
+                        "warm-up; else as the solver says)")
     p.add_argument("--warmup", type=count_or_none, default=0, metavar="N",
                    help="iterations in which the rate rises to its full height")
     p.add_argument("--batch", type=count, metavar="N", help="images of an update (iter_size)")
@@ -135,9 +143,9 @@ def _ready(args: argparse.Namespace) -> Ready:
                            overwrite=args.overwrite)
     train_options.take_settings(args)
     train_options.take_pixel_means(args)
-    fit_settings(args, dataset)
+    fitted = train_fitting.fit_settings(args, dataset)
     path = Path(args.solver or _generated(args, dataset, output))
-    schedule = schedule_of(args, path, len(dataset))
+    schedule = schedule_of(args, path, len(dataset), fitted)
     if not args.solver:
         schedule.rewrite(path)
     changed = args.freeze or (args.solver and schedule.changes_solver)
@@ -169,17 +177,24 @@ def _run_to_the_end(wrapper: SolverWrapper, iterations: int, args: argparse.Name
     return 128 + solver.stopped_by
 
 
-def schedule_of(args: argparse.Namespace, solver: Path, images: int) -> Schedule:
+def schedule_of(args: argparse.Namespace, solver: Path, images: int,
+                fitted: bool = False) -> Schedule:
     """What the flags say; of a generated solver the rate falls with the length in any case."""
     from caffe.extend import read_solver
-    from mnc.training.schedule import Schedule, iterations_of
+    from mnc.training.schedule import Schedule, iterations_of, usual_iterations
 
+    param = read_solver(str(solver))
+    batch = (args.batch or param.iter_size) * cfg.TRAIN.IMS_PER_BATCH * args.team.count
     iterations = ITERATIONS if args.iters is None else args.iters
     if args.epochs is not None:
-        batch = args.batch or read_solver(str(solver)).iter_size
-        iterations = iterations_of(args.epochs, images,
-                                   batch * cfg.TRAIN.IMS_PER_BATCH * args.team.count)
+        iterations = iterations_of(args.epochs, images, batch)
         log.info("%g epochs of %d images: %d iterations", args.epochs, images, iterations)
+    elif args.iters is None and not args.solver and train_fitting.is_own(args.imdb):
+        iterations = usual_iterations(images, batch)
+        log.info("%d iterations of %d images each, %.3g passes over the data; --iters and --epochs "
+                 "say otherwise", iterations, batch, iterations * batch / images)
+    if fitted and (args.lr, args.schedule, args.warmup) == (None, None, 0):
+        return Schedule.usual(iterations, param.base_lr, args.batch, args.clip)
     policy = args.schedule or (None if args.solver else "step")
     return Schedule(iterations, args.lr, policy, args.warmup, args.batch, args.clip)
 
@@ -195,35 +210,6 @@ def take_net_settings(args: argparse.Namespace) -> None:
     else:
         log.warning("%s is missing: the defaults hold, which are VGG-16's; --cfg names others",
                     path)
-
-
-def fit_settings(args: argparse.Namespace, dataset: Dataset) -> None:
-    """Say what is in the data set; choose settings from it, or warn where they do not fit.
-
-    Nothing is looked at where the data set is one that the settings were made for.
-    """
-    from mnc.data.imdb import is_own, parts_of
-    from mnc.training import fitting
-
-    own = any(map(is_own, parts_of(args.imdb)))
-    if not own and not args.fit:
-        return
-    wanted = bool(args.net) and not args.solver and not args.cfg_file
-    found, now = fitting.Findings.of(dataset), fitting.own_settings()
-    changes = fitting.fitted(found, now, args.set_cfgs[::2])
-    for line in fitting.described(found, now):
-        log.info("%s", line)
-    if args.fit or (args.fit is None and wanted):
-        cfg_from_dict(changes, "--fit")
-        for key, value in changes.items():
-            log.info("fit: %s %s (was %s)", key, fitting.plain(value), fitting.plain(now[key]))
-        now |= changes
-        log.info("fit: best anchor's IoU now %s", fitting.anchors_said(found, now))
-        return
-    lost = fitting.misfits(found, now)
-    if lost:
-        log.warning("these settings do not fit the data: %s; --fit chooses others, which are\n"
-                    "    %s", "; ".join(lost), fitting.as_flags(changes))
 
 
 def _origin_of(weights: str) -> str:

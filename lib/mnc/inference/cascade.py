@@ -1,6 +1,6 @@
 """From an image to instances or boxes: what cascades say of it, joined by mask voting or by NMS.
 
-A net sees each image, or each tile of a large one, once for every scale, and mirrored as well if
+A net sees each image, or each tile of a large one, once for every scale, and turned over as well if
 asked for; where a function takes `net`, it takes several, too. The results of all these views, and
 of both passes of a five-stage net, go into one pool that voting or NMS then thins.
 """
@@ -20,6 +20,7 @@ from mnc.inference.networks import Nets, as_list, blob_of, joined, run_net
 from mnc.inference.selection import best_of, suppress, unnested
 from mnc.inference.settings import TestSettings
 from mnc.inference.tiles import joined_tiles, tiles_of
+from mnc.inference.views import views_of
 from mnc.instances import ImageDetections, Raw
 from mnc.masks.voting import vote_masks, vote_masks_cpu
 
@@ -98,13 +99,14 @@ def pooled(net: Nets, image: np.ndarray, settings: TestSettings, read: Read) -> 
 
 
 def _seen(net: Nets, image: np.ndarray, settings: TestSettings, read: Read) -> Raw:
-    """Of an image (H, W, 3), or a tile: by each net, at each scale, mirrored too."""
-    mirrorings = (False, True) if settings.mirrored else (False,)
+    """Of an image (H, W, 3), or a tile: by each net, at each scale, in each view."""
     found = []
-    for one, short_side, mirrored in itertools.product(as_list(net), settings.scales, mirrorings):
-        view = image[:, ::-1] if mirrored else image
-        raw = read(one, run_net(one, view, settings, short_side), image.shape[:2])
-        found.append(raw.mirrored(image.shape[1]) if mirrored else raw)
+    for one, short_side, view in itertools.product(as_list(net), settings.scales,
+                                                   views_of(settings)):
+        seen = view.image(image)
+        size = (seen.shape[0], seen.shape[1])
+        raw = read(one, run_net(one, seen, settings, short_side), size)
+        found.append(view.back(raw, size))
     return joined(found)
 
 

@@ -33,6 +33,8 @@ class TestSettings:
     max_size: int               # of the long side
     tiling: Tiling              # of images that are larger than a tile
     mirrored: bool              # look at the mirrored image, too
+    upside_down: bool           # likewise (cascades and boxes)
+    transposed: bool            # with rows for columns, likewise
     regressed: bool             # task det: boxes as the net moves them, else the RoIs
     most_growth: float          # task det: of a box by its shifts, as a logarithm
     stage5: bool                # task det: stage 5's boxes among stage 3's
@@ -57,7 +59,8 @@ class TestSettings:
         return cls(
             pixel_means=np.array(cfg.PIXEL_MEANS), scales=tuple(test.SCALES),
             max_size=test.MAX_SIZE, tiling=Tiling(test.TILES, test.TILE_OVERLAP),
-            mirrored=test.USE_FLIPPED, regressed=test.BBOX_REG,
+            mirrored=test.USE_FLIPPED, upside_down=test.USE_UPSIDE_DOWN,
+            transposed=test.USE_TRANSPOSED, regressed=test.BBOX_REG,
             most_growth=cfg.COMPAT.BBOX_GROWTH, stage5=test.DET_STAGE5,
             mask=MaskForm(cfg.MASK_SIZE, cfg.BINARIZE_THRESH),
             nms=test.NMS, voting=voting if test.USE_MASK_MERGE else None,

@@ -38,6 +38,11 @@ class Layout:
             return _pyramid(sizes, self.stride or STRIDES[0])
         return _strided(sizes, self.stride or sizes.feat_stride)
 
+    def growth(self, sizes: Sizes) -> tuple[float, ...]:
+        """Of the anchors, from the first of the maps to each."""
+        strides = self.of(sizes).strides
+        return tuple(stride / strides[0] for stride in strides)
+
     @property
     def flags(self) -> list[str]:
         """As the command line says it."""

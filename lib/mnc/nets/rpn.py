@@ -8,6 +8,7 @@ from mnc.nets.backbones import Sizes, filler
 from mnc.nets.layers import ZERO, NetWriter, convolution, flags, python, relu, reshape, softmax_loss
 
 RPN_TARGETS = ("rpn_labels rpn_bbox_targets rpn_bbox_inside_weights rpn_bbox_outside_weights")
+BEYOND = 10000              # pixels: all anchors
 BOX_TARGETS = "rois labels bbox_targets bbox_inside_weights bbox_outside_weights"
 
 
@@ -87,6 +88,8 @@ def roi_targets(net: NetWriter, sizes: Sizes, bottoms: str, tops: str, bp_all: i
 def anchor_targets(net: NetWriter, sizes: Sizes, more_bottoms: str, options: str) -> None:
     """Of a pyramid anchors count also where they reach over the border: small ones begin there."""
     bottoms = ("rpn_cls_score gt_boxes im_info", more_bottoms, *_maps(sizes))
+    if sizes.levels:
+        options = f"{{{stride(sizes)}, 'allowed_border': {BEYOND}}}"
     net.layer("rpn-data", "Python", " ".join(bottoms), RPN_TARGETS,
               python_param=python("anchor_target_layer", "AnchorTargetLayer", options))
 

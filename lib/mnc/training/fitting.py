@@ -2,7 +2,7 @@
 
 The rule is stated in docs/own_data.md. A side is sqrt(width * height) of a box; "scaled" is as the
 net sees it, TRAIN.SCALES applied. A setting of the net's own stays where the rule asks for less.
-Functions of arrays and settings, apart from mnc.commands.train, which reads and writes cfg.
+Functions of arrays and settings, apart from mnc.commands.train_fitting, which reads and writes cfg.
 """
 
 from __future__ import annotations
@@ -20,12 +20,19 @@ from mnc.data.images import scale_for
 
 MOST_IMAGES = 3000          # looked at, evenly over the data set
 SIDE = 28                   # pixels that the median instance should have in the scaled image
+SIDE_OF_PYRAMID = 24        # likewise, where the finest map has a stride of 4
 MOST_ENLARGED = 2.5         # times the net's own scale, for time and memory
 MOST_OF_IMAGE = 2           # times the image's own short side: more pixels tell nothing more
 STEP = 2.2                  # at most, from an anchor's scale to the next
 MOST_SCALES, MOST_PROPOSALS, MOST_ROIS = 6, 1000, 128
 MOST_NAMES = 20             # of classes, in the log
 ANCHORS_FIT = 0.65          # median best IoU from which the net's own anchors stay
+SQUARE = 1.7                # height / width up to which squares do for a pyramid, or its inverse
+HALF_OCTAVE = 2 ** 0.5      # from an anchor's scale to the next on a map of a pyramid
+MANY = 12                   # instances an image, from which a window of it has enough to learn from
+WINDOW = 0.5                # least share of a side that such a window keeps
+ZOOM = (0.8, 1.4)           # of its scale
+HALF = 0.5                  # share of the RoIs to train on that may be of instances
 TOLERATED = 0.02            # share of the instances that may be lost to a limit without a warning
 
 
@@ -39,6 +46,7 @@ class Findings:
     labels: np.ndarray          # (G,)
     classes: tuple[str, ...]    # [0] is the background's
     images: int                 # in the whole data set
+    growth: tuple[float, ...] = (1.0,)      # of anchors, from the first of the net's maps to each
 
     @classmethod
     def of(cls, dataset: Dataset) -> Findings:
@@ -86,8 +94,8 @@ class Findings:
     def best_overlaps(self, settings: Mapping[str, Any]) -> np.ndarray:
         """(G,) IoU of each instance with the anchor most like it, both about one centre."""
         boxes = self.scaled(settings)
-        anchors = generate_anchors(ratios=settings["ANCHOR_RATIOS"],
-                                   scales=settings["ANCHOR_SCALES"])
+        scales = np.outer(self.growth, settings["ANCHOR_SCALES"]).ravel()
+        anchors = generate_anchors(ratios=settings["ANCHOR_RATIOS"], scales=scales.tolist())
         shapes = anchors[:, [3, 2]] - anchors[:, [1, 0]] + 1                   # (A, 2)
         best = np.zeros(len(boxes))
         for shape in shapes:
@@ -101,7 +109,8 @@ PHASES = ("TRAIN", "TEST")
 KEYS = ("TRAIN.SCALES", "TRAIN.MAX_SIZE", "TEST.SCALES", "TEST.MAX_SIZE", "ANCHOR_SCALES",
         "ANCHOR_RATIOS", "TRAIN.RPN_MIN_SIZE", "TEST.RPN_MIN_SIZE", "TRAIN.RPN_POSITIVE_OVERLAP",
         "TRAIN.RPN_POST_NMS_TOP_N", "TEST.RPN_POST_NMS_TOP_N", "TRAIN.RPN_PRE_NMS_TOP_N",
-        "TEST.RPN_PRE_NMS_TOP_N", "TRAIN.BATCH_SIZE", "TEST.MAX_PER_IMAGE", "TEST.MAX_PER_CLASS")
+        "TEST.RPN_PRE_NMS_TOP_N", "TRAIN.BATCH_SIZE", "TEST.MAX_PER_IMAGE", "TEST.MAX_PER_CLASS",
+        "TRAIN.AUGMENT.CROP", "TRAIN.AUGMENT.SCALE", "TRAIN.FG_FRACTION")
 
 
 def own_settings() -> dict[str, Any]:
@@ -126,9 +135,10 @@ Choices = Iterator[tuple[str, Any]]
 
 def _scales(found: Findings, own: Mapping[str, Any]) -> Choices:
     share = np.median(found.sides / found.short_sides[found.image])
+    side = SIDE_OF_PYRAMID if len(found.growth) > 1 else SIDE
     for phase in PHASES:
         before = float(np.median(own[f"{phase}.SCALES"]))
-        wanted = min(SIDE / share, MOST_ENLARGED * before,
+        wanted = min(side / share, MOST_ENLARGED * before,
                      MOST_OF_IMAGE * float(np.median(found.short_sides)))
         if wanted > before:
             short = _rounded(wanted, 16)
@@ -139,7 +149,9 @@ def _scales(found: Findings, own: Mapping[str, Any]) -> Choices:
 
 def _ratios(found: Findings, own: Mapping[str, Any]) -> Choices:
     low, middle, high = np.quantile(found.boxes[:, 0] / found.boxes[:, 1], (.1, .5, .9))
-    if low < min(own["ANCHOR_RATIOS"]) or high > max(own["ANCHOR_RATIOS"]):
+    if len(found.growth) > 1 and low >= 1 / SQUARE and high <= SQUARE:
+        yield "ANCHOR_RATIOS", type(own["ANCHOR_RATIOS"])([1])
+    elif low < min(own["ANCHOR_RATIOS"]) or high > max(own["ANCHOR_RATIOS"]):
         yield "ANCHOR_RATIOS", [_digits(value) for value in (low, middle, high)]
 
 
@@ -148,6 +160,11 @@ def _anchors(found: Findings, own: Mapping[str, Any]) -> Choices:
         return
     sides = np.sqrt(found.scaled(own).prod(axis=1))
     low, high = np.quantile(sides, (.05, .95)) / 16
+    if len(found.growth) > 1:       # the maps double the first ones; two a map, or until they reach
+        beyond = np.log(high / (low * found.growth[-1])) / np.log(HALF_OCTAVE)
+        number = min(max(2, 1 + int(np.ceil(beyond - 0.5))), MOST_SCALES)
+        yield "ANCHOR_SCALES", [_digits(low * HALF_OCTAVE ** i) for i in range(number)]
+        return
     number = 1 + int(np.ceil(np.log(high / low) / np.log(STEP) - 1e-9))
     scales = [_digits(value) for value in np.geomspace(low, high, min(number, MOST_SCALES))]
     yield "ANCHOR_SCALES", scales
@@ -159,6 +176,10 @@ def _limits(found: Findings, own: Mapping[str, Any]) -> Choices:
     overlap = 0.05 * int(np.quantile(found.best_overlaps(own), .25) / 0.05)
     before = own["TRAIN.RPN_POSITIVE_OVERLAP"]
     yield "TRAIN.RPN_POSITIVE_OVERLAP", min(max(round(overlap, 2), 0.5), before)
+    if middle >= MANY:
+        yield "TRAIN.AUGMENT.CROP", min(own["TRAIN.AUGMENT.CROP"], WINDOW)
+        yield "TRAIN.AUGMENT.SCALE", type(own["TRAIN.AUGMENT.SCALE"])(ZOOM)
+        yield "TRAIN.FG_FRACTION", [HALF]
     yield "TRAIN.BATCH_SIZE", max(own["TRAIN.BATCH_SIZE"], min(_rounded(4 * middle, 16), MOST_ROIS))
     for phase in PHASES:
         yield f"{phase}.RPN_MIN_SIZE", min(own[f"{phase}.RPN_MIN_SIZE"],

@@ -18,6 +18,8 @@ from caffe.proto import caffe_pb2
 from mnc.nets.fit import TrainingError, train_net_path
 
 DROP = 0.8                  # of the iterations, at full rate; then gamma times it ("step")
+PASSES, LEAST, MOST = 4, 1500, 40000        # over one's own images; iterations
+PEAK, WARMUP = 1.7, 0.05    # times the solver's rate; of the iterations
 POWER = 0.9                 # of "poly"
 
 
@@ -41,6 +43,13 @@ class Schedule:
         if not 0 <= self.warmup <= max(self.iterations, 0):
             raise TrainingError(f"--warmup must be from 0 to the {self.iterations} iterations of "
                                 f"the training, got {self.warmup}")
+
+    @classmethod
+    def usual(cls, iterations: int, base_lr: float, batch: int | None = None,
+              clip: float | None = None) -> Schedule:
+        """A cosine with a warm-up, from a higher rate, of which it has half in the mean."""
+        return cls(iterations, float(f"{PEAK * base_lr:.2g}"), "cosine",
+                   round(WARMUP * iterations), batch, clip)
 
     def over(self, param: Any) -> caffe_pb2.SolverParameter:
         """A copy of a SolverParameter with this schedule."""
@@ -93,3 +102,8 @@ def iterations_of(epochs: float, images: int, batch: int) -> int:
     if not (math.isfinite(epochs) and epochs > 0):
         raise TrainingError(f"--epochs must be more than 0, got {epochs:g}")
     return math.ceil(epochs * images / batch)
+
+
+def usual_iterations(images: int, batch: int) -> int:
+    """On data of one's own, where nothing is said: PASSES over it, LEAST to MOST iterations."""
+    return min(max(iterations_of(PASSES, images, batch), LEAST), MOST)
