@@ -60,7 +60,7 @@ def weights(folder: Path) -> bytes:
 
 
 def test_workers_of_caffe_train_and_restarts_of_torchrun_give_the_same_weights(folder):
-    """The second is killed twice on its way: kill.py in small."""
+    """The second is killed on its way: kill.py in small."""
     said = bash(folder, CAFFE)
     assert "Training with 2 workers: an update takes the mean of 2 passes" in said
     assert said.count("Optimization Done") == 2                 # of worker 0, as Caffe says it
@@ -69,7 +69,7 @@ def test_workers_of_caffe_train_and_restarts_of_torchrun_give_the_same_weights(f
         path.unlink()
     solver = (folder / "solver.prototxt").read_text()
     (folder / "solver.prototxt").write_text(solver.replace("snapshot: 4", "snapshot: 1"))
-    status, kills = killed(["bash", "-c", f"exec {TORCHRUN}"], folder, 1, random.Random(3), 0)
+    status, kills = killed(["bash", "-c", f"exec {TORCHRUN}"], folder, 1, random.Random(3))
     assert (status, kills) == (0, 1), (folder / "kill.log").read_text()[-3000:]
     assert weights(folder) == alone
 

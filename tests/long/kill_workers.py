@@ -17,21 +17,28 @@ TRAIN = ["-m", "caffe", "train", "--solver=solver.prototxt", "--cpu", "--snapsho
 
 
 def killed(command: Sequence[str], folder: Path, kills: int, rng: random.Random,
-           seconds: float) -> tuple[int, int]:
-    """Run the command in `folder` and kill -9 one of its workers so often, each up to so many seconds
-    after it was seen to live; (exit status, kills). What it says goes to kill.log."""
+           most: int = 2) -> tuple[int, int]:
+    """Run the command in `folder` and kill -9 one of its workers so often, each time up to `most`
+    snapshots after they began; (exit status, kills). What it says goes to kill.log."""
     with open(folder / "kill.log", "w") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     done, seen = 0, set[int]()
     while process.poll() is None:
         workers = [pid for pid in children(process.pid) if b"caffe" in command_line(pid)]
         if done < kills and len(workers) == 2 and not seen & set(workers):
-            time.sleep(rng.uniform(0, seconds))
+            end = len(snapshots(folder)) + rng.randrange(most + 1)
+            while len(snapshots(folder)) < end and process.poll() is None:
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 1 if end else 5))
             with suppress(ProcessLookupError):
                 os.kill(rng.choice(workers), signal.SIGKILL)
                 seen, done = set(workers), done + 1
         time.sleep(0.05)
     return process.returncode, done
+
+
+def snapshots(folder: Path) -> list[Path]:
+    return list(folder.glob("*.solverstate"))
 
 
 def children(process: int) -> list[int]:

@@ -10,6 +10,7 @@ import torch
 from mnc.benchmarks import kernels as kernel_benchmark
 from mnc.benchmarks import peers
 from mnc.cli import main
+from workers import run_workers
 
 
 def run(tmp_path, *flags):
@@ -75,3 +76,18 @@ def test_the_dense_part_stands_beside_its_peers(tmp_path, monkeypatch, capsys):
     assert found["engine to best"] == 1 and found["size"] == [64, 80]
     assert 0 < found["seconds"]["torch"]["least"] <= found["seconds"]["torch"]["median"]
     assert "this engine / best: 1.00" in capsys.readouterr().out
+
+
+def measured_together(out) -> tuple[int, str]:
+    status = main(["benchmark", "--phase", "train", "--net", "Mini", "--size", "64x96", "--cpu",
+                       "--repeat", "1", "--compress", "bf16", "--out", str(out)])
+    return status, out.read_text() if out.exists() else ""
+
+
+def test_two_workers_beside_one(tmp_path):
+    (status, text), other = run_workers(2, measured_together, tmp_path / "figures.json")
+    found = json.loads(text)
+    assert status == other[0] == 0 and found["workers"] == 2
+    assert found["efficiency"] == pytest.approx(
+        found["seconds"]["one worker"] / found["seconds"]["all"])
+    assert 0 < found["share of waiting"] < 1 and found["images a second"]["apart"] > 0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -45,6 +46,7 @@ class Subject:
     net: caffe.Net
     works: dict[str, Callable[[], object]]
     reference: Callable[[], object] | None
+    solver: Any = None          # of a net in training
 
 
 def testing(plan: Plan, image: np.ndarray, folder: Path) -> Subject:
@@ -79,7 +81,7 @@ def training(plan: Plan, image: np.ndarray, folder: Path) -> Subject:
     fill_blank(solver.net)
     solver.param.iter_size = 1          # an iteration is one image here
     return Subject(solver.net, {"net": lambda: solver.step(1)},
-                   straightforward(lambda: solver.step(1)) if plan.reference else None)
+                   straightforward(lambda: solver.step(1)) if plan.reference else None, solver)
 
 
 def straightforward(work: Callable[[], object]) -> Callable[[], None]:

@@ -29,6 +29,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--peers", action="store_true",
                    help="instead of a whole net: its part before the proposals, in this engine and "
                         "in OpenVINO and ONNX Runtime, where they are installed")
+    p.add_argument("--compress", choices=("", "bf16"), default="",
+                   help="with --workers: gradients go in half the bytes")
     p.add_argument("--out", metavar="FILE", help="write the figures as JSON, too")
 
 
@@ -63,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
         text, found = _of_peers(args, args.repeat or 4)
     else:
         text, found = _of_a_net(args, args.repeat or (10 if torch.cuda.is_available() else 3))
+    if args.team.rank:
+        return 0
     print(text)
     if args.out:
         Path(args.out).parent.mkdir(parents=True, exist_ok=True)
@@ -72,12 +76,20 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_a_net(args: argparse.Namespace, repeat: int) -> tuple[str, dict[str, object]]:
     """(the report, the figures)"""
+    from caffe.extend import Sharing
+    from mnc.benchmarks import together
     from mnc.benchmarks.nets import measure, report
     from mnc.benchmarks.subjects import Plan, noise_image
     from mnc.data.images import read_image
 
     image = read_image(args.image) if args.image else noise_image(*size_of(args.size))
     plan = Plan(args.net, args.task, args.weights, args.reference)
+    if args.team.count > 1:
+        if args.measured != "train":
+            raise ConfigError("--workers is for --phase train: how well they train together")
+        sharing = Sharing(compress=args.compress)
+        shared = together.measure_together(plan, image, args.team, repeat, sharing)
+        return together.report(shared), shared
     found = measure(plan, image, train=args.measured == "train", repeat=repeat)
     return report(found), found
 

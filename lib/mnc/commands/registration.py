@@ -39,7 +39,8 @@ COMMANDS: dict[str, Command] = {
     "compare": Command("a table of several results on one data set, with published figures"),
     "ablation": Command("train and test the schemes of the paper's Table 1 with several seeds, and "
                         "compare them"),
-    "benchmark": Command("time a net, beside its convolutions and matrix products alone"),
+    "benchmark": Command("time a net, beside its convolutions and matrix products alone",
+                         shared=True),
     "demo": Command("draw the instances in images; with --scenes, the whole job on generated "
                     "scenes"),
     "export": Command("write a trained cascade, from the image to instances, as one file for "
