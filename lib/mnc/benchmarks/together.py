@@ -1,4 +1,7 @@
-"""How well several workers train together: their images a second beside those of one alone."""
+"""How well several workers train together: their images a second beside those of one alone.
+
+Only the command mnc.commands.benchmark asks; the measuring is this room's.
+"""
 
 from __future__ import annotations
 
