@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import re
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -149,8 +152,9 @@ def test_timms_vgg_is_the_same_net(run):
 def test_the_command_writes_both_files(tmp_path, capsys):
     torch.save({"state_dict": vgg16().state_dict(), "epoch": 3}, tmp_path / "vgg.pth")
     assert main(["import", str(tmp_path / "vgg.pth"), "-o", str(tmp_path / "new/vgg")]) == 0
-    assert capsys.readouterr().out.endswith(
-        f"Wrote {tmp_path}/new/vgg.prototxt and {tmp_path}/new/vgg.caffemodel: VGG16\n")
+    assert capsys.readouterr().out == (
+        f"Wrote {tmp_path}/new/vgg.prototxt and {tmp_path}/new/vgg.caffemodel: VGG16\n"
+        "`data` is B, G, R of 0 to 255 with 103.53, 116.28, 123.675 subtracted\n")
     net = caffe.Net(str(tmp_path / "new/vgg.prototxt"), caffe.TEST,
                     weights=str(tmp_path / "new/vgg.caffemodel"))
     assert net.params["conv1_1"][0].data.any()
@@ -168,6 +172,43 @@ def test_others_are_refused_in_words(tmp_path, capsys, state, what):
     torch.save(state, tmp_path / "other.pth")
     assert main(["import", str(tmp_path / "other.pth"), "-o", str(tmp_path / "x")]) == 1
     error = capsys.readouterr().err
-    import re
     assert re.search(what, error), error
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.pth"]
+
+
+def models_of(monkeypatch, get):
+    """A torchvision whose weights are had by this function of (net, weights)."""
+    package, models = ModuleType("torchvision"), ModuleType("torchvision.models")
+    package.models, models.get_model_weights = models, get
+    monkeypatch.setitem(sys.modules, "torchvision", package)
+    monkeypatch.setitem(sys.modules, "torchvision.models", models)
+
+
+class Published:
+    url = "https://example.org/vgg16-0a1b2c3d.pth"
+
+    def get_state_dict(self, check_hash):
+        raise OSError("no route") if check_hash else AssertionError
+
+
+@pytest.mark.parametrize("name, what", [
+    ("vgg16:DEFAULT", "vgg16-0a1b2c3d.pth cannot be fetched .no route.; wherever you get it from"),
+    ("vgg16:OTHER", "no such weights .'OTHER'.; nets that can be taken are vgg11"), ("vgg17", "no such weights .Unknown")])
+def test_what_torchvision_cannot_give(tmp_path, capsys, monkeypatch, name, what):
+    def get(net):
+        if net != "vgg16":
+            raise ValueError("Unknown model")
+        return {"DEFAULT": Published()}
+    models_of(monkeypatch, get)
+    assert main(["import", f"torchvision:{name}", "-o", str(tmp_path / "x")]) == 1
+    assert re.search(what, capsys.readouterr().err)
+
+
+def test_a_torchvision_of_another_torch(tmp_path, capsys, monkeypatch):
+    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
+    monkeypatch.delitem(sys.modules, "torchvision.models", raising=False)
+    (tmp_path / "torchvision").mkdir()
+    (tmp_path / "torchvision/__init__.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert main(["import", "torchvision:vgg16", "-o", str(tmp_path / "x")]) == 1
+    assert "was made for another torch (operator torchvision::nms" in capsys.readouterr().err

@@ -13,6 +13,7 @@ from caffe.importing.written import WrittenNet
 
 TORCHVISION = "torchvision:"
 LITE0 = "lite0"
+NETS = ("vgg11", "vgg13", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152")
 
 
 def import_net(source: str | os.PathLike[str]) -> WrittenNet:
@@ -39,12 +40,20 @@ def read_source(source: str | os.PathLike[str]) -> State:
 
 def _torchvision(name: str, weights: str = "DEFAULT") -> State:
     """Published weights: out of torch's cache, else fetched, with the checksum in their name."""
-    need("torchvision.models", package="torchvision", feature=f"{TORCHVISION}{name}")
+    source = f"{TORCHVISION}{name}:{weights}"
+    try:
+        need("torchvision.models", package="torchvision", feature=source)
+    except RuntimeError as error:           # its operators are of another torch's build
+        raise ImportError(f"{source}: the torchvision that is installed was made for another "
+                          f"torch ({error}); install the one of yours, or give the .pth file") \
+            from error
     import torchvision.models as models
 
     try:
         return models.get_model_weights(name)[weights].get_state_dict(check_hash=True)
     except (ValueError, KeyError) as error:
-        known = ", ".join(n for n in models.list_models(models) if n.startswith(("vgg", "resnet")))
-        raise WeightsError(f"{TORCHVISION}{name}:{weights}: torchvision has no such weights "
-                           f"({error}); nets that can be taken are among {known}") from error
+        raise WeightsError(f"{source}: torchvision has no such weights ({error}); nets that can be "
+                           f"taken are {', '.join(NETS)}") from error
+    except OSError as error:
+        raise OSError(f"{source}: {models.get_model_weights(name)[weights].url} cannot be fetched "
+                      f"({error}); wherever you get it from, give the file itself") from error
