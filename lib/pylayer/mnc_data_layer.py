@@ -34,7 +34,7 @@ class MNCDataLayer(ImageOrder):
         self._with_masks = cfg.MNC_MODE
         self._maskdb: Any = None            # Sequence[Entry], once there is one
         self._ahead: Any = None             # (index, short side, number; the Job that reads it)
-        self._seed = self._number = 0       # of the augmentation: number counts images
+        self._augment_seed = self._number = 0       # of the augmentation: number counts images
         names = ["data", "im_info", "gt_boxes"] + ["gt_masks", "mask_info"] * self._with_masks
         self.begin(read_options(self, num_classes=None).num_classes, top, names)
         shapes = [(1, 3, max(self._train.scales), self._train.max_size), (1, 3), (1, 5),
@@ -56,7 +56,7 @@ class MNCDataLayer(ImageOrder):
         self._maskdb, self._ahead = maskdb, None
         self._shuffle()
         if self._train.augmentation.active:
-            self._seed, self._number = int(np.random.randint(2**31)), 0
+            self._augment_seed, self._number = int(np.random.randint(2**31)), 0
 
     def forward(self, bottom: list, top: list) -> None:
         if self._roidb is None or (self._with_masks and self._maskdb is None):
@@ -86,7 +86,7 @@ class MNCDataLayer(ImageOrder):
     def _read(self, index: int, short_side: int, number: int) -> dict[str, np.ndarray]:
         masks = self._maskdb[index] if self._with_masks else None
         augmentation, generator = self._train.augmentation, np.random.default_rng(
-            [self._seed, number])
+            [self._augment_seed, number])
         change = partial(augmentation.changed, generator=generator)
         return minibatch(self._roidb[index], masks, self._train.pixel_means, target_size=short_side,
                          max_size=self._train.max_size,
@@ -104,7 +104,7 @@ class MNCDataLayer(ImageOrder):
     def snapshot_state(self) -> bytes:
         """The place in the order of the images, and in the draws of the augmentation."""
         place = json.loads(super().snapshot_state())
-        return json.dumps({**place, "augmentation": [self._seed, self._number]}).encode()
+        return json.dumps({**place, "augmentation": [self._augment_seed, self._number]}).encode()
 
     def restore_state(self, state: bytes) -> None:
         """Go on from `snapshot_state`, with the same data bases."""
@@ -112,7 +112,7 @@ class MNCDataLayer(ImageOrder):
         self._ahead = None
         kept = json.loads(state).get("augmentation")        # not in states of earlier versions
         if kept:
-            self._seed, self._number = kept
+            self._augment_seed, self._number = kept
 
     def permutation(self) -> np.ndarray:
         if not self._train.grouped:

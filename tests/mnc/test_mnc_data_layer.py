@@ -195,6 +195,19 @@ def test_reading_ahead_draws_nothing_else(databases, monkeypatch):
     assert any(a[0].shape != b[0].shape for a, b in zip(ahead, other))
 
 
+def test_the_order_that_workers_share_is_not_of_the_augmentation(databases):
+    layer, images = augmented_layer(databases, 3)
+    np.random.seed(11)
+    other, _ = data_layer()                     # its order's seed is 11
+    other.set_roidb(databases[0])
+    before = json.loads(other.snapshot_state())["seed"]
+    other.set_maskdb(databases[1])
+    assert json.loads(other.snapshot_state())["seed"] == before
+    images(1)
+    other.restore_state(layer.snapshot_state())
+    assert other.snapshot_state() == layer.snapshot_state()
+
+
 def test_states_of_earlier_versions_are_taken(databases):
     layer, images = augmented_layer(databases, 3)
     old = {key: value for key, value in json.loads(layer.snapshot_state()).items()
