@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from mnc.commands.layout_flags import layout_of
 from mnc.config import cfg_from_dict
-from mnc.nets import NETS, TASKS
 
 if TYPE_CHECKING:
     from mnc.data import Dataset
@@ -62,6 +61,7 @@ def fit_settings(args: argparse.Namespace, dataset: Dataset) -> bool:
 
 def _choose_features(args: argparse.Namespace, found: Findings) -> None:
     """--features, where the command line says nothing of it."""
+    from mnc.nets import NETS, TASKS
     from mnc.training.fitting import own_settings
     from mnc.training.fitting_features import wants_pyramid
 
@@ -73,6 +73,7 @@ def _choose_features(args: argparse.Namespace, found: Findings) -> None:
 
 def _take_layout(args: argparse.Namespace) -> tuple[float, ...]:
     """Lay what a pyramid asks for over cfg; returns the growth of anchors from map to map."""
+    from mnc.nets import NETS
     from mnc.training.fitting import own_settings
     from mnc.training.fitting_features import pyramid_settings
 
