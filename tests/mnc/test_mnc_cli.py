@@ -328,9 +328,9 @@ def test_what_does_not_go_with_a_video(demo_of_tiny, clip, capsys, monkeypatch, 
 
 
 def test_an_interrupted_video_is_whole(demo_of_tiny, clip, tmp_path, monkeypatch):
-    from mnc.commands import demo_video
+    from mnc.commands import demo_images
 
-    whole, calls = demo_video.segment_image, []
+    whole, calls = demo_images.segment_image, []
 
     def interrupted(*args):
         calls.append(args)
@@ -338,7 +338,7 @@ def test_an_interrupted_video_is_whole(demo_of_tiny, clip, tmp_path, monkeypatch
             raise KeyboardInterrupt
         return whole(*args)
 
-    monkeypatch.setattr(demo_video, "segment_image", interrupted)
+    monkeypatch.setattr(demo_images, "segment_image", interrupted)
     assert cli.main([*demo_of_tiny, str(clip), *QUICK]) == 0
     assert len(list(frames(cv2.VideoCapture(str(tmp_path / "out/clip.mp4")), "it", 1))) == 2
 

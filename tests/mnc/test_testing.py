@@ -197,7 +197,7 @@ def test_several_models_and_views(tester, weights, tmp_path, capsys):
     about = results.about_detections(tmp_path / "out/detections_seg.npz")
     assert len(about["models"]) == 2
     assert tester("--net", str(weights), "--def", "a", "--def", "b") == 1
-    assert "2 weight files (--net) need one --def or as many, got 3" in capsys.readouterr().err
+    assert "2 weight files (--weights) need one --def or as many, got 3" in capsys.readouterr().err
 
 
 def test_the_folder_of_an_ensemble_names_its_members(tester, tiny_model, weights, imdb, tmp_path):

@@ -241,7 +241,9 @@ class TesterWrapper:
                           "--task", task_name]
 
     def get_result(self) -> None:
+        from caffe.extend import together
         from mnc.cli import parsers
 
         args = parsers("test")[0].parse_args(list(map(str, self.arguments)))
-        args.run(args)
+        with together() as args.team:
+            args.run(args)
