@@ -78,7 +78,7 @@ def test_two_machines_as_slurm_starts_them(folder):
     """srun starts the command on each machine; here both are this one."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    stand_ins = "scontrol() { echo localhost; }; srun() { \"$@\" & \"$@\" & wait %1 && wait %2; }\n"
+    stand_ins = "scontrol() { echo localhost; }; srun() { \"$@\" & one=$!; \"$@\" & two=$!; wait $one && wait $two; }\n"
     said = bash(folder, stand_ins + "export SLURM_NNODES=2 SLURM_JOB_NODELIST=x\n"
                 + SLURM.replace("29400", str(port)))
     assert said.count("Training with 2 workers") == 1
