@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
-import logging
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
@@ -26,6 +23,7 @@ from caffe.engine.net.net import Net
 from caffe.engine.net.torch_module import TorchNet
 from caffe.engine.optional import need
 from caffe.engine.registry import Registry
+from caffe.exporting.program import quiet
 from caffe.proto import caffe_pb2
 
 OPSET = 18
@@ -48,7 +46,7 @@ def converts_of(backend: str, precision: torch.dtype | None) -> dict[str, Conver
 
 
 def _convert(name: str, precision: torch.dtype | None, chain: Chain, values: Values) -> Any:
-    with torch.no_grad(), _quiet():
+    with torch.no_grad(), quiet("caffe"):
         return BACKENDS.get(name)(_as_onnx(_module_of(chain, values), values), precision)
 
 
@@ -84,22 +82,6 @@ def _as_onnx(module: TorchNet, values: Values) -> bytes:
                              input_names=[f"in_{name}" for name in module.inputs])
     assert made is not None
     return made.model_proto.SerializeToString()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without what torch's exporters say of their own insides, and nets of theirs."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript", "caffe")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels):
-            logger.setLevel(level)
 
 
 class _Session:

@@ -135,9 +135,10 @@ def layer_of(node: Any) -> list[str]:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Without what torch's exporters say of their own insides."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnx_ir", "onnxscript")]
+def quiet(*others: str) -> Iterator[None]:
+    """Without what torch's exporters say of their own insides, and other loggers by name."""
+    names = ("torch.onnx", "onnx_ir", "onnxscript", *others)
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
