@@ -40,13 +40,14 @@ def restored_cfg():
             cfg[key] = value
 
 
+LOG_LEVELS = {"mnc": logging.NOTSET, "caffe": logging.INFO}       # as a fresh import leaves them
+
+
 @pytest.fixture(autouse=True)
-def restored_log() -> Iterator[None]:
-    """Commands let lines of mnc pass from INFO on; after the test the level is as before."""
-    logger = logging.getLogger("mnc")
-    before = logger.level
-    yield
-    logger.setLevel(before)
+def fresh_log() -> None:
+    """What a command or a fixture of a module let the log say is undone before each test."""
+    for name, level in LOG_LEVELS.items():
+        logging.getLogger(name).setLevel(level)
 
 
 @pytest.fixture(scope="module", params=("kernels", "references"))
