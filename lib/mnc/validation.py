@@ -21,11 +21,13 @@ from mnc.drawing.instances import draw_instances, write_image
 from mnc.evaluation.figures import figures_of, has_masks
 from mnc.inference.networks import optimize
 from mnc.inference.settings import TestSettings
+from mnc.inference.shared import ByImage
 from mnc.inference.whole_sets import Finder, of_the_set
 from mnc.instances import ImageDetections, Instances
 from mnc.nets.fit import TrainingError, check_net
 from mnc.results.detections import Saved
 from mnc.tasks import TASKS
+from mnc.training.judging import Workers
 
 OF_MASKS = ["COCO mAP^r@[.5:.95]", "COCO mAP^r@.5", "COCO mAP^r@.75", "mAP^r@0.5", "mAP^r@0.7",
             "COCO mAP^b@[.5:.95]", "mAP^b@0.5"]
@@ -55,13 +57,18 @@ class Validation:
         self.figures = OF_MASKS if masks else OF_BOXES
         self._found: Sequence[ImageDetections] = ()
 
-    def measure(self, net: caffe.Net, tell: Callable[[int, int], bool]) -> dict[str, float] | None:
-        """Figures of the weights of `net`; None where `tell` broke it off."""
+    def measure(self, net: caffe.Net, tell: Callable[[int, int], bool],
+                workers: Workers) -> dict[str, float] | None:
+        """Figures of the weights of `net`, of the images that the workers share, at worker 0.
+
+        None at the others, and where `tell` broke it off.
+        """
         settings = TestSettings.of(cfg)
-        found = self._detections(net, settings, tell)
+        parts = workers.gathered(self._detections(net, settings, tell, workers)) or []
+        found = {i: detections for part in parts for i, detections in part.items()}
         if len(found) < len(self.dataset):
             return None
-        whole = of_the_set(found, settings, self.task)
+        whole = of_the_set([found[i] for i in sorted(found)], settings, self.task)
         self._found = list(zip(*whole))
         saved = Saved(whole, self.task, about={"settings": {"TEST": cfg.TEST}})
         measured: Any = figures_of(saved, self.dataset, cfg.BINARIZE_THRESH, ("voc", "coco"),
@@ -69,16 +76,15 @@ class Validation:
         return {name: float(measured.get(name, np.nan)) for name in self.figures}
 
     def _detections(self, net: caffe.Net, settings: TestSettings,
-                    tell: Callable[[int, int], bool]) -> list[ImageDetections]:
-        """Of the first images, until `tell` says no."""
-        count, found = len(self.dataset), list[ImageDetections]()
+                    tell: Callable[[int, int], bool], workers: Workers) -> ByImage:
+        """Of this worker's images, until `tell` says no."""
+        count, found = len(self.dataset), ByImage()
         self.net.share_with(net)
         finder = Finder(self.net, settings, self.task, shown=False)
-        for _, detections in finder.images(self.dataset, range(count)):
-            found.append(detections)
-            if not tell(len(found), count):
-                found.pop()
+        for i, detections in finder.images(self.dataset, workers.deal(count)):
+            if not tell(i + 1, count):
                 break
+            found[i] = detections
         self.net.share_with(net)        # what was made of the weights for testing goes
         return found
 

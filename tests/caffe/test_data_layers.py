@@ -110,6 +110,33 @@ def test_passes_follow_each_other_without_a_gap(folder, kind, options):
 
 
 @pytest.mark.parametrize("kind, options", (
+    ("Data", data_options), ("ImageData", image_options), ("HDF5Data", hdf5_options),
+    ("WindowData", window_options)))
+def test_of_a_test_each_worker_makes_its_batches_alone(folder, kind, options, monkeypatch):
+    """Three tests of 5 batches at two workers: those of one, and none is made but where it is used."""
+    made, method = [], "draw" if kind == "WindowData" else "assemble"
+    expected = batches(net(kind, options(folder)), 17)
+    owner = type(net(kind, options(folder)).layers[0].batches)
+    make = getattr(owner, method)
+    monkeypatch.setattr(owner, method, lambda self, *a: made.append(self) or make(self, *a))
+    for rank in (0, 1):
+        n = net(kind, options(folder))
+        layer = n.layers[0]
+        for start in (0, 5, 10):
+            layer.take_turns(5, rank, 2)
+            for number in range(5):
+                if number % 2 == rank:
+                    for value, wanted in zip(batches(n, 1)[0], expected[start + number]):
+                        np.testing.assert_array_equal(value, wanted)
+                else:
+                    layer.pass_over()
+        used = 3 * len(range(rank, 5, 2))
+        assert used <= sum(each is layer.batches for each in made) <= used + 4      # read ahead
+        for value, wanted in zip(batches(n, 2), expected[15:]):     # a user's forward: every batch
+            np.testing.assert_array_equal(value[0], wanted[0])
+
+
+@pytest.mark.parametrize("kind, options", (
     ("Data", data_options), ("ImageData", image_options), ("HDF5Data", hdf5_options)))
 def test_shuffle_gives_each_item_once_a_pass_in_new_orders(folder, kind, options):
     found = labels(net(kind, options(folder, "shuffle: true")), 10)

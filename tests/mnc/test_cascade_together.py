@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from caffe.engine.net.net import Net
-from caffe.extend import together
+from caffe.extend import Sharing, read_rows, together
 from conftest import ROOT
+from mnc import validation
 from mnc.config import cfg, cfg_from_file
 from mnc.data import get_dataset
+from mnc.inference.whole_sets import Finder
 from mnc.training.loop import Care, prepared
+from mnc.validation import Validation
 
 sys.path.insert(0, str(ROOT / "tests"))
 from workers import run_workers
@@ -41,6 +45,44 @@ def trained(model: Path, scenes: Path, out: Path, passes: int) -> dict[str, np.n
         return {"losses": np.array(losses),
                 **{f"{name}/{i}": blob.data.copy() for name, blobs in net.params.items()
                    for i, blob in enumerate(blobs)}}
+
+
+def validated(model: Path, scenes: Path, out: Path, name: str) -> dict[str, Any]:
+    """What validations after each of two updates with the rate 0 find, and who tested which image."""
+    cfg_from_file(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
+    cfg.TEST.SCALES = cfg.TRAIN.SCALES = (64,)
+    tested = []
+    with together() as team:
+        solver = out / f"{name}{team.rank}.prototxt"
+        text = (model / "solver.prototxt").read_text().replace("base_lr: 0.0007", "base_lr: 0")
+        solver.write_text(text + "\nrandom_seed: 4\n")
+        held_out = get_dataset(f"sbd:{scenes}:val")
+        watching = Validation(held_out, model / "test.prototxt", every=1, patience=1)
+        watching.figures = ["score of all"]         # those of PASCAL are 0 for weights by chance
+        validation.figures_of = lambda saved, *a, **kw: {"score of all": sum(
+            boxes[:, 4].sum() for of_class in saved.detections for boxes, _ in of_class)}
+        find = Finder.image
+        Finder.image = lambda self, i, image: tested.append(i) or find(self, i, image)
+        wrapper = prepared(solver, get_dataset(f"sbd:{scenes}:train"), out / name, care=Care(
+            team=team, sharing=Sharing(limit=30), check_data=False, validation=watching))
+        wrapper.train_model(3)
+        judge = wrapper.judge
+        return {"tested": tested, "ended": wrapper.solver.iter, "gave up": judge.gave_up,
+                "best": (judge.best, judge.best_at, judge.best_file), "worse": judge.worse}
+
+
+def test_workers_share_the_images_of_a_validation(tiny_model, tiny_scenes, tmp_path):
+    """They find together what one finds, and all know what that means for the training."""
+    alone, = run_workers(1, validated, tiny_model, tiny_scenes, tmp_path, "alone")
+    assert alone["tested"] == [0, 1, 2] * 2 and alone["gave up"] and alone["best"][0] > 0
+    two = run_workers(2, validated, tiny_model, tiny_scenes, tmp_path, "two")
+    assert sorted(i for each in two for i in each.pop("tested")) == [0, 0, 1, 1, 2, 2]
+    assert two[0] == two[1]
+    for name in ("ended", "gave up", "worse"):
+        assert two[0][name] == alone[name]
+    assert two[0]["best"][:2] == alone["best"][:2]
+    assert [len(row["validation"]) for row in read_rows(tmp_path / "two/metrics.jsonl")
+            if "validation" in row] == [1, 1]
 
 
 def test_workers_of_the_cascade_train_as_one_with_their_passes(tiny_model, tiny_scenes, tmp_path):

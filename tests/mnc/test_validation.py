@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import h5py
 import numpy as np
@@ -49,7 +50,7 @@ def validation(tiny_model, held_out, mini_cfg):
         found = Validation(held_out, tiny_model / "test.prototxt", every=every, patience=patience)
         if values:
             values = iter(values)
-            found.measure = lambda net, tell: dict.fromkeys(found.figures, next(values))
+            found.measure = lambda net, tell, workers: dict.fromkeys(found.figures, next(values))
         return found
     return validation
 
@@ -86,8 +87,8 @@ def test_what_is_measured_are_the_weights_of_the_snapshot(decay, wrapped, valida
     measuring = validation(2)
     measure = measuring.measure
 
-    def both(net, tell):
-        found = measure(net, tell)
+    def both(net, tell, workers):
+        found = measure(net, tell, workers)
         seen.append(im_detect(measuring.net, held_out.image(1), TestSettings.of(mini_cfg)))
         return found
 
@@ -172,6 +173,7 @@ def test_boxes_alone_are_measured_as_boxes(tiny_net, held_out, mini_cfg, tmp_pat
     folder = tiny_net("faster_rcnn_end2end")
     measuring = Validation(held_out, folder / "test.prototxt", every=1)
     trained = caffe.Net(str(folder / "test.prototxt"), caffe.TEST)
-    found = measuring.measure(trained, lambda done, images: True)
+    alone = SimpleNamespace(deal=range, gathered=lambda part: [part])
+    found = measuring.measure(trained, lambda done, images: True, alone)
     assert next(iter(found)) == "COCO mAP^b@[.5:.95]"
     assert len(measuring.pictures(tmp_path)) == 3

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,7 +33,7 @@ class Finder:
     shown: bool = True                                  # by a bar, on a terminal
 
     def images(self, dataset: Dataset,
-               indices: Sequence[int]) -> Iterator[tuple[int, ImageDetections]]:
+               indices: Iterable[int]) -> Iterator[tuple[int, ImageDetections]]:
         """(i, what is found in image i), one by one; `of_the_set` makes the result of all of it.
 
         An image that cannot be read costs only itself.

@@ -8,14 +8,24 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import caffe
 from caffe.extend import Metrics, Solver, Team, unchanged_random
 
 log = logging.getLogger("mnc")
+
+
+class Workers(Protocol):
+    """Those that train together, from the place of one of them: `solver.workers`."""
+
+    def deal(self, items: int) -> Iterator[int]:
+        """The numbers of those items that this one is to do."""
+
+    def gathered(self, part: Any) -> list[Any] | None:
+        """What all have done of them, at worker 0; None elsewhere."""
 
 
 class Validation(Protocol):
@@ -26,8 +36,12 @@ class Validation(Protocol):
     patience: int           # validations without a better one that end training; 0: none do
     figures: list[str]      # names of all, the one that decides first
 
-    def measure(self, net: caffe.Net, tell: Callable[[int, int], bool]) -> dict[str, float] | None:
-        """Figures of these weights; tell(images done, of so many) says whether to go on."""
+    def measure(self, net: caffe.Net, tell: Callable[[int, int], bool],
+                workers: Workers) -> dict[str, float] | None:
+        """Figures of these weights, at worker 0 of those that share the images; None elsewhere.
+
+        tell(images done, of so many) says whether to go on; None where it did not let it.
+        """
 
     def pictures(self, folder: Path) -> list[str]:
         """Draw what was found last; the names of the files in `folder`."""
@@ -36,9 +50,11 @@ class Validation(Protocol):
 class Judge:
     """Validates a net in training, after updates, without leaving a trace in it.
 
-    keep: writes the weights as they are tested, with their settings. Of the workers of a team the
-    first measures, the others wait for it.
+    keep: writes the weights as they are tested, with their settings. The workers of a team share
+    the images; the first decides and writes.
     """
+
+    shared_place = True
 
     def __init__(self, solver: Solver, metrics: Metrics, validation: Validation, *, folder: Path,
                  keep: Callable[[dict[str, float]], Path], team: Team | None = None) -> None:
@@ -60,36 +76,33 @@ class Judge:
     def look(self) -> None:
         """Validate if that is due: every so many iterations, and at the end."""
         now, every = self.solver.iter, self.validation.every
-        if self.team.count > 1:
-            self._look_together(now % every == 0 or now == self.metrics.end)
-        elif now // every > self.seen_at // every or self.seen_at < now == self.metrics.end:
+        if now // every > self.seen_at // every or self.seen_at < now == self.metrics.end:
             self.validate()
-
-    def _look_together(self, due: bool) -> None:
-        """As all workers tell alike; they wait for the first as long as it takes."""
-        if due and not self.team.rank:
-            self.validate()
-        if due:
-            self.team.of_the_first(None)
 
     def validate(self) -> None:
         """Measure the weights as a snapshot would hold them, and keep them if they are the best."""
-        with unchanged_random(), self.metrics.paused(), self.solver.export(self.solver.net):
-            found = self.validation.measure(self.solver.net, self._go_on)
-            if found is None:
-                log.info("Iteration %d: validation was broken off", self.solver.iter)
-                return
-            better = found[self.main] > self.best
-            if better:
-                self.best, self.best_at = found[self.main], self.solver.iter
-                self.best_file = str(self._keep(found))
-            self.worse = 0 if better else self.worse + 1
-            pictures = self.validation.pictures(self.folder)
-        self.seen_at = self.solver.iter
-        self._report(found, pictures, better)
+        solver = self.solver
+        with unchanged_random(), self.metrics.paused(), solver.export(solver.net):
+            solver.workers.share_statistics()
+            found = self.validation.measure(solver.net, self._go_on, solver.workers)
+            if found is not None:
+                self._judge(found)
+        if found is None and not self.team.rank:
+            log.info("Iteration %d: validation was broken off", solver.iter)
+        self.restore_state(self.team.of_the_first(self.snapshot_state()))
         patience = self.validation.patience
-        if patience and self.worse >= patience and self.solver.iter < self.metrics.end:
-            self.gave_up = self.solver.stop_requested = True
+        if patience and self.worse >= patience and self.seen_at == solver.iter < self.metrics.end:
+            self.gave_up = solver.stop_requested = True
+        solver.workers.agree_to_stop()
+
+    def _judge(self, found: dict[str, float]) -> None:
+        better = found[self.main] > self.best
+        if better:
+            self.best, self.best_at = found[self.main], self.solver.iter
+            self.best_file = str(self._keep(found))
+        self.worse = 0 if better else self.worse + 1
+        self.seen_at = self.solver.iter
+        self._report(found, self.validation.pictures(self.folder), better)
 
     def _go_on(self, done: int, images: int) -> bool:
         self.tell(done, images)

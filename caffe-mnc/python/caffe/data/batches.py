@@ -40,12 +40,30 @@ class Place:
         return cls(*numbers[:3]), numbers[3]
 
 
+@dataclass(frozen=True)
+class Turns:
+    """Which batches of a test are this worker's, where several share it.
+
+    A test takes `period` batches, from number `first` on or a multiple of `period` later; of them
+    worker `rank` makes every `count`-th, from the `rank`-th on.
+    """
+
+    first: int
+    period: int
+    rank: int
+    count: int
+
+    def __contains__(self, number: int) -> bool:
+        return (number - self.first) % self.period % self.count == self.rank
+
+
 class Batches:
     """Batches of `batch_size` items, pass after pass. A batch is a tuple of arrays, one a top."""
 
     def __init__(self, batch_size: int, seed: int) -> None:
         self.batch_size, self.seed = batch_size, seed
         self.share = (0, 1)     # worker r of N takes items r, r + N, ...
+        self.turns: Turns | None = None     # or it takes whole batches in turn with the others
         self._labels: dict[int, list[str]] = {}         # of the last batches, by number
 
     def items(self, epoch: int, first: int) -> Iterator:
@@ -74,8 +92,9 @@ class Batches:
         labels = self._labels[max(self._labels)] if self._labels else []
         return f"{self}" + (f" ({', '.join(labels[:8])})" if labels else "")
 
-    def run(self, place: Place) -> Iterator[tuple[tuple[np.ndarray, ...], Place]]:
-        """(arrays, place behind them) of the batch at `place` and of all after it.
+    def run(self, place: Place) -> Iterator[tuple[tuple[np.ndarray, ...] | None, Place]]:
+        """(arrays, place behind them) of the batch at `place` and of all after it; None in place of
+        the arrays where it is another worker's turn.
 
         Places are those of all workers: of N batches that they take together this one has its share
         of the items, and they all end at one place. Raises ValueError where there are no items.
@@ -88,10 +107,16 @@ class Batches:
                 each, epoch, item = next(source)
                 if k % count == rank:
                     group.append(each)
-            self._note(number + rank, group)
-            arrays = self.assemble(group, self.random_of_batch(number + rank))
+            arrays = None
+            if self.is_due(number):
+                self._note(number + rank, group)
+                arrays = self.assemble(group, self.random_of_batch(number + rank))
             number += count
             yield arrays, Place(number, epoch, item)
+
+    def is_due(self, number: int) -> bool:
+        """Whether this worker makes batch `number`."""
+        return self.turns is None or number in self.turns
 
     def _endless(self, place: Place) -> Iterator[tuple[Any, int, int]]:
         """(item, its pass, the number of the next one there), pass after pass"""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 
-from caffe.data.batches import Batches, Place
+from caffe.data.batches import Batches, Place, Turns
 from caffe.data.images import MOST_VALUES
 from caffe.data.prefetch import Prefetch
 from caffe.engine.errors import LayerError
@@ -73,6 +75,16 @@ class BatchLayer(Layer):
         self._place = Place(item=items)
 
     def forward(self, bottom, top):
+        arrays: Any
+        place, arrays = self._place, self._next()
+        if arrays is None:              # it was left to another worker, but a user runs this net
+            self.close()
+            self._place, self.batches.turns = place, None
+            arrays = self._next()
+        for blob, values in zip(top, arrays):
+            blob.tensor = torch.from_numpy(values).to(self.device, self.dtype)
+
+    def _next(self) -> tuple[np.ndarray, ...] | None:
         if self._prefetch is None:
             depth = max(1, self.param.data_param.prefetch)
             title, batches = self.title, self.batches       # the thread must not hold the layer
@@ -80,8 +92,19 @@ class BatchLayer(Layer):
                                       lambda: f"{title}: {batches.reading()}")
         with naming(self):
             arrays, self._place = self._prefetch.next()
-        for blob, values in zip(top, arrays):
-            blob.tensor = torch.from_numpy(values).to(self.device, self.dtype)
+        return arrays
+
+    def pass_over(self) -> None:
+        """Leave the next batch out: read, but not decoded or transformed, if it is not due here."""
+        self._next()
+
+    def take_turns(self, period: int, rank: int, count: int) -> None:
+        """A test of `period` batches begins, of which this worker makes every `count`-th."""
+        shared = period > 0 and count > 1
+        turns = Turns(self._place.batch % period, period, rank, count) if shared else None
+        if turns != self.batches.turns:
+            self.close()
+            self.batches.turns = turns
 
     def backward(self, top, propagate_down, bottom):
         pass

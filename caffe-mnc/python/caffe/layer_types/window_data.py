@@ -71,11 +71,11 @@ class WindowBatches(Batches):
         values = np.array(transform.mean_value, np.float32)[:, None, None]
         return np.broadcast_to(values, (self.channels, self.size, self.size))
 
-    def run(self, place: Place) -> Iterator[tuple[tuple[np.ndarray, ...], Place]]:
+    def run(self, place: Place) -> Iterator[tuple[tuple[np.ndarray, ...] | None, Place]]:
         rank, count = self.share
         number = place.batch
         while True:
-            arrays = self.draw(self.random_of_batch(number + rank))
+            arrays = self.draw(self.random_of_batch(number + rank)) if self.is_due(number) else None
             number += count
             yield arrays, Place(number)
 

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -44,13 +45,28 @@ class Team:
 
     rank: int = 0
     count: int = 1
+    store: Any = field(default=None, compare=False)     # where they have met
+    _dealt: Iterator[int] = field(default_factory=itertools.count, compare=False)
+
+    def deal(self, items: int) -> Iterator[int]:
+        """Numbers of items, each at one worker only: at the first that is free for it.
+
+        All workers deal the same in the same order.
+        """
+        if self.store is None:
+            yield from range(self.rank, items, self.count)
+            return
+        name = f"dealt/{next(self._dealt)}"
+        while (number := self.store.add(name, 1) - 1) < items:
+            yield number
 
     def gather(self, value: Any) -> list[Any] | None:
         """The values of all workers, at worker 0; None elsewhere."""
         if self.count == 1:
             return [value]
         found = [None] * self.count if self.rank == 0 else None
-        dist.gather_object(value, found)
+        with faults.exchanging("handing in"):
+            dist.gather_object(value, found)
         return found
 
     def of_the_first(self, value: Any) -> Any:
@@ -58,7 +74,8 @@ class Team:
         if self.count == 1:
             return value
         shared = [value]
-        dist.broadcast_object_list(shared)
+        with faults.exchanging("waiting for worker 0"):
+            dist.broadcast_object_list(shared)
         return shared[0]
 
     def done_by_the_first(self, work: Callable[[], T]) -> T:
@@ -109,7 +126,7 @@ def together(whole_log: bool = False) -> Iterator[Team]:
     ranks.set_multiprocess(True)
     try:
         with faults.told(store, team.rank, team.count):
-            yield team
+            yield replace(team, store=store)
     finally:
         ranks.set_solver_rank(0)
         ranks.set_solver_count(1)

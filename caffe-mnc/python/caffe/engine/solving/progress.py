@@ -43,10 +43,19 @@ def run_forward(net: Net) -> float:
     return net.run()
 
 
-def run_sources(net: Net) -> None:
-    """Only the layers that read data: the next batch is left out."""
+def take_turns(net: Net, batches: int, rank: int, count: int) -> None:
+    """A test of so many batches begins, of which this worker takes every `count`-th."""
+    for node in net.nodes:
+        if hasattr(node.layer, "take_turns"):
+            node.layer.take_turns(batches, rank, count)
+
+
+def pass_over(net: Net) -> None:
+    """Leave the next batch out; layers that have no other way than `forward` read it."""
     for number, node in enumerate(net.nodes):
-        if not node.bottom:
+        if hasattr(node.layer, "pass_over"):
+            node.layer.pass_over()
+        elif not node.bottom:
             net.run(number, number)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from caffe.engine import log
 from caffe.engine.solving.evaluation import EVALUATIONS
-from caffe.engine.solving.progress import run_forward, run_sources
+from caffe.engine.solving.progress import pass_over, run_forward, take_turns
 
 if TYPE_CHECKING:
     from caffe.engine.solving.solver import Solver
@@ -18,6 +18,7 @@ def test(solver: Solver, index: int) -> None:
     net, batches, workers = solver.test_nets[index], solver.param.test_iter[index], solver.workers
     net.share_with(solver.net)
     workers.share_statistics()
+    take_turns(net, batches, workers.rank, workers.count)
     done, loss, outputs = 0, 0.0, EVALUATIONS.get(solver.param.eval_type)(solver.param)
     for number in range(batches):
         if solver.stop_requested:
@@ -26,7 +27,7 @@ def test(solver: Solver, index: int) -> None:
             loss += run_forward(net)
             outputs.add(net)
         else:
-            run_sources(net)
+            pass_over(net)
         done += 1
     parts = workers.tested((done, loss, outputs))
     if any(done < batches for done, _, _ in parts):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -91,6 +92,18 @@ class Alone:
 
     def tested(self, part: Any) -> list[Any]:
         """What the workers have of a test, each its share."""
+        return [part]
+
+    def agree_to_stop(self) -> None:
+        """Where one of them has been asked to, or has found a reason: here, not an iteration later.
+        """
+
+    def deal(self, items: int) -> Iterator[int]:
+        """The numbers of those items that this worker is to do, one when it is ready for it."""
+        return iter(range(items))
+
+    def gathered(self, part: Any) -> list[Any] | None:
+        """What all have done of them, at worker 0; None elsewhere."""
         return [part]
 
     def report(self) -> None:
@@ -224,6 +237,18 @@ class Workers(Alone):
         parts = self._everyones((part, self.solver.stop_requested))
         self._stop = any(stop for _, stop in parts)
         return [each for each, _ in parts]
+
+    def agree_to_stop(self) -> None:
+        self._stop = self.any(self.solver.stop_requested)
+
+    def deal(self, items: int) -> Iterator[int]:
+        return self.team.deal(items)
+
+    def gathered(self, part: Any) -> list[Any] | None:
+        parts: list[Any] | None = None if self.rank else [None] * self.count
+        with exchanging(f"iteration {self.solver.iter}"):
+            dist.gather_object(part, parts, group=self.group)
+        return parts
 
     # --- snapshots --------------------------------------------------------------------------
 
