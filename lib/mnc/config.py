@@ -148,6 +148,8 @@ cfg.COMPAT = EasyDict(
                                     # without overlap is positive; exact: none is
     BRIDGE_TEST_CLASS="all",        # class whose shifts move a box in testing; "foreground": never
                                     # the background's, as in training
+    MASK_VOTING="reference",        # voted masks lie up to half a cell off; exact: where training
+                                    # has them
     BBOX_GROWTH=75.0,               # most growth of a box by its shifts, as a logarithm; 75: below
                                     # what overflows the public code's; 4.135, log(1000 / 16), is
                                     # Detectron's

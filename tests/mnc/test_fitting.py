@@ -129,12 +129,13 @@ def test_small_objects_want_a_pyramid(own):
 
 
 def test_what_a_pyramid_asks_for(own):
-    changes = pyramid_settings(own, THREE)
+    changes = pyramid_settings(own, THREE, 20)
     assert changes["ANCHOR_SCALES"] == [2], "4 and 8 are those of its next maps"
     assert changes["COMPAT.PROPOSAL_GRADIENT"] == "exact" and "COMPAT.BRIDGE_DELTAS" not in changes
-    assert set(pyramid_settings(own, THREE, fixed=["ANCHOR_SCALES"])) == {*changes} - {
+    assert changes["MASK_SIZE"] == 20 and changes["COMPAT.MASK_VOTING"] == "exact"
+    assert set(pyramid_settings(own, THREE, 20, fixed=["ANCHOR_SCALES"])) == {*changes} - {
         "ANCHOR_SCALES"}
-    assert pyramid_settings({**own, "ANCHOR_SCALES": [1, 1.5, 2, 16]}, THREE)["ANCHOR_SCALES"] == [
+    assert pyramid_settings({**own, "ANCHOR_SCALES": [1, 1.5, 2, 16]}, THREE, 20)["ANCHOR_SCALES"] == [
         1, 1.5, 16]
 
 

@@ -69,9 +69,22 @@ def test_the_weights_of_proposals_are_shared_by_the_maps(tmp_path):
         assert layer.roi_warping_param.spatial_scale == 0.25
 
 
+def test_masks_of_a_pyramid_are_as_fine_as_the_warped_roi(tmp_path):
+    generate("Mini", "mnc_5stage", tmp_path, anchors=2, layout=Layout("pyramid"))
+    cfg.ANCHOR_SCALES, cfg.ANCHOR_RATIOS = [1, 2], [1]
+    with pytest.raises(TrainingError, match="masks are 20 x 20, .* --set MASK_SIZE 20"):
+        check_net(tmp_path / "train.prototxt", "abcdef")
+    cfg.MASK_SIZE = 20
+    check_net(tmp_path / "train.prototxt", "abcdef")
+    net = caffe.Net(str(tmp_path / "test.prototxt"), caffe.TEST)
+    first, second = (net.params[f"conv_maskest1{s}"][0].data for s in ("", "_ext"))
+    assert np.shares_memory(first, second)
+
+
 def test_a_misfit_names_the_command_with_the_layout(tmp_path):
     path = generate("Mini", "mnc_5stage", tmp_path, classes=4, anchors=9,
                     layout=Layout("pyramid", 8))[0]
+    cfg.MASK_SIZE = 20
     check_net(path, "abcd")
     with pytest.raises(TrainingError, match=r"--features pyramid --stride 8 --out \S+_stride_8_") \
             as error:

@@ -78,8 +78,9 @@ def build(tmp_path):
             section.SCALES, section.MAX_SIZE = (96,), 128
             section.RPN_PRE_NMS_TOP_N, section.RPN_POST_NMS_TOP_N = 200, 12
         cfg.TRAIN.BATCH_SIZE = 16
-        path = tmp_path / f"{phase}.prototxt"
-        text = net_texts(net, task, small(net, task, **changes))[phase]
+        path, sizes = tmp_path / f"{phase}.prototxt", small(net, task, **changes)
+        cfg.MASK_SIZE = sizes.mask_size
+        text = net_texts(net, task, sizes)[phase]
         path.write_text(fed(text) if (task, phase) == ("cfm", "train") else text)
         made = caffe.Net(str(path), caffe.TRAIN if phase == "train" else caffe.TEST)
         tame(made)

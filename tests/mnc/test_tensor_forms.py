@@ -46,8 +46,9 @@ def test_gradients_go_through_the_cascade(tiny_model, mini_cfg):
     assert next(module.parameters()).grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("exact", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_voting(seed):
+def test_voting(seed, exact):
     random = np.random.default_rng(seed)
     height, width = random.integers(5, 90, 2)
     number, classes, side = 40, 4, 21
@@ -59,7 +60,7 @@ def test_voting(seed):
     masks = random.uniform(0, 1, (number, side, side)) * (seed != 3)    # one without any
     scores = random.dirichlet(np.ones(classes), number)
     raw = Raw(*(array.astype(np.float32) for array in (boxes, masks, scores)))
-    voting = Voting(most=(100, 7)[seed % 2], inclusive=seed > 3)
+    voting = Voting(most=(100, 7)[seed % 2], inclusive=seed > 3, exact=exact)
     expected = Instances.from_detections(vote_masks(raw, (height, width), voting))
     found = VotingForm(voting)(*map(torch.from_numpy, (raw.boxes, raw.masks, raw.scores)),
                                torch.tensor([height, width]))

@@ -3,11 +3,18 @@ import pytest
 
 from golden_mnc import load
 from mnc.instances import Raw
+from mnc.masks.rendering import pasted, render, resize
 from mnc.masks.voting import Voting, find_candidates, vote_masks, vote_masks_cpu
 
 pytestmark = pytest.mark.usefixtures("served_by")
 
-FORMS = pytest.mark.parametrize("vote", [vote_masks, vote_masks_cpu])
+
+
+def vote_exact(raw, size):
+    return vote_masks(raw, size, Voting(exact=True))
+
+
+FORMS = pytest.mark.parametrize("vote", [vote_masks, vote_masks_cpu, vote_exact])
 
 
 @pytest.mark.parametrize("vote, form", [(vote_masks, "gpu"), (vote_masks_cpu, "cpu")])
@@ -82,3 +89,37 @@ def test_the_cpu_form_cuts_boxes_at_the_border():
                                np.ones((2, 21, 21), np.float32),
                                np.array([[0, 0.7], [0, 0.6]], np.float32)), (30, 40))
     assert found[1].boxes[:, :4].tolist() == [[0, 0, 4, 4], [35, 25, 39, 29]]
+
+
+def discs(count, side):
+    """Discs, fine and as their truth, (H, W) each, and boxes around them with masks."""
+    random = np.random.default_rng(8)
+    rows, columns = np.mgrid[:400, :400] / 10 + 0.05
+    for _ in range(count):
+        x, y = random.uniform(15, 25, 2)
+        radius = random.uniform(5, 12)
+        box = np.array([x - radius, y - radius, x + radius - 1, y + radius - 1])
+        box += random.uniform(-1.5, 1.5, 4)
+        inside = np.hypot(columns - x, rows - y) < radius
+        u, v = (np.linspace(first, last, side * 10 + 1)[:-1] + (last - first) / side / 20
+                for first, last in ((box[0], box[2] + 1), (box[1], box[3] + 1)))
+        fine = np.hypot(u[None] - x, v[:, None] - y) < radius
+        mask = fine.reshape(side, 10, side, 10).mean((1, 3))
+        yield resize(inside, 40, 40) > 0.5, box, mask
+
+
+def test_exact_voting_leaves_masks_where_they_are():
+    shifts = {True: [], False: []}
+    for truth, box, mask in discs(20, 21):
+        raw = Raw(box[None].astype(np.float32), mask[None].astype(np.float32),
+                  np.array([[0, 0.7]], np.float32))
+        for exact, of_form in shifts.items():
+            found = vote_masks(raw, truth.shape, Voting(binarize=0.5, exact=exact))[1]
+            (place,), (drawn,) = render(found.boxes, found.masks, 0.5)
+            drawn = pasted(place, drawn, truth.shape)
+            overlap = (drawn & truth).sum() / (drawn | truth).sum()
+            centres = [np.mean(np.nonzero(each), axis=1) for each in (drawn, truth)]
+            of_form.append([*(centres[0] - centres[1]), overlap])
+    exact, reference = np.mean(shifts[True], axis=0), np.mean(shifts[False], axis=0)
+    assert np.abs(exact[:2]).max() < 0.05 and exact[2] > 0.95
+    assert exact[2] > reference[2]

@@ -74,6 +74,7 @@ def _choose_features(args: argparse.Namespace, found: Findings) -> None:
 def _take_layout(args: argparse.Namespace) -> tuple[float, ...]:
     """Lay what a pyramid asks for over cfg; returns the growth of anchors from map to map."""
     from mnc.nets import NETS
+    from mnc.nets.generate import sizes_of
     from mnc.training.fitting import own_settings
     from mnc.training.fitting_features import pyramid_settings
 
@@ -81,7 +82,8 @@ def _take_layout(args: argparse.Namespace) -> tuple[float, ...]:
     growth = layout.growth(NETS[args.net])
     if layout.features == "pyramid" and not args.cfg_file:
         now = own_settings()
-        _take(pyramid_settings(now, growth, args.set_cfgs[::2]), now, "pyramid")
+        side = sizes_of(args.net, args.task, layout).mask_size
+        _take(pyramid_settings(now, growth, side, args.set_cfgs[::2]), now, "pyramid")
     return growth
 
 

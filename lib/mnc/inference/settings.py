@@ -55,7 +55,8 @@ class TestSettings:
             return cfg
         test, inclusive = cfg.TEST, not cfg.USE_GPU_NMS
         voting = Voting(test.MASK_MERGE_NMS_THRESH, test.MASK_MERGE_IOU_THRESH,
-                        cfg.BINARIZE_THRESH, inclusive, test.MAX_PER_IMAGE)
+                        cfg.BINARIZE_THRESH, inclusive, test.MAX_PER_IMAGE,
+                        cfg.COMPAT.MASK_VOTING == "exact")
         return cls(
             pixel_means=np.array(cfg.PIXEL_MEANS), scales=tuple(test.SCALES),
             max_size=test.MAX_SIZE, tiling=Tiling(test.TILES, test.TILE_OVERLAP),

@@ -5,6 +5,7 @@ A map covers the pixels of its box where it reaches the threshold after bilinear
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -32,6 +33,29 @@ def render(boxes: np.ndarray, masks: np.ndarray | Sequence[np.ndarray],
 def _rendered(mask: np.ndarray, width: int, height: int, binarize: float) -> np.ndarray:
     cut = np.reshape(mask, np.shape(mask)[-2:]) >= binarize
     return cut if cut.shape == (height, width) else resize(cut, height, width) >= binarize
+
+
+def spread(box: np.ndarray, mask: np.ndarray,
+           image_size: tuple[int, int]) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """A mask (S, S) over its box, whose corners may lie between pixels.
+
+    Bilinear, as `resize` is where the box is of whole pixels. Returns (h, w) float32, the pixels of
+    an image (H, W) whose centres lie in the box, at least one, and their x1 y1 x2 y2, the last two
+    excluded.
+    """
+    (x1, y1, x2, y2), (height, width) = box[:4], image_size
+    rows, top = _across(float(y1), float(y2), height, mask.shape[0])
+    columns, left = _across(float(x1), float(x2), width, mask.shape[1])
+    return rows @ mask @ columns.T, (left, top, left + len(columns), top + len(rows))
+
+
+def _across(first: float, last: float, size: int, side: int) -> tuple[np.ndarray, int]:
+    """(pixels, side) weights of a mask's cells for an axis' pixels, and the first of those."""
+    start = min(max(math.ceil(first - 0.5), 0), size - 1)
+    stop = max(min(math.ceil(last + 0.5), size), start + 1)
+    place = (np.arange(start, stop) + 0.5 - first) * side / max(last - first + 1, 1e-6) - 0.5
+    place = place.clip(0, side - 1)
+    return np.maximum(1 - np.abs(place[:, None] - np.arange(side)), 0).astype(np.float32), start
 
 
 def tight_boxes(boxes: np.ndarray, masks: np.ndarray | Sequence[np.ndarray],

@@ -2,7 +2,8 @@
 
 The arithmetic of mnc.masks.voting.vote_masks and caffe.ops.mask_voting, all results at a time; the
 tests hold it against those. A mask on its box is a bilinear map of each axis, but where the lower
-pixel of either axis is the mask's last, there that pixel counts: three products of matrices.
+pixel of either axis is the mask's last, there that pixel counts: three products of matrices. Where
+voting is exact one product does.
 """
 
 from __future__ import annotations
@@ -32,10 +33,11 @@ class VotingForm(nn.Module):
         totals = weights.sum(1, keepdim=True)
         weights = torch.where(totals > 0, weights / torch.where(totals > 0, totals, 1), 0)
         height, width = _whole(size[0]), _whole(size[1])
-        drawn = _drawn(boxes, masks, height, width)
+        draw, resampled = (_spread, _resized) if self.voting.exact else (_drawn, _resampled)
+        drawn = draw(boxes, masks, height, width)
         image = (weights @ drawn.reshape(-1, height * width)).reshape(-1, height, width)
         tight = _tight_boxes(image > self.voting.binarize)
-        return tight.to(boxes.dtype), _resampled(image, tight, masks.shape[-1]), labels, found
+        return tight.to(boxes.dtype), resampled(image, tight, masks.shape[-1]), labels, found
 
     def _chosen(self, boxes: Tensor, scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Rows (M,), classes (M,), scores (M,) of the results: class by class those that
@@ -126,3 +128,37 @@ def _resampled(image: Tensor, boxes: Tensor, side: int) -> Tensor:
     blend = ((1 - dy) * (1 - dx) * here + (1 - dy) * dx * at(i, right)
              + dy * (1 - dx) * at(below, j) + dy * dx * at(below, right))
     return torch.where(at_end, here, blend)
+
+
+# --- exact ---------------------------------------------------------------------------------------
+
+def _spread(boxes: Tensor, masks: Tensor, height: int, width: int) -> Tensor:
+    """(N, height, width): mnc.masks.rendering.spread of each, 0 around it"""
+    rows = _across(boxes[:, 1], boxes[:, 3], height, masks.shape[-2])
+    columns = _across(boxes[:, 0], boxes[:, 2], width, masks.shape[-1])
+    return rows @ masks @ columns.mT
+
+
+def _across(first: Tensor, last: Tensor, size: int, side: int) -> Tensor:
+    """(N, size, side) weights of a mask's cells for the pixels of an axis"""
+    start = (first - 0.5).ceil().clamp(0, size - 1)[:, None]
+    stop = torch.maximum((last + 0.5).ceil().clamp(max=size)[:, None], start + 1)
+    pixel = torch.arange(size, dtype=first.dtype, device=first.device)
+    length = (last - first + 1).clamp(min=1e-6)[:, None]
+    weights = _hats((pixel + 0.5 - first[:, None]) * side / length - 0.5, side)
+    return torch.where(((pixel >= start) & (pixel < stop))[..., None], weights, 0)
+
+
+def _resized(image: Tensor, boxes: Tensor, side: int) -> Tensor:
+    """(M, S, S): what lies in each box of each (H, W), centres of cells and pixels alike"""
+    step = (torch.arange(side, dtype=image.dtype, device=image.device) + 0.5) / side
+    x1, y1, x2, y2 = boxes.to(image.dtype)[:, :, None].unbind(1)
+    rows, columns = ((first + ((last - first + 1) * step - 0.5).clamp(min=0).minimum(last - first))
+                     for first, last in ((y1, y2), (x1, x2)))
+    return _hats(rows, image.shape[1]) @ image @ _hats(columns, image.shape[2]).mT
+
+
+def _hats(place: Tensor, size: int) -> Tensor:
+    """(N, P, size): weights of `size` cells at places (N, P) between them, or at the nearest one"""
+    cells = torch.arange(size, dtype=place.dtype, device=place.device)
+    return (1 - (place.clamp(0, size - 1)[..., None] - cells).abs()).clamp(min=0)

@@ -1,9 +1,10 @@
 """Mask voting: each kept box takes the score-weighted mean of the masks whose boxes overlap it.
 
 The two forms of the public code are kept: `vote_masks` sums continuous masks on the unrounded boxes
-(the published results), `vote_masks_cpu` sums binary masks on rounded boxes. Both take what a net
-says of an image, with boxes (N, 4), and give the detections of each class, the background's (none)
-first. image_size is (height, width).
+(the published results), `vote_masks_cpu` sums binary masks on rounded boxes. The first puts corners
+of a mask's cells on centres of pixels, which moves masks by up to half a cell; Voting.exact has
+centres on centres. All take what a net says of an image, with boxes (N, 4), and give the detections
+of each class, the background's (none) first. image_size is (height, width).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from caffe import ops
 from mnc.boxes.nms import nms
 from mnc.boxes.overlaps import bbox_overlaps
 from mnc.instances import Detections, ImageDetections, Raw
-from mnc.masks.rendering import resize
+from mnc.masks.rendering import resize, spread
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Voting:
     binarize: float = 0.4       # a mask covers the pixels where it reaches this
     inclusive: bool = False     # NMS drops at `nms` itself, too
     most: int = 100             # results of an image, over all classes
+    exact: bool = False         # continuous masks lie in their boxes as training has them
 
 
 @dataclass(frozen=True)
@@ -47,15 +49,43 @@ def vote_masks(raw: Raw, image_size: tuple[int, int], voting: Voting = Voting(),
                device: torch.device | str = "cpu") -> ImageDetections:
     """Voting over continuous masks; a result's box is where the mean exceeds voting.binarize.
 
-    device: where the masks are drawn, summed and resampled.
+    device: where the masks are drawn, summed and resampled; exact ones are on the CPU.
     """
     found = find_candidates(raw.boxes, raw.scores, voting)
+    if voting.exact:
+        return _vote_exact(raw, found, image_size, voting.binarize)
     masks = raw.masks.reshape(len(raw.masks), *raw.masks.shape[-2:])           # (N, S, S)
     arrays: Any = (_tensor(raw.boxes), _tensor(masks), _tensor(found.members, np.int64),
                    _tensor(found.ends, np.int64), _tensor(found.weights))
     sizes = (*map(int, image_size), float(voting.binarize))
     voted, where = ops.mask_voting(*[*(x.to(device) for x in arrays), *sizes])
     return _by_class(found, where.cpu().numpy(), voted.cpu().numpy(), raw.scores.shape[1])
+
+
+def _vote_exact(raw: Raw, found: Candidates, image_size: tuple[int, int],
+                binarize: float) -> ImageDetections:
+    """A box is where the mean exceeds the limit; the middle of the image if it does nowhere."""
+    masks = raw.masks.reshape(len(raw.masks), *raw.masks.shape[-2:])
+    side = masks.shape[-1]
+    drawn = {row: spread(raw.boxes[row], masks[row], image_size)
+             for row in np.unique(found.members)}
+    voted = np.zeros((len(found.ends), side, side), np.float32)
+    where = np.zeros((len(found.ends), 4), int)
+    for i, (start, end) in enumerate(zip([0, *found.ends], found.ends)):
+        members = found.members[start:end]
+        corners = np.array([drawn[row][1] for row in members])
+        (x1, y1), (x2, y2) = corners[:, :2].min(axis=0), corners[:, 2:].max(axis=0)
+        mean = np.zeros((y2 - y1, x2 - x1), np.float32)
+        for row, weight in zip(members, found.weights[start:end]):
+            mask, (left, top, right, bottom) = drawn[row]
+            mean[top - y1:bottom - y1, left - x1:right - x1] += mask * weight
+        covered = mean > binarize
+        left, top, right, bottom = _tight_box(covered)
+        voted[i] = resize(mean[top:bottom + 1, left:right + 1], side, side)
+        where[i] = x1 + left, y1 + top, x1 + right, y1 + bottom
+        if not covered.any():
+            where[i] = np.tile([image_size[1] // 2, image_size[0] // 2], 2)
+    return _by_class(found, where, voted, raw.scores.shape[1])
 
 
 def vote_masks_cpu(raw: Raw, image_size: tuple[int, int],
@@ -124,7 +154,7 @@ def _draw(box: np.ndarray, mask: np.ndarray, threshold: float,
 
 
 def _tight_box(covered: np.ndarray) -> tuple[int, int, int, int]:
-    """(x1, y1, x2, y2) around what is True; the middle of the image if nothing is."""
+    """(x1, y1, x2, y2) around what is True; the middle if nothing is."""
     ys, xs = np.where(covered.any(1))[0], np.where(covered.any(0))[0]
     if not len(ys):
         y, x = (side // 2 for side in covered.shape)

@@ -175,6 +175,7 @@ class Sizes:
     clip_base: int | None = 512        # gradients of boxes are clipped to 1 / clip_base; None: not
     exact: bool = False                # the paper's RoI warping and mask resizing, alike in test
     context: bool = False              # a feature of the whole image joins those of each RoI
+    mask_convs: int = 0                # channels of the convolutions of a mask; 0: fc6_maskest
     separate: bool = False             # stages 2 and 3 have backbones of their own
     coarser: tuple[Row, ...] = ()      # what a pyramid has in place of the backbone's last row
     pyramid: int = 256                 # channels of each map, where there are levels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 from collections.abc import Sequence
@@ -36,7 +37,8 @@ def train_net_path(solver: str | os.PathLike | caffe_pb2.SolverParameter) -> Pat
 
 
 def check_net(path: str | Path, classes: Sequence[str]) -> None:
-    """TrainingError unless the net has an output for each class and each configured anchor."""
+    """TrainingError unless the net has an output for each class, each configured anchor and each
+    cell of a mask."""
     net = read_net(str(path))
     anchors = len(cfg.ANCHOR_SCALES) * len(cfg.ANCHOR_RATIOS)
     found = {layer.name: layer for layer in net.layer}
@@ -54,7 +56,22 @@ def check_net(path: str | Path, classes: Sequence[str]) -> None:
     if wrong:
         raise TrainingError(f"{path}: this net does not fit: {'; '.join(wrong)}. "
                             f"{_remedy(path, net, len(classes), anchors)}")
+    side = _mask_side(found)
+    if side not in (None, cfg.MASK_SIZE):
+        raise TrainingError(f"{path}: this net's masks are {side} x {side}, the configuration says "
+                            f"MASK_SIZE {cfg.MASK_SIZE}: --set MASK_SIZE {side}")
     warn_of_unread_keys(net, path)
+
+
+def _mask_side(layers: dict[str, caffe_pb2.LayerParameter]) -> int | None:
+    """Of fully connected masks from their number of cells; convolved ones are as large as the
+    warped RoI. None where there are none that we know."""
+    if "up_maskest" in layers:
+        return next((int(layer.roi_warping_param.pooled_h) for layer in layers.values()
+                     if layer.type == "ROIWarping"), None)
+    if "mask_pred" in layers and layers["mask_pred"].type == "InnerProduct":
+        return math.isqrt(layers["mask_pred"].inner_product_param.num_output)
+    return None
 
 
 def _num_classes(layers: dict[str, caffe_pb2.LayerParameter]) -> int | None:

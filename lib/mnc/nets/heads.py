@@ -9,6 +9,7 @@ from mnc.nets.layers import (
     bottleneck,
     filled,
     flags,
+    head_params,
     inner_product,
     output,
     pool,
@@ -19,15 +20,44 @@ from mnc.nets.layers import (
 
 def mask_scores(net: NetWriter, sizes: Sizes, features: str, s: str = "") -> None:
     """Features of a RoI to the S*S scores of its mask, and in training their loss."""
+    if sizes.mask_convs:
+        convolved_mask(net, sizes, features, s)
+    else:
+        fully_connected_mask(net, sizes, features, s)
+    if net.train:
+        net.layer(f"loss_mask{s}", "SigmoidCrossEntropyLoss",
+                  f"mask_pred{s} mask_targets{s} mask_weight{s}", f"loss_mask{s}",
+                  propagate_down=flags("100"), loss_weight=sizes.mask_loss)
+
+
+def fully_connected_mask(net: NetWriter, sizes: Sizes, features: str, s: str) -> None:
     inner_product(net, "fc6_maskest", features, s, sizes.mask_hidden,
                   filled(net, sizes.fillers.mask_hidden, bias=True))
     relu(net, f"relu6_maskest{s}", f"fc6_maskest{s}")
     inner_product(net, "mask_pred", f"fc6_maskest{s}", s, sizes.mask_size ** 2,
                   filled(net, filler("gaussian", std=0.001), bias=True))
-    if net.train:
-        net.layer(f"loss_mask{s}", "SigmoidCrossEntropyLoss",
-                  f"mask_pred{s} mask_targets{s} mask_weight{s}", f"loss_mask{s}",
-                  propagate_down=flags("100"), loss_weight=sizes.mask_loss)
+
+
+def convolved_mask(net: NetWriter, sizes: Sizes, features: str, s: str) -> None:
+    """Two 3x3 convolutions, a transposed one that doubles the side, and a score a pixel."""
+    fills = filled(net, sizes.fillers.mask_hidden, bias=True)
+    bottom = features
+    for i in (1, 2):
+        top = f"conv_maskest{i}"
+        net.layer(f"{top}{s}", "Convolution", bottom, f"{top}{s}", param=head_params(net, top),
+                  convolution_param={"num_output": sizes.mask_convs, "pad": 1, "kernel_size": 3,
+                                     **fills})
+        relu(net, f"relu_maskest{i}{s}", f"{top}{s}")
+        bottom = f"{top}{s}"
+    net.layer(f"up_maskest{s}", "Deconvolution", bottom, f"up_maskest{s}",
+              param=head_params(net, "up_maskest"), convolution_param={
+                  "num_output": sizes.mask_convs // 2, "kernel_size": 2, "stride": 2, **fills})
+    relu(net, f"relu_maskest_up{s}", f"up_maskest{s}")
+    net.layer(f"mask_map{s}", "Convolution", f"up_maskest{s}", f"mask_map{s}",
+              param=head_params(net, "mask_map"), convolution_param={
+                  "num_output": 1, "kernel_size": 1,
+                  **filled(net, filler("gaussian", std=0.01), bias=True)})
+    net.layer(f"mask_pred{s}", "Flatten", f"mask_map{s}", f"mask_pred{s}")
 
 
 def hidden(net: NetWriter, sizes: Sizes, bottom: str, path: str = "", s: str = "",

@@ -17,6 +17,7 @@ FEATURES = ("single", "pyramid")
 STRIDES = (4, 8, 16)
 LEVELS = 3                  # at least, of a pyramid
 HIDDEN = 1024               # units of fc6 and fc7 on a pyramid, at most
+MASK_CHANNELS = 64          # of the convolutions of a mask there, at most
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,8 @@ def _dilated(row: Any, dilation: int, stride: int) -> Row:
 def _pyramid(sizes: Sizes, stride: int) -> Sizes:
     """Maps from the last blob of each stride on; a ResNet's conv5 is a map, not a RoI's head.
 
-    Where a net has rows for coarser maps alone, they come in place of its last.
+    Where a net has rows for coarser maps alone, they come in place of its last. Masks are as fine
+    as the warped RoI.
     """
     backbone = (*sizes.backbone[:-1], *sizes.coarser) if sizes.coarser else \
         (*sizes.backbone, *sizes.head)
@@ -126,5 +128,6 @@ def _pyramid(sizes: Sizes, stride: int) -> Sizes:
     fillers = replace(sizes.fillers, hidden=sizes.fillers.hidden or filler("xavier"))
     return replace(
         sizes, backbone=backbone, head=(), features=backbone[-1].top, levels=levels,
-        feat_stride=stride, exact=True, fillers=fillers, rpn=min(sizes.rpn, sizes.pyramid),
+        feat_stride=stride, exact=True, fillers=fillers, mask_size=sizes.warp,
+        mask_convs=min(sizes.pyramid, MASK_CHANNELS), rpn=min(sizes.rpn, sizes.pyramid),
         fc6=min(sizes.fc6 or HIDDEN, HIDDEN), fc7=min(sizes.fc7 or HIDDEN, HIDDEN))

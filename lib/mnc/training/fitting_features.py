@@ -20,7 +20,8 @@ SHARE = 0.1         # of the instances, from which small ones want a finer map
 # The warping of a pyramid is the exact one; so are the gradients, and boxes move as in training.
 EXACT = {"COMPAT.PROPOSAL_GRADIENT": "exact", "COMPAT.BRIDGE_GRADIENT": "exact",
          "COMPAT.BRIDGE_DELTAS": "exact", "COMPAT.MASK_GRADIENT": "exact",
-         "COMPAT.BEST_ANCHORS": "exact", "COMPAT.BRIDGE_TEST_CLASS": "foreground"}
+         "COMPAT.BEST_ANCHORS": "exact", "COMPAT.BRIDGE_TEST_CLASS": "foreground",
+         "COMPAT.MASK_VOTING": "exact"}
 
 
 def wants_pyramid(found: Findings, own: Mapping[str, Any], sizes: Sizes) -> bool:
@@ -36,17 +37,18 @@ def wants_pyramid(found: Findings, own: Mapping[str, Any], sizes: Sizes) -> bool
     return float(np.quantile(sides, SHARE)) < CELLS * sizes.feat_stride
 
 
-def pyramid_settings(own: Mapping[str, Any], growth: Collection[float],
+def pyramid_settings(own: Mapping[str, Any], growth: Collection[float], mask_size: int,
                      fixed: Collection[str] = ()) -> dict[str, Any]:
     """What a pyramid asks for, of cfg's keys; those of `fixed` stay as they are.
 
     Of the scales of anchors those stay that no coarser map has anyway: `growth` times the first.
+    mask_size: what its net predicts.
     """
     scales: list[float] = []
     for scale in sorted(own["ANCHOR_SCALES"]):
         if not any(np.isclose(scale, before * factor) for before in scales for factor in growth):
             scales.append(scale)
-    changes = {**EXACT, "ANCHOR_SCALES": scales}
+    changes = {**EXACT, "ANCHOR_SCALES": scales, "MASK_SIZE": mask_size}
     before = {key: own[key] if key in KEYS else value_of(key, cfg) for key in changes}
     return {key: value for key, value in changes.items()
             if key not in fixed and value != before[key]}
