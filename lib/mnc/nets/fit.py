@@ -68,8 +68,8 @@ def _mask_side(layers: dict[str, caffe_pb2.LayerParameter]) -> int | None:
     warped RoI. None where there are none that we know."""
     if "up_maskest" in layers:
         return next((int(layer.roi_warping_param.pooled_h) for layer in layers.values()
-                     if layer.type == "ROIWarping"), None)
-    if "mask_pred" in layers and layers["mask_pred"].type == "InnerProduct":
+                     if layer.HasField("roi_warping_param")), None)
+    if "mask_pred" in layers and layers["mask_pred"].HasField("inner_product_param"):
         return math.isqrt(layers["mask_pred"].inner_product_param.num_output)
     return None
 
