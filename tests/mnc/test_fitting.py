@@ -64,7 +64,8 @@ def test_small_and_many_objects(own):
     """Like nuclei: objects of 6 to 50 pixels, 80 an image."""
     found = Findings.of(Squares((6, 50), 80))
     chosen = {**own, **fitted(found, own)}
-    assert chosen["TRAIN.SCALES"] == chosen["TEST.SCALES"] == (416,)      # 28 of 17.3 x 256, to 16s
+    assert chosen["TRAIN.SCALES"] == (416,)         # 28 of 17.3 x 256, to 16s
+    assert chosen["TEST.SCALES"] == (512,)          # 1.25 times that, but at most 2 x 256
     assert chosen["TRAIN.MAX_SIZE"] == round(334 * 416 / 200)
     scales = chosen["ANCHOR_SCALES"]
     assert len(scales) == 4 and scales[0] < 0.8 and scales[-1] > 4

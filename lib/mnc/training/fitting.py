@@ -32,6 +32,7 @@ HALF_OCTAVE = 2 ** 0.5      # from an anchor's scale to the next on a map of a p
 MANY = 12                   # instances an image, from which a window of it has enough to learn from
 WINDOW = 0.5                # least share of a side that such a window keeps
 ZOOM = (0.8, 1.4)           # of its scale
+LARGER = 1.25               # of whole images in tests, where training zooms so
 HALF = 0.5                  # share of the RoIs to train on that may be of instances
 TOLERATED = 0.02            # share of the instances that may be lost to a limit without a warning
 
@@ -136,9 +137,10 @@ Choices = Iterator[tuple[str, Any]]
 def _scales(found: Findings, own: Mapping[str, Any]) -> Choices:
     share = np.median(found.sides / found.short_sides[found.image])
     side = SIDE_OF_PYRAMID if len(found.growth) > 1 else SIDE
+    larger = {"TEST": LARGER} if np.median(found.counts) >= MANY else {}
     for phase in PHASES:
         before = float(np.median(own[f"{phase}.SCALES"]))
-        wanted = min(side / share, MOST_ENLARGED * before,
+        wanted = min(larger.get(phase, 1) * min(side / share, MOST_ENLARGED * before),
                      MOST_OF_IMAGE * float(np.median(found.short_sides)))
         if wanted > before:
             short = _rounded(wanted, 16)

@@ -22,6 +22,7 @@ EXACT = {"COMPAT.PROPOSAL_GRADIENT": "exact", "COMPAT.BRIDGE_GRADIENT": "exact",
          "COMPAT.BRIDGE_DELTAS": "exact", "COMPAT.MASK_GRADIENT": "exact",
          "COMPAT.BEST_ANCHORS": "exact", "COMPAT.BRIDGE_TEST_CLASS": "foreground",
          "COMPAT.MASK_VOTING": "exact"}
+BINARIZE = 0.45     # of masks that lie where they should; 0.4 makes them larger
 
 
 def wants_pyramid(found: Findings, own: Mapping[str, Any], sizes: Sizes) -> bool:
@@ -48,7 +49,8 @@ def pyramid_settings(own: Mapping[str, Any], growth: Collection[float], mask_siz
     for scale in sorted(own["ANCHOR_SCALES"]):
         if not any(np.isclose(scale, before * factor) for before in scales for factor in growth):
             scales.append(scale)
-    changes = {**EXACT, "ANCHOR_SCALES": scales, "MASK_SIZE": mask_size}
+    changes = {**EXACT, "ANCHOR_SCALES": scales, "MASK_SIZE": mask_size,
+               "BINARIZE_THRESH": BINARIZE}
     before = {key: own[key] if key in KEYS else value_of(key, cfg) for key in changes}
     return {key: value for key, value in changes.items()
             if key not in fixed and value != before[key]}
