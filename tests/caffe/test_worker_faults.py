@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch.distributed as dist
 
 import caffe
 from caffe.engine import log
-from caffe.engine.parallel import faults
+from caffe.engine.parallel import faults, launching
 from caffe.engine.parallel.faults import Lost
 from caffe.extend import Sharing, together
 from conftest import ROOT
@@ -70,6 +71,7 @@ def with_fault(folder: Path, kind: str) -> tuple[str, float]:
             began = time.monotonic()
             solver.step(8)
     except Lost as error:
+        assert dist.PrefixStore("faults", team.store).check(["lost/0"])     # for the launcher
         return str(error), time.monotonic() - began
     except ValueError as error:
         return f"{error}", 0.0
@@ -96,6 +98,19 @@ def test_the_others_end_with_the_name_of_the_worker(folder, kind, told, good):
     written = (folder / "stderr").read_text()
     assert ("in broken" in written) is (kind == "raise")        # its traceback
     assert ("in hanging" in written) is (kind == "hang")
+
+
+@pytest.mark.parametrize("first, second, told, status", [
+    ("exit 1", "sleep 1; exit 3", "Worker 1 of 2 (process {}) ended with status 3; the others", 3),
+    ("sleep 1; exit 1", "exit 0", "Worker 1 of 2 (process {}) ended with status 0; the others", 1),
+    ("sleep 1; exit 1", "kill -9 $$", "Worker 1 of 2 (process {}) was killed by SIGKILL; the", 137)])
+def test_who_started_them_names_the_one_that_was_the_cause(tmp_path, first, second, told, status,
+                                                           caplog, monkeypatch):
+    monkeypatch.setattr(faults, "ended_for_others", lambda store, count: [0])
+    monkeypatch.setattr(logging.getLogger("caffe"), "propagate", True)
+    command = f'[ $RANK = 1 ] || {{ {first}; }}; echo $$ > {tmp_path / "pid"}; {second}'
+    assert launching.start(2, ["sh", "-c", command]) == status
+    assert told.format((tmp_path / "pid").read_text().strip()) in caplog.text
 
 
 # --- stopped, and gone on ---------------------------------------------------------------------------

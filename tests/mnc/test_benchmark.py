@@ -80,7 +80,7 @@ def test_the_dense_part_stands_beside_its_peers(tmp_path, monkeypatch, capsys):
 
 def measured_together(out) -> tuple[int, str]:
     status = main(["benchmark", "--phase", "train", "--net", "Mini", "--size", "64x96", "--cpu",
-                       "--repeat", "1", "--compress", "bf16", "--out", str(out)])
+                       "--repeat", "1", "--compress", "bf16", "--batch", "4", "--out", str(out)])
     return status, out.read_text() if out.exists() else ""
 
 
@@ -88,6 +88,8 @@ def test_two_workers_beside_one(tmp_path):
     (status, text), other = run_workers(2, measured_together, tmp_path / "figures.json")
     found = json.loads(text)
     assert status == other[0] == 0 and found["workers"] == 2
+    assert found["images a second"]["one worker"] == pytest.approx(
+        4 / found["seconds"]["one worker"])
     assert found["efficiency"] == pytest.approx(
-        found["seconds"]["one worker"] / found["seconds"]["all"])
+        found["seconds"]["one worker"] / found["seconds"]["all"] / 2)
     assert 0 < found["share of waiting"] < 1 and found["images a second"]["apart"] > 0

@@ -31,6 +31,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                         "in OpenVINO and ONNX Runtime, where they are installed")
     p.add_argument("--compress", choices=("", "bf16"), default="",
                    help="with --workers: gradients go in half the bytes")
+    p.add_argument("--batch", type=count, metavar="N",
+                   help="with --workers: images of an update, which they share (default: one each)")
     p.add_argument("--out", metavar="FILE", help="write the figures as JSON, too")
 
 
@@ -88,7 +90,9 @@ def _of_a_net(args: argparse.Namespace, repeat: int) -> tuple[str, dict[str, obj
         if args.measured != "train":
             raise ConfigError("--workers is for --phase train: how well they train together")
         sharing = Sharing(compress=args.compress)
-        shared = together.measure_together(plan, image, args.team, repeat, sharing)
+        if (args.batch or 0) % args.team.count:
+            raise ConfigError(f"--batch {args.batch} is no multiple of {args.team.count} workers")
+        shared = together.measure_together(plan, image, args.team, repeat, sharing, args.batch)
         return together.report(shared), shared
     found = measure(plan, image, train=args.measured == "train", repeat=repeat)
     return report(found), found

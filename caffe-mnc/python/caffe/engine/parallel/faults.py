@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -31,6 +32,18 @@ class Lost(CaffeError):
     """Another worker has failed, died or hangs: this one cannot go on."""
 
 
+def of_this_attempt(store: Any) -> Any:
+    """Its part for the workers that torchrun has started last: it has the words of all."""
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"attempt {attempt}", store)
+
+
+def ended_for_others(store: Any, count: int) -> list[int]:
+    """The workers that only ended because another did, as far as they have left word."""
+    place = dist.PrefixStore("faults", of_this_attempt(store))
+    return [rank for rank in range(count) if place.check([f"lost/{rank}"])]
+
+
 class Watch:
     """What one worker knows of the others, by the store."""
 
@@ -49,6 +62,12 @@ class Watch:
         if said <= 1:
             log.error("%s ends by an error:\n%s", self.name(self.rank), "".join(
                 traceback.format_exception(error)).rstrip())
+            _say_no_more_of(error)
+
+    def leave_word_of_loss(self) -> None:
+        """Tell whoever has started this worker that it ends because of another."""
+        with suppress(Exception):
+            self.store.set(f"lost/{self.rank}", "")
 
     def name(self, rank: int) -> str:
         """Worker 1 (process 4711 on host)"""
@@ -130,6 +149,7 @@ def told(store: Any, rank: int, count: int) -> Iterator[None]:
     try:
         yield
     except Lost:
+        present.leave_word_of_loss()
         raise
     except Exception as error:
         present.leave_word(error)
@@ -147,6 +167,17 @@ def exchanging(where: str) -> Iterator[None]:
         if _watch is None:
             raise Lost(f"{where}: {_first_line(error)}") from error
         raise Lost(f"worker {_watch.rank} cannot go on ({where}): {_watch.cause(error)}") from error
+
+
+def _say_no_more_of(told: BaseException) -> None:
+    """The log has its traceback: Python need not print it again where it ends the process."""
+    before = sys.excepthook
+
+    def hook(kind: Any, error: BaseException, place: Any) -> None:
+        if error is not told:
+            before(kind, error, place)
+
+    sys.excepthook = hook
 
 
 def _first_line(error: BaseException) -> str:

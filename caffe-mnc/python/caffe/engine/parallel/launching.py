@@ -15,6 +15,7 @@ from typing import Any
 import torch.distributed as dist
 
 from caffe.engine import log
+from caffe.engine.parallel import faults
 
 ORDERLY = 15.0      # seconds in which the others end by themselves when one has failed
 ABRUPT = 5.0        # seconds that SIGTERM leaves them after that
@@ -35,13 +36,16 @@ def start(count: int, command: Sequence[str] | None = None) -> int:
                                 start_new_session=True) for rank in range(count)]
     try:
         with _handing_on(workers) as asked:
-            first = _wait_for_all(workers)
+            ended = _wait_for_all(workers)
     finally:
         _end(workers)
-    if first is None or asked:
-        return next((_status(each) for each in workers if each.returncode), 0)
-    _tell(workers, first)
-    return _status(workers[first])
+    failed = next((_status(each) for each in workers if each.returncode), 0)
+    if failed and not asked:
+        followers = faults.ended_for_others(store, count)
+        first = next((k for k in ended if k not in followers), ended[0])
+        _tell(workers, first)
+        failed = _status(workers[first]) or failed
+    return failed
 
 
 def _environment(rank: int, count: int, port: int) -> dict[str, str]:
@@ -53,15 +57,16 @@ def _environment(rank: int, count: int, port: int) -> dict[str, str]:
             "TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
 
 
-def _wait_for_all(workers: Sequence[subprocess.Popen[Any]]) -> int | None:
-    """Until all have ended, or one has failed and its time is over; which failed first."""
-    first, end = None, float("inf")
-    while None in [each.poll() for each in workers] and time.monotonic() < end:
-        if first is None and (failed := [k for k, each in enumerate(workers) if each.returncode]):
-            first, end = failed[0], time.monotonic() + ORDERLY
+def _wait_for_all(workers: Sequence[subprocess.Popen[Any]]) -> list[int]:
+    """Until all have ended, or one has failed and its time is over; which have, in their order."""
+    ended, end = list[int](), float("inf")
+    while len(ended) < len(workers) and time.monotonic() < end:
         time.sleep(LOOK)
-    return first if first is not None else next(
-        (k for k, each in enumerate(workers) if each.returncode), None)
+        ended += [k for k, each in enumerate(workers)
+                  if k not in ended and each.poll() is not None]
+        if end == float("inf") and any(workers[k].returncode for k in ended):
+            end = time.monotonic() + ORDERLY
+    return ended
 
 
 def _end(workers: Sequence[subprocess.Popen[Any]]) -> None:
@@ -83,7 +88,7 @@ def _status(worker: subprocess.Popen[Any]) -> int:
 
 def _tell(workers: Sequence[subprocess.Popen[Any]], first: int) -> None:
     status = workers[first].returncode
-    how = f"ended with status {status}" if status > 0 else \
+    how = f"ended with status {status}" if status >= 0 else \
         f"was killed by {signal.Signals(-status).name}"
     log.error("Worker %d of %d (process %d) %s; the others have ended, too", first, len(workers),
               workers[first].pid, how)

@@ -118,8 +118,7 @@ def together(whole_log: bool = False) -> Iterator[Team]:
         return
     log.of_worker(team.rank, whole_log)
     store, number, size = next(dist.rendezvous("env://", timeout=PATIENCE))
-    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")     # the store has the words of all
-    store = dist.PrefixStore(f"attempt {attempt}", store)
+    store = faults.of_this_attempt(store)
     dist.init_process_group("gloo", store=store, rank=number, world_size=size, timeout=PATIENCE)
     ranks.set_solver_rank(team.rank)
     ranks.set_solver_count(team.count)

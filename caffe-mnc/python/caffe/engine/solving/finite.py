@@ -73,5 +73,5 @@ def _items(net: Net, most: int = 16) -> Iterator[str]:
 
 def last_snapshot(solver: Solver) -> str:
     """Where training may go on from, in words."""
-    last = solver.last_snapshot
+    last = solver.last_snapshot or solver.resumed_from
     return f"The last snapshot, finite, is {last}" if last else "There is no snapshot"

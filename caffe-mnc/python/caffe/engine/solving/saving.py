@@ -120,8 +120,9 @@ def before_an_error(solver: Solver, error: BaseException) -> None:
     if solver.saved_at == solver.iter or isinstance(error, finite.NotFinite):
         return
     if solver.workers.count > 1:            # there is no whole state without the others
-        log.error("An error ends training at iteration %d, without a snapshot: %s", solver.iter,
-                  finite.last_snapshot(solver))
+        if not solver.workers.rank:
+            log.error("An error ends training at iteration %d, without a snapshot of it, which "
+                      "would need all workers. %s", solver.iter, finite.last_snapshot(solver))
         return
     log.error("An error ends training at iteration %d, after a snapshot: %s: %s", solver.iter,
               type(error).__name__, error)

@@ -51,6 +51,7 @@ class Solver:
         self.take_snapshot: Callable[[], str | os.PathLike[str]] = self.snapshot
         self.keep = 0                                   # snapshots to leave on disk; 0: all
         self.last_snapshot: str | None = None           # the weights it wrote last
+        self.resumed_from: str | None = None            # the state it went on from
         self.saved_at: int | None = None                # the iteration of that
         self.unsaved = False                            # a snapshot failed since
         self.on_nan = "ignore"                          # or "stop", "skip": finite.py

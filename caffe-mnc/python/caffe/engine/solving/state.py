@@ -242,6 +242,7 @@ def restore(solver: Solver, pair: Pair) -> None:
         if pair.weights:
             pair.weights.copy()
     solver.iter, solver.current_step = pair.state.iter, pair.state.current_step
+    solver.resumed_from = pair.path
     for mine, saved in zip(solver.history, pair.state.history):
         mine.copy_(torch.as_tensor(saved).reshape(mine.shape))
     for key, value in extra.items():
