@@ -19,12 +19,13 @@ from mnc.config import cfg
 from mnc.data.dataset import Dataset
 from mnc.drawing.instances import draw_instances, write_image
 from mnc.evaluation.figures import figures_of, has_masks
+from mnc.inference.cfm import ProposalFolder
 from mnc.inference.networks import optimize
 from mnc.inference.settings import TestSettings
 from mnc.inference.shared import ByImage
 from mnc.inference.whole_sets import Finder, of_the_set
 from mnc.instances import ImageDetections, Instances
-from mnc.nets.fit import TrainingError, check_net
+from mnc.nets.fit import check_net
 from mnc.results.detections import Saved
 from mnc.tasks import TASKS
 from mnc.training.judging import Workers
@@ -37,7 +38,8 @@ OF_BOXES = ["COCO mAP^b@[.5:.95]", "COCO mAP^b@.5", "COCO mAP^b@.75", "mAP^b@0.5
 class Validation:
     """The test net of a training, on its weights, and what it finds in a data set.
 
-    Raises TrainingError for a net of other classes or of given regions.
+    A net of given regions takes those of DATA_DIR/MCG, as it does in training. Raises TrainingError
+    for a net of other classes, DataError for an image without regions.
     """
 
     def __init__(self, dataset: Dataset, prototxt: Path, *, every: int, patience: int = 0,
@@ -49,10 +51,10 @@ class Validation:
         with unchanged_random():                    # fillers draw
             self.net = caffe.Net(str(prototxt), caffe.TEST)
         optimize(self.net, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
-        if "rois" in self.net.inputs:
-            raise TrainingError(f"{prototxt}: this net is shown given regions; it is validated by "
-                                "`mnc test --task cfm` alone")
-        self.task = TASKS["seg" if "mask_proposal" in self.net.blobs else "det"]
+        given = "rois" in self.net.inputs
+        self.task = TASKS["cfm" if given else
+                          "seg" if "mask_proposal" in self.net.blobs else "det"]
+        self.regions = ProposalFolder(Path(cfg.DATA_DIR, "MCG"), dataset) if given else None
         masks = self.task.masks and has_masks(dataset)
         self.figures = OF_MASKS if masks else OF_BOXES
         self._found: Sequence[ImageDetections] = ()
@@ -80,7 +82,7 @@ class Validation:
         """Of this worker's images, until `tell` says no."""
         count, found = len(self.dataset), ByImage()
         self.net.share_with(net)
-        finder = Finder(self.net, settings, self.task, shown=False)
+        finder = Finder(self.net, settings, self.task, self.regions, shown=False)
         for i, detections in finder.images(self.dataset, workers.deal(count)):
             if not tell(i + 1, count):
                 break

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.io
@@ -14,6 +16,7 @@ from mnc.inference.cfm import ProposalFolder, choose, nearest_scale
 from mnc.inference.cfm import cfm_detect as detect
 from mnc.instances import InferenceError, Regions
 from mnc.masks.targets import MaskForm, input_masks
+from mnc.validation import Validation
 
 # Features: the image itself, at a quarter of its size. Scores: of the masked features.
 NET = """
@@ -119,6 +122,25 @@ def test_a_data_set(net, cfm_cfg, folder):
     assert [len(per_image) for per_image in found] == [len(data)] * 6
     for boxes, masks in found[1]:
         assert 0 < len(boxes) <= 9 and masks.shape == (len(boxes), 21, 21)
+
+
+def test_validation_finds_what_a_test_finds(net, cfm_cfg, folder, tmp_path):
+    """In training, from the regions that it has there, on the weights that it has now."""
+    data, path = folder
+    (tmp_path / "data/MCG").mkdir(parents=True)
+    for file in path.glob("*.mat"):
+        file.rename(tmp_path / "data/MCG" / file.name)
+    cfm_cfg.DATA_DIR = str(tmp_path / "data")
+    validation = Validation(data, tmp_path / "cfm.prototxt", every=1)
+    alone = SimpleNamespace(deal=range, gathered=lambda part: [part])
+    found = validation.measure(net, lambda done, images: True, alone)
+    assert set(found) == set(validation.figures) and "mAP^r@0.5" in found
+    expected = run_test(net, data, cfm_cfg, "cfm", ProposalFolder(tmp_path / "data/MCG", data))
+    for i, image in enumerate(validation._found):
+        for label, (boxes, masks) in enumerate(image):
+            np.testing.assert_allclose(boxes, expected[label][i][0], rtol=1e-5)
+            np.testing.assert_allclose(masks, expected[label][i][1], rtol=1e-5)
+    assert len(validation.pictures(tmp_path / "drawn")) == len(data)
 
 
 def test_broken_proposals_cost_one_image(net, cfm_cfg, folder, caplog):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -220,7 +221,7 @@ def test_regions_of_other_classes_are_named(data, tmp_path):
             layer.forward([], list(top.values()))
 
 
-def test_cfm_is_trained_and_tested(data, tmp_path, capsys):
+def test_cfm_is_trained_and_tested(data, tmp_path, capsys, caplog):
     from mnc.cli import main
 
     root = Path(__file__).resolve().parents[2]
@@ -228,9 +229,15 @@ def test_cfm_is_trained_and_tested(data, tmp_path, capsys):
     common = ["--cfg", str(root / "experiments/cfgs/Mini/cfm.yml"), "--cpu", "--imdb", name]
     small = ["--set", "DATA_DIR", str(tmp_path), "TRAIN.SCALES", "[48]", "TEST.SCALES", "[48]"]
     assert main(["train", "--net", "Mini", "--task", "cfm", "--iters", "3", "--out", str(out),
-                 *common, *small]) == 0
+                 "--val", name, *common, *small]) == 0
+    assert "unlike every anchor" not in caplog.text         # it has none
+    rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    (measured,) = [row["validation"] for row in rows if row.get("iteration") == 3
+                   and "validation" in row]
     assert main(["test", "--def", str(out / "net/test.prototxt"), "--net",
                  str(out / "mini_cfm_iter_3.caffemodel.h5"), "--task", "cfm", "--out",
                  str(out / "test"), *common, *small]) == 0
     assert "Results saved to" in capsys.readouterr().out
-    assert (out / "test" / "metrics_cfm.json").is_file()
+    tested = json.loads((out / "test" / "metrics_cfm.json").read_text())
+    assert "mAP^r@0.5" in measured and tested
+    assert len(list((out / "validation").glob("*.jpg"))) == 3

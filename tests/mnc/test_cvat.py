@@ -1,4 +1,4 @@
-"""CVAT's XML for images 1.1."""
+"""CVAT's XML for images 1.1 and for video 1.1."""
 
 from __future__ import annotations
 
@@ -86,9 +86,79 @@ def test_masks_that_reach_out_are_cut(folder):
     assert dataset.annotation(0).boxes.tolist() == [[0, 18, 1, 19]]
 
 
+VIDEO = """<meta><task><name>n</name><size>5</size><mode>interpolation</mode>
+  <start_frame>{}</start_frame><stop_frame>{}</stop_frame><labels><label><name>kite</name></label>
+  <label><name>boat</name></label></labels>
+  <original_size><width>30</width><height>20</height></original_size></task></meta>"""
+BOX = '<box frame="{}" outside="{}" occluded="0" keyframe="{}" xtl="{}" ytl="2" xbr="{}" ybr="6" z_order="0"/>'
+
+
+@pytest.fixture
+def frames(folder):
+    """Five of them, 0 to 4."""
+    for k in range(5):
+        cv2.imwrite(str(folder / f"images/frame_{k:06d}.png"), np.full((20, 30, 3), k, np.uint8))
+    return folder
+
+
+def boxes(*rows):
+    return "".join(BOX.format(frame, outside, key, x, x + 4) for frame, outside, key, x in rows)
+
+
+def track(label, body, more=""):
+    return f'<track id="0" label="{label}" source="manual"{more}>{body}</track>'
+
+
+def test_tracks_of_a_video(frames, caplog):
+    walking = boxes((0, 0, 1, 2), (1, 0, 0, 3), (2, 0, 1, 4), (3, 1, 1, 4))
+    drawn = '<polygon frame="1" outside="0" keyframe="1" points="10,3;18,3;18,7;10,7"/>' \
+            '<polygon frame="2" outside="1" keyframe="1" points="10,3;18,3;18,7;10,7"/>'
+    line = '<polyline frame="0" outside="0" keyframe="1" points="1,1;5,5"/>' \
+           '<polyline frame="1" outside="1" keyframe="1" points="1,1;5,5"/>'
+    dataset = get_dataset(save(frames, track("kite", walking) + track("boat", drawn)
+                               + track("kite", line), VIDEO.format(0, 4)))
+    assert dataset.names == [f"frame_{k:06d}" for k in range(5)]
+    assert dataset.classes[1:] == ("kite", "boat")
+    found = [dataset.annotation(k) for k in range(5)]
+    assert [each.labels.tolist() for each in found] == [[1], [1, 2], [1], [], []]
+    assert found[1].boxes.tolist() == [[3, 2, 6, 5], [10, 3, 17, 6]]
+    assert "1 lines and points, which have no inside (frame_000000.png: polyline 2)" in caplog.text
+    assert "frames between" not in caplog.text and "frames that are not" not in caplog.text
+
+
+def test_frames_that_were_not_looked_at_are_left_out(frames, caplog):
+    between = boxes((0, 0, 1, 2), (2, 0, 1, 4), (3, 1, 1, 4), (9, 0, 1, 4), (10, 1, 1, 4))
+    name = save(frames, track("kite", between), VIDEO.format(0, 3))
+    with caplog.at_level(logging.WARNING):
+        assert get_dataset(name).names == [f"frame_{k:06d}" for k in (0, 2, 3)]
+    for part in ("1 frames between key frames", "(frame_000001.png)", "(frame 9)"):
+        assert part in caplog.text, part
+    open_end = save(frames, track("kite", boxes((1, 0, 1, 2), (2, 0, 0, 2))), VIDEO.format(1, 4))
+    assert get_dataset(open_end).names == ["frame_000001", "frame_000002"]
+
+
+def test_a_group_of_tracks_is_one_instance(frames):
+    parts = [track("kite", boxes((0, 0, 1, x), (1, 1, 1, x)), ' group_id="7"') for x in (2, 10)]
+    dataset = get_dataset(save(frames, "".join(parts), VIDEO.format(0, 4)))
+    assert dataset.annotation(0).boxes.tolist() == [[2, 2, 13, 5]]
+    with pytest.raises(DataError, match="write cvat:.*annotations.xml"):
+        get_dataset(str(frames / "annotations.xml"))
+
+
+def test_tracks_without_their_frames(folder):
+    name = save(folder, track("kite", boxes((0, 0, 1, 2))), VIDEO.format(0, 4))
+    with pytest.raises(DataError, match="not in .*images as frame_000000.png, …; export the task"):
+        get_dataset(name)
+
+
+def test_tracks_of_several_tasks(frames):
+    both = "".join(track("kite", boxes((0, 0, 1, 2)), f' task_id="{k}"') for k in (3, 4))
+    with pytest.raises(DataError, match="tracks of several tasks"):
+        get_dataset(save(frames, both, VIDEO.format(0, 4)))
+
+
 @pytest.mark.parametrize("body, message", [
-    ('<track id="0" label="kite"/>', 'a video with tracks; export it as "CVAT for images 1.1"'),
-    ("", "no <image> in <annotations>"), ("<", "not readable XML")])
+    ("", "no <image> or <track> in <annotations>"), ("<", "not readable XML")])
 def test_other_files_are_refused_in_words(folder, body, message):
     with pytest.raises(DataError, match=message):
         get_dataset(save(folder, body))

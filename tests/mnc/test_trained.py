@@ -13,6 +13,7 @@ from mnc.commands.model_flags import add_model_arguments, named_files
 from mnc.config import ConfigError
 from mnc.nets import NetError
 from mnc.nets.settings import save_settings
+from mnc.commands import export
 from mnc.nets.trained import model_in
 
 
@@ -54,11 +55,26 @@ def test_test_and_demo_take_it(folder, tiny_scenes, tmp_path, caplog, mini_cfg):
     assert (tmp_path / "demo/index.html").is_file()
 
 
+@pytest.mark.parametrize("command", [["test"], ["demo"], ["serve"], ["export", "-o", "x.onnx"]])
+def test_model_stands_alone_in_every_command(folder, command, capsys):
+    for others in (["--net", "w"], ["--net", "Mini"], ["--weights", "w"], ["--def", "p"]):
+        assert cli.main([*command, "--cpu", "--model", str(folder), *others]) == 1
+        assert "leave out --def, --net and --weights" in capsys.readouterr().err
+
+
 def test_what_names_nothing_or_twice(folder, capsys):
-    for words, complaint in ((["--model", str(folder), "--net", "w"], "leave out --def, --net and --weights"),
-                             ([], "name what to test: --model FOLDER")):
-        assert cli.main(["test", "--cpu", *words]) == 1
+    for words, complaint in ((["test"], "name the net: --model FOLDER"),
+                             (["export", "-o", "x.onnx"], "name the net: --model FOLDER"),
+                             (["export", str(folder), "--model", str(folder), "-o", "x.onnx"], "are given once"),
+                             (["demo", "--model", "x.onnx", "--net", "Mini"], "leave out --def, --net")):
+        assert cli.main([*words, "--cpu"]) == 1
         assert complaint in capsys.readouterr().err
+
+
+def test_export_takes_the_folder_by_either_name(folder):
+    for words in ([str(folder)], ["--model", str(folder)]):
+        args = cli.arguments(["export", *words, "-o", "x.onnx"])
+        assert export.model_files(args) == model_in(folder)
 
 
 def test_the_best_weights_come_before_the_last_and_any_may_be_named(folder):

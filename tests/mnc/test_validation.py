@@ -161,7 +161,7 @@ def test_a_stop_breaks_a_validation_off_and_it_comes_after_resuming(wrapped, val
     assert [row["iteration"] for row in rows if "validation" in row] == [3]
 
 
-def test_other_classes_and_given_regions_are_refused(tiny_model, tiny_net, held_out, mini_cfg):
+def test_other_classes_are_refused(tiny_model, tiny_net, held_out, mini_cfg):
     held_out.classes = held_out.classes[:-1]
     with pytest.raises(TrainingError, match="it is for 6 classes, the data set has 5"):
         Validation(held_out, tiny_model / "test.prototxt", every=1)

@@ -1,4 +1,4 @@
-"""VIA's files: projects, region JSON and CSV of version 1 and 2."""
+"""VIA's files: projects, region JSON and CSV of version 1 and 2; projects of version 3."""
 
 from __future__ import annotations
 
@@ -105,11 +105,73 @@ def test_what_cannot_be_used_is_counted(folder, caplog):
 
 @pytest.mark.parametrize("content, message", [
     ({"images": [], "categories": []}, "a COCO file, as VIA exports one.*coco:"),
-    ({"project": {}, "file": {}, "view": {}, "metadata": {}}, "a project of VIA 3"),
+    ({"attribute": {}, "file": [], "view": {}, "metadata": {}}, "via.json: a damaged project of VIA 3"),
+    ({"attribute": {}, "file": {"1": {"fname": "a.mp4", "type": 4}}, "view": {}, "metadata": {}},
+     "a project of VIA 3 without an image"),
     ({"a": 1}, "no file of VIA's"), ([], "no file of VIA's"), ("{", "not readable JSON")])
 def test_other_files_are_refused_in_words(folder, content, message):
     with pytest.raises(DataError, match=message):
         get_dataset(save(folder, content))
+
+
+def project(shapes, files=None, view=None, attribute=None):
+    """Of VIA 3: shapes are (xy, av) in view 1."""
+    known = {"1": {"aname": "id", "anchor_id": "FILE1_Z0_XY1", "type": 1, "options": {}},
+             "2": {"aname": "kind", "anchor_id": "FILE1_Z0_XY1", "type": 4, "desc": "",
+                   "options": {"0": "x", "7": "y"}, "default_option_id": ""}}
+    return {"project": {"pid": "__VIA_PROJECT_ID__", "data_format_version": "3.1.1",
+                        "vid_list": ["1", "2"]},
+            "config": {"ui": {}}, "attribute": attribute or known,
+            "file": files or {str(k): {"fid": k, "fname": name, "type": 2, "loc": 1, "src": ""}
+                              for k, name in ((1, "a.png"), (2, "b.png"))},
+            "view": view or {"1": {"fid_list": [1]}, "2": {"fid_list": [2]}},
+            "metadata": {f"1_{k}": {"vid": "1", "flg": 0, "z": [], "xy": xy, "av": av}
+                         for k, (xy, av) in enumerate(shapes)}}
+
+
+OF_VIA_3 = [[7, 2, 3, 8, 3, 8, 7, 2, 7], [2, 12, 5, 8, 4], [3, 10, 14, 4], [4, 22, 14, 4, 2],
+            [8, 12, 6, 15, 5, 20, 7, 14, 9], [9, 14, 14, 10, 18, 10, 10]]
+
+
+def test_projects_of_version_3(folder, caplog):
+    shapes = [(xy, {"2": "70"[k % 2], "1": str(k)}) for k, xy in enumerate(OF_VIA_3)]
+    name = save(folder, project([*shapes, ([], {"1": "of the image"})]))
+    dataset = get_dataset(name)
+    assert dataset.classes[1:] == ("x", "y") and dataset.names == ["a", "b"]
+    found = dataset.annotation(0)
+    assert found.boxes.astype(int).tolist() == [*BOXES[:4], BOXES[1], BOXES[2]]
+    assert found.labels.tolist() == [2, 1, 2, 1, 2, 1]
+    assert len(dataset.annotation(1).labels) == 0 and not problems(dataset)
+    with pytest.raises(DataError, match=re.escape(f"write {name}")):
+        get_dataset(str(folder / "via.json"))
+
+
+def test_boxes_to_tick_and_words_of_version_3(folder):
+    kinds = {"k": {"aname": "kind", "type": 2, "options": {"a": "red", "b": "blue"}}}
+    ticked = project([(OF_VIA_3[0], {"k": "b"}), (OF_VIA_3[1], {"k": "a,b"})], attribute=kinds)
+    assert get_dataset(save(folder, ticked)).classes[1:] == ("blue", "red blue")
+    words = project([(OF_VIA_3[0], {"k": "fox, red"})], attribute={"k": {"aname": "kind", "type": 1}})
+    assert get_dataset(save(folder, words)).classes[1:] == ("fox, red",)
+
+
+def test_what_cannot_be_used_of_version_3_is_counted(folder, caplog):
+    broken = [[1, 3, 4], [5, 1, 1, 5, 5], [6, 1, 1, 5, 5, 9, 9], [2, 1, 2, 3], [7, 1, 2, 3], [11, 4],
+              [9, 1, 1, 2, 2, 3, 3], ["x"], [3, 1, 1, None]]
+    content = project([(xy, {"2": "0"}) for xy in [OF_VIA_3[0], *broken]] + [(OF_VIA_3[1], {"2": "5"})])
+    content["metadata"] |= {"pair": {"vid": "3", "xy": OF_VIA_3[0], "av": {"2": "0"}}, "none": None}
+    content["view"]["3"] = {"fid_list": [1, 2]}
+    with caplog.at_level(logging.WARNING):
+        assert len(get_dataset(save(folder, content)).annotation(0).labels) == 1
+    assert len(caplog.records) == 1
+    for part in ("3 lines and points", "6 regions that are damaged", '1 regions without a "kind"',
+                 "2 regions that are on no image, or on one of several (pair, none)"):
+        assert part in caplog.text, part
+
+
+def test_a_table_of_version_3(folder):
+    text = "# Exported using VGG Image Annotator\n# CSV_HEADER = metadata_id,file_list,flags\n"
+    with pytest.raises(DataError, match="a table of VIA 3.*save the project there"):
+        get_dataset(save(folder, text, "via.csv"))
 
 
 def test_a_table_of_something_else(folder):

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mnc.commands.model_flags import add_model_arguments, named_files
+from mnc.commands.model_flags import add_model_arguments, check_alone, named_files, the_model
 from mnc.commands.registration import count
-from mnc.config import ConfigError, cfg, cfg_from_file
-from mnc.nets.trained import model_in
+from mnc.config import cfg, cfg_from_file
 from mnc.project import project_file
 
 if TYPE_CHECKING:
@@ -75,6 +74,7 @@ def take_settings(args: argparse.Namespace) -> None:
     from mnc.nets.settings import find_settings
 
     if is_onnx(args):
+        check_alone(args.model, *named_files(args))
         return
     prototxt, weights = model_files(args)
     own = find_settings([prototxt], [weights])
@@ -89,14 +89,10 @@ def is_onnx(args: argparse.Namespace) -> bool:
 
 def model_files(args: argparse.Namespace) -> tuple[Path, Path]:
     """(prototxt, weights): those named, else those of the model that is there."""
-    prototxts, weights = named_files(args)
-    if max(len(args.model or ()), len(prototxts), len(weights)) > 1:
-        raise ConfigError("one net is shown: --model, --net, --weights and --def are given once")
     model = MINI if args.scenes else default_model()
-    known = model_in(args.model[0]) if args.model else \
-        (model.path("test.prototxt"), model.weight_file)
-    prototxt, weight_file = ([*prototxts, known[0]][0], [*weights, known[1]][0])
-    return Path(prototxt), Path(weight_file)
+    prototxt, weights = the_model(args, args.model or [],
+                                  (str(model.path("test.prototxt")), str(model.weight_file)))
+    return Path(prototxt), Path(weights)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -6,9 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnc.commands.model_flags import add_model_arguments, named_files
-from mnc.config import ConfigError, cfg, cfg_from_file
-from mnc.nets.trained import model_in
+from mnc.commands.model_flags import add_model_arguments, the_model
+from mnc.config import cfg, cfg_from_file
 
 TARGETS = ("onnx", "pt2")
 
@@ -29,16 +28,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
 
 
 def model_files(args: argparse.Namespace) -> tuple[str, str]:
-    """(prototxt, weights): those named, else those in the folder."""
-    prototxts, weights = named_files(args)
-    folders = [*([args.folder] if args.folder else []), *(args.model or [])]
-    if folders:
-        known = model_in(folders[0])
-        prototxts, weights = [*prototxts, known[0]], [*weights, known[1]]
-    if not prototxts or not weights:
-        raise ConfigError("mnc export needs the FOLDER that a training wrote, or --net NAME, or "
-                          "--def test.prototxt and --weights FILE")
-    return prototxts[0], weights[0]
+    """(prototxt, weights): those named, or those in the folder."""
+    return the_model(args, [*([args.folder] if args.folder else []), *(args.model or [])])
 
 
 def take_settings(args: argparse.Namespace) -> None:

@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import argparse
 
+from collections.abc import Sequence
+
 from mnc.config import ConfigError
 from mnc.nets.backbones import NETS
+from mnc.nets.trained import model_in
 from mnc.project import project_file
 
 
@@ -51,3 +54,33 @@ def named_files(args: argparse.Namespace, task: str = "mnc_5stage") -> tuple[lis
                                   "them: --weights FILE")
             weights.append(str(found[0]))
     return prototxts, weights
+
+
+def the_model(args: argparse.Namespace, folders: Sequence[str],
+              default: tuple[str, str] | None = None) -> tuple[str, str]:
+    """(prototxt, weights) of the one net that is named; what is not named is the default's.
+
+    folders: what --model names. Raises ConfigError for several nets, and for none.
+    """
+    prototxts, weights = named_files(args)
+    check_alone(folders, prototxts, weights)
+    if max(len(folders), len(prototxts), len(weights)) > 1:
+        raise ConfigError("this is of one net: --model, --net, --weights and --def are given once")
+    if folders:
+        return model_in(folders[0])
+    if default:
+        prototxts, weights = [*prototxts, default[0]], [*weights, default[1]]
+    if not prototxts or not weights:
+        raise ConfigError(NO_MODEL)
+    return prototxts[0], weights[0]
+
+
+NO_MODEL = ("name the net: --model FOLDER that a training wrote, or --net NAME --weights FILE, or "
+            "--def test.prototxt --weights FILE")
+
+
+def check_alone(folders: Sequence[str] | None, prototxts: Sequence[str],
+                weights: Sequence[str]) -> None:
+    """Raises ConfigError where --model is not alone: it names both."""
+    if folders and (prototxts or weights):
+        raise ConfigError("--model names net and weights: leave out --def, --net and --weights")

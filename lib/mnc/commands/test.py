@@ -7,7 +7,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from mnc.commands.model_flags import add_model_arguments, named_files
+from mnc.commands.model_flags import (
+    NO_MODEL,
+    add_model_arguments,
+    check_alone,
+    named_files,
+)
 from mnc.commands.registration import add_classes_argument
 from mnc.commands.report_flags import add_report_arguments, check_forms
 from mnc.config import ConfigError, cfg, cfg_from_file, get_output_dir
@@ -76,13 +81,11 @@ def take_test_settings(args: argparse.Namespace) -> None:
 def models_of(args: argparse.Namespace) -> Models:
     """The nets to test; with --wait all of their weights are there."""
     prototxts, weights = named_files(args, "cfm" if TASKS[args.task].regions else "mnc_5stage")
+    check_alone(args.model, prototxts, weights)
     if args.model:
-        if prototxts or weights:
-            raise ConfigError("--model names net and weights: leave out --def, --net and --weights")
         return [model_in(folder) for folder in args.model]
     if not prototxts or not weights:
-        raise ConfigError("name what to test: --model FOLDER, or --net NAME --weights FILE, or "
-                          "--def test.prototxt --weights FILE")
+        raise ConfigError(NO_MODEL)
     models = paired(prototxts, weights)
     if args.wait:
         for _, path in models:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mnc")
 
+GIVEN_REGIONS = ("cfm",)    # tasks whose nets propose nothing: no anchors, no limits to fit
+
 
 def is_own(imdb: str) -> bool:
     """Whether it names data of the user's own, not a set that the settings were made for."""
@@ -29,13 +31,14 @@ def fit_settings(args: argparse.Namespace, dataset: Dataset) -> bool:
     """Say what is in the data set; choose features and settings from it, or warn of a misfit.
 
     Returns whether they were chosen. Nothing is looked at where the data set is one that the
-    settings were made for.
+    settings were made for, and for a net that is given its regions.
     """
     from mnc.training import fitting
 
     own, generated = is_own(args.imdb), bool(args.net) and not args.solver
     fits = args.fit or (args.fit is None and own and generated and not args.cfg_file)
-    found = fitting.Findings.of(dataset) if own or args.fit else None
+    looked_at = (own or args.fit) and not (generated and args.task in GIVEN_REGIONS)
+    found = fitting.Findings.of(dataset) if looked_at else None
     if generated:
         if found and fits:
             _choose_features(args, found)

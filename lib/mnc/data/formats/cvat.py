@@ -6,7 +6,7 @@
 
 The numbers of rle are runs of 0, 1, 0, ... along the rows of the mask's own rectangle. Shapes of
 one group_id and label are one instance. Polylines, points, skeletons and cuboids have no inside and
-are left out; tags say nothing of instances.
+are left out; tags say nothing of instances. Tracks of videos: mnc.data.formats.cvat_video.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 from caffe.extend import parse_xml
 from mnc.data.dataset import DataError
 from mnc.data.folders import images_below
+from mnc.data.formats import cvat_video
 from mnc.data.labelled import (
     Faults,
     ImageFinder,
@@ -52,13 +53,15 @@ def read(file: Path, folder: Path | None = None, classes: Sequence[str] | None =
         root = parse_xml(file.read_bytes())
     except ValueError as error:
         raise DataError(f"{file}: not readable XML ({error})") from error
-    images = root.findall("image")
-    if not images:
-        tracks = root.find("track") is not None
-        raise DataError(f"{file}: " + (
-            'a video with tracks; export it as "CVAT for images 1.1"' if tracks else
-            f"no <image> in <{root.tag}>: no XML of CVAT's for images"))
     finder, faults = ImageFinder(folder, images_below), Faults()
+    images = root.findall("image")
+    if not images and root.find("track") is not None:
+        try:
+            images = cvat_video.images(root, folder, faults)
+        except (DataError, ValueError) as error:
+            raise DataError(f"{file}: {error}") from error
+    elif not images:
+        raise DataError(f"{file}: no <image> or <track> in <{root.tag}>: no XML of CVAT's")
     named = [label.findtext("name", "") for label in root.findall("./meta//labels/label")]
     found = [image for each in images if (image := _image(each, finder, faults))]
     return LabelledImages(name or f"cvat:{file}:{folder}", found, named or classes, faults)

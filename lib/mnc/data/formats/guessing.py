@@ -10,6 +10,7 @@ from typing import Any
 from caffe.extend import parse_json, read_text
 from mnc.data.dataset import DataError
 from mnc.data.folders import files_below, images_below
+from mnc.data.formats import via3
 from mnc.data.formats.mask_files import IMAGE_FOLDERS, MASK_FOLDERS
 from mnc.data.formats.yolo import YAMLS
 
@@ -33,7 +34,7 @@ def _of_file(path: Path) -> str | None:
                 "via": f"via:{path}:{_images_of(path.parent)}",
                 "labelme": f"labelme:{path.parent}"}.get(kind or "")
     if ending == ".xml":
-        cvat = "<image " in read_text(path)[:MOST_BYTES]
+        cvat = any(f"<{tag} " in read_text(path)[:MOST_BYTES] for tag in ("image", "track"))
         return f"cvat:{path}:{_images_of(path.parent)}" if cvat else None
     if ending == ".csv":
         table = "region_shape_attributes" in read_text(path)[:1000]
@@ -79,7 +80,8 @@ def _kind_of_json(path: Path) -> str | None:
     if "shapes" in content:
         return "labelme"
     first = next(iter(content.values()), None)
-    own = "_via_img_metadata" in content or (isinstance(first, dict) and "regions" in first)
+    own = "_via_img_metadata" in content or via3.is_project(content) \
+        or (isinstance(first, dict) and "regions" in first)
     return "via" if own else None
 
 

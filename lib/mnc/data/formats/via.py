@@ -1,4 +1,4 @@
-"""VIA, the VGG Image Annotator, versions 1 and 2: a project, or annotations as JSON or CSV.
+"""VIA, the VGG Image Annotator, versions 1 to 3: a project, or annotations as JSON or CSV.
 
     {"1.jpg71410": {"filename", "size", "regions": [{"shape_attributes": {"name": "polygon",
      "all_points_x", "all_points_y"}, "region_attributes": {"insect": "kudzu"}}], ...}, ...}
@@ -7,6 +7,7 @@ A project has the same in "_via_img_metadata". Shapes: polygon, rect, circle, el
 points have no inside. The class is the value of an attribute of the region: of the one called
 class, label, category, type, name, object or species; else of the one that the most regions have.
 Where no region has any, all are one class. Coordinates are those of the upright photograph.
+Projects of version 3 are other files: mnc.data.formats.via3.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 from caffe.extend import parse_json, read_text
 from mnc.data.dataset import DataError
 from mnc.data.folders import images_below
+from mnc.data.formats import via3
 from mnc.data.labelled import (
     Faults,
     ImageFinder,
@@ -50,7 +52,7 @@ def read(file: Path, folder: Path | None = None, classes: Sequence[str] | None =
     """
     folder = file.parent if folder is None else folder
     finder, faults = ImageFinder(folder, images_below), Faults()
-    records = _records(file)
+    records = _records(file, faults)
     attribute = _class_attribute(records, file)
     images: dict[Path, LabelledImage] = {}
     for record in records:
@@ -64,7 +66,7 @@ def read(file: Path, folder: Path | None = None, classes: Sequence[str] | None =
     return LabelledImages(name or f"via:{file}:{folder}", images.values(), classes, faults)
 
 
-def _records(file: Path) -> list[Record]:
+def _records(file: Path, faults: Faults) -> list[Record]:
     """One of each image, regions as a list."""
     if not file.is_file():
         raise DataError(f"{file}: no such annotation file")
@@ -77,9 +79,11 @@ def _records(file: Path) -> list[Record]:
     if isinstance(content, dict) and "images" in content and "categories" in content:
         raise DataError(f"{file}: a COCO file, as VIA exports one, too: name it as "
                         f"coco:{file}:FOLDER")
-    if isinstance(content, dict) and {"file", "view", "metadata"} <= set(content):
-        raise DataError(f"{file}: a project of VIA 3; export it there as COCO, and name that as "
-                        "coco:FILE.json:FOLDER")
+    if via3.is_project(content):
+        try:
+            return via3.records(content, faults)
+        except DataError as error:
+            raise DataError(f"{file}: {error}") from error
     known = content.get("_via_img_metadata", content) if isinstance(content, dict) else None
     values = list(known.values()) if isinstance(known, dict) else []
     named = [isinstance(each, dict) and isinstance(each.get("filename"), str) for each in values]
@@ -98,7 +102,11 @@ def _list(regions: Any) -> list[Any]:
 
 def _rows(file: Path) -> list[Record]:
     """A row is a region; a row without a shape is an image without regions."""
-    lines = csv.DictReader(io.StringIO(read_text(file), newline=""))
+    text = read_text(file)
+    if "# CSV_HEADER" in text[:5000]:
+        raise DataError(f"{file}: a table of VIA 3, which does not name the options of attributes; "
+                        "save the project there (JSON), and name that")
+    lines = csv.DictReader(io.StringIO(text, newline=""))
     names = {(name or "").strip().lstrip("#").strip(): name for name in lines.fieldnames or ()}
     needed = ("filename", "region_shape_attributes", "region_attributes")
     if not set(needed) <= set(names):
