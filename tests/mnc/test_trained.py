@@ -9,11 +9,11 @@ import pytest
 
 import caffe
 from mnc import cli
+from mnc.commands import export
 from mnc.commands.model_flags import add_model_arguments, named_files
 from mnc.config import ConfigError
 from mnc.nets import NetError
 from mnc.nets.settings import save_settings
-from mnc.commands import export
 from mnc.nets.trained import model_in
 
 

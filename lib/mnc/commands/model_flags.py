@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import argparse
-
 from collections.abc import Sequence
 
 from mnc.config import ConfigError
