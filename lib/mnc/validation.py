@@ -16,7 +16,7 @@ import numpy as np
 import caffe
 from caffe.extend import unchanged_random
 from mnc.config import cfg
-from mnc.data.dataset import Dataset
+from mnc.data.dataset import DataError, Dataset
 from mnc.drawing.instances import draw_instances, write_image
 from mnc.evaluation.figures import figures_of, has_masks
 from mnc.inference.cfm import ProposalFolder
@@ -39,7 +39,7 @@ class Validation:
     """The test net of a training, on its weights, and what it finds in a data set.
 
     A net of given regions takes those of DATA_DIR/MCG, as it does in training. Raises TrainingError
-    for a net of other classes, DataError for an image without regions.
+    for a net of other classes, DataError for data without an instance, an image without regions.
     """
 
     def __init__(self, dataset: Dataset, prototxt: Path, *, every: int, patience: int = 0,
@@ -48,6 +48,7 @@ class Validation:
         self.every, self.patience = every, patience
         self.drawn, self.score = drawn, score       # pictures, and the least score in them
         check_net(prototxt, dataset.classes)
+        check_instances(dataset)
         with unchanged_random():                    # fillers draw
             self.net = caffe.Net(str(prototxt), caffe.TEST)
         optimize(self.net, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
@@ -105,3 +106,12 @@ class Validation:
             write_image(folder / names[-1], picture)
         self._found = ()
         return names
+
+
+def check_instances(dataset: Dataset) -> None:
+    """Raises DataError where no image has an instance to find: no AP could be measured."""
+    for i in range(len(dataset)):
+        if not dataset.annotation(i).ignored.all():
+            return
+    raise DataError(f"--val {dataset.name}: none of its {len(dataset)} images has an instance of "
+                    f"{', '.join(dataset.classes[1:11])}: there is nothing to measure AP on")

@@ -13,6 +13,7 @@ import pytest
 import caffe
 from mnc.data import DataError, get_dataset
 from mnc.data.checking import fault_of, most_bad, readable
+from mnc.data.depth import warn_of_depth
 from mnc.data.roidb import prepare
 from mnc.training.loop import Care, train
 
@@ -78,6 +79,27 @@ def test_a_cut_jpeg_is_told_where_the_decoder_fills_it_with_grey(photos, monkeyp
     entry = {"image": str(photos / "1.jpg"), "height": 60, "width": 80}
     assert fault_of(entry).startswith(f"{photos}/1.jpg: the JPEG is damaged or cut: ")
     assert fault_of({**entry, "image": str(photos / "0.jpg")}) is None
+
+
+@pytest.mark.parametrize("most, said", [(4095, True), (65535, False)])
+def test_images_of_16_bits_that_are_nearly_black(tmp_path, caplog, most, said):
+    """12 bits in 16: of these the upper eight are 0 to 15; a hot pixel is no picture."""
+    ramp = np.linspace(0, most, 60 * 80).reshape(60, 80).astype(np.uint16)
+    ramp[3, 3] = 65535
+    for k in range(3):
+        cv2.imwrite(str(tmp_path / f"größe {k}.tif"), ramp)
+    paths = [tmp_path / f"größe {k}.tif" for k in range(3)]
+    warn_of_depth(paths)
+    assert ("nearly black: their pixels are 0 to 15 of 255" in caplog.text) is said
+    assert ("größe 0.tif and others" in caplog.text) is said
+
+
+def test_dark_images_of_8_bits_and_none(photos, caplog):
+    """A night is dark, and nothing of it is lost."""
+    cv2.imwrite(str(photos / "0.jpg"), np.full((60, 80, 3), 3, np.uint8))
+    warn_of_depth([photos / "0.jpg", photos / "none.jpg"])
+    warn_of_depth([])
+    assert not caplog.text
 
 
 def test_how_many_may_be_left_out():

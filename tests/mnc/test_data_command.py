@@ -10,7 +10,9 @@ import pytest
 
 from mnc.cli import main
 from mnc.config import cfg
-from mnc.data import get_dataset
+from mnc.data import get_dataset, tiling
+from mnc.data.dataset import Annotation
+from mnc.masks.rendering import pasted
 from small_data import write_coco
 
 
@@ -87,6 +89,40 @@ def test_convert_and_split_of_another_format(mine, capsys):
             assert [mask.tobytes() for mask in part.annotation(i).masks] == masks[name]
     assert main(["data", "convert", mine, "--to", "voc", "again"]) == 1
     assert "again: there already" in capsys.readouterr().err
+
+
+def test_convert_to_tiles(mine, tmp_path, capsys):
+    """Each pixel of each mask is in some tile, where the tile shows it."""
+    whole = get_dataset(mine)
+    assert main(["data", "convert", mine, "tiles", "--to", "coco", "--tiles", "40"]) == 0
+    tiles = get_dataset("coco:tiles/annotations.json:tiles/images")
+    assert tiles.classes == whole.classes and len(tiles) == 6 * 6 and "36 images" in capsys.readouterr().out
+    seen = {}
+    for i, name in enumerate(tiles.names):
+        image, x, y = name.rsplit("_", 2)
+        x, y, number = int(x), int(y), whole.names.index(image)
+        found = tiles.annotation(i)
+        assert tiles.image(i).shape == (40, 40, 3) and found.size == (40, 40)
+        np.testing.assert_array_equal(tiles.image(i), whole.image(number)[y:y + 40, x:x + 40])
+        canvas = seen.setdefault(number, np.zeros((60, 80), int))
+        for label, box, mask in zip(found.labels, found.boxes, found.masks):
+            canvas[y:y + 40, x:x + 40][pasted(box, mask, (40, 40))] = label
+    for number, canvas in seen.items():
+        truth, wanted = whole.annotation(number), np.zeros((60, 80), int)
+        for label, box, mask in zip(truth.labels, truth.boxes, truth.masks):
+            wanted[pasted(box, mask, (60, 80))] = label
+        np.testing.assert_array_equal(canvas > 0, wanted > 0)
+
+
+def test_what_a_tile_shows_of_an_instance():
+    """Half of it is trained on, a tenth is a region of many; a box alone likewise."""
+    drawn = np.ones((4, 10), bool)
+    found = Annotation(np.array([[5, 2, 14, 5], [1, 2, 10, 5.0]], np.float32), np.array([1, 1]), [drawn, None],
+                       (20, 20))
+    cut = [list(tiling._shapes(found, ("", "kite"), window)) for window in ((0, 0, 10, 20), (14, 0, 20, 20))]
+    assert [[shape.crowd for shape in each] for each in cut] == [[False, False], [True]]
+    assert cut[0][0].segmentation.sum() == 20 and cut[0][1].box == (1, 2, 9, 4)
+    assert cut[1][0].box == (0, 2, 1, 4)
 
 
 def test_groups(mine, capsys):

@@ -10,6 +10,7 @@ import yaml
 
 from conftest import ROOT
 from mnc import cli
+from mnc.commands.train_fitting import warn_of_tiny
 from mnc.config import cfg, cfg_from_dict, cfg_from_file
 from mnc.data.dataset import Annotation, DataError
 from mnc.nets import NETS
@@ -119,6 +120,16 @@ def test_settings_that_fit_stay(own):
 # --- a feature pyramid ---------------------------------------------------------------------------
 
 THREE = (1.0, 2.0, 4.0)     # strides 4, 8, 16
+
+
+def test_small_objects_of_large_images_want_tiles(own, caplog):
+    """50 pixels of 4000 x 3000 are 8 at the largest scale of the rule, 28 in tiles of 357."""
+    for size, tiles in (((3000, 4000), "--tiles 357"), ((300, 400), None)):
+        found = Findings.of(Squares((50, 50), 25, size=size, images=2))
+        caplog.clear()
+        warn_of_tiny(found, own, fitted(found, own))
+        assert ("has 8 pixels where the net sees it" in caplog.text) is bool(tiles)
+        assert tiles is None or tiles in caplog.text
 
 
 def test_small_objects_want_a_pyramid(own):

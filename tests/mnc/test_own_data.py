@@ -62,6 +62,8 @@ def folder(request, tmp_path, monkeypatch):
     monkeypatch.classes = request.param(tmp_path, material)
     monkeypatch.setattr(imdb, "REGISTERED", {})
     (tmp_path / "experiments").symlink_to(ROOT / "experiments")
+    (tmp_path / "mine/raw").mkdir()
+    cv2.imwrite(str(tmp_path / "mine/raw/1.tif"), np.arange(4800, dtype=np.uint16).reshape(60, 80))
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -81,6 +83,7 @@ def test_the_commands_of_the_guide(folder, capsys, monkeypatch):
     for code in blocks("python"):
         exec(code, {})
     assert capsys.readouterr().out == "{}\n"
+    assert cv2.imread(str(folder / "mine/raw/1.png")).max() == 255
     for line in commands():
         for long, short in SHORT:
             line = line.replace(long, short)

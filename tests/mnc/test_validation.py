@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import signal
+from dataclasses import replace
 from types import SimpleNamespace
 
 import h5py
@@ -15,7 +16,7 @@ import pytest
 import caffe
 from caffe.extend import read_about, read_rows
 from mnc.config import changes_in_file
-from mnc.data import get_dataset
+from mnc.data import DataError, get_dataset
 from mnc.inference import load_net
 from mnc.inference.cascade import im_detect
 from mnc.inference.settings import TestSettings
@@ -165,6 +166,17 @@ def test_other_classes_are_refused(tiny_model, tiny_net, held_out, mini_cfg):
     held_out.classes = held_out.classes[:-1]
     with pytest.raises(TrainingError, match="it is for 6 classes, the data set has 5"):
         Validation(held_out, tiny_model / "test.prototxt", every=1)
+
+
+def test_images_without_an_instance_cannot_be_measured_on(tiny_model, held_out, mini_cfg, monkeypatch):
+    """A crowd is none; one instance in the last image will do."""
+    whole = [held_out.annotation(i) for i in range(3)]
+    crowds = [replace(each, crowd=np.ones(len(each.labels), bool)) for each in whole]
+    monkeypatch.setattr(held_out, "annotation", lambda i: crowds[i])
+    with pytest.raises(DataError, match="none of its 3 images has an instance of agate, .*: there is nothing"):
+        Validation(held_out, tiny_model / "test.prototxt", every=1)
+    crowds[2] = whole[2]
+    Validation(held_out, tiny_model / "test.prototxt", every=1)
 
 
 def test_boxes_alone_are_measured_as_boxes(tiny_net, held_out, mini_cfg, tmp_path):

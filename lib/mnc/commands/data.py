@@ -7,6 +7,7 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from mnc.augmentations import AUGMENTATIONS
@@ -51,6 +52,9 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                       _convert)
     convert.add_argument("out", metavar="OUT", help="a folder that is not there yet")
     convert.add_argument("--to", required=True, choices=FORMATS, help="the format")
+    convert.add_argument("--tiles", type=count, metavar="N",
+                         help="cut images that are larger into tiles of N x N pixels, which "
+                              "overlap by TEST.TILE_OVERLAP")
     anchors = _action(actions, "anchors", "how settings and anchors of a net fit, and those that "
                                           "--fit would choose", _anchors)
     anchors.add_argument("--net", choices=NETS, default="Mini", help="default %(default)s")
@@ -105,10 +109,12 @@ def _check(args: argparse.Namespace) -> int:
     from mnc.commands.data_show import Warnings
     from mnc.data import get_dataset, problems
     from mnc.data.dataset import listed
+    from mnc.data.depth import warn_of_depth
 
     with Warnings() as said:
         dataset = get_dataset(args.imdb)
         wrong = problems(dataset, progress=True)
+        warn_of_depth([dataset.image_path(i) for i in range(len(dataset)) if i not in wrong])
     instances = [len(dataset.annotation(i).labels) for i in range(len(dataset)) if i not in wrong]
     print(f"{dataset.name}: {len(dataset)} images, {sum(instances)} instances, "
           f"{len(dataset.classes) - 1} classes")
@@ -183,11 +189,24 @@ def _convert(args: argparse.Namespace) -> int:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ConfigError(f"{out}: there already; name a folder that is not, or an empty one")
     dataset = get_dataset(args.imdb)
-    WRITERS[args.to](dataset, out)
+    with TemporaryDirectory() as folder:
+        if args.tiles:
+            dataset = _in_tiles(dataset, args.tiles, Path(folder))
+        WRITERS[args.to](dataset, out)
     names = {"coco": f"coco:{out}/annotations.json:{out}/images", "voc": f"voc:{out}:train",
              "yolo": f"yolo:{out}", "labelme": f"labelme:{out}"}
     print(f"{len(dataset)} images: {names[args.to]}")
     return 0
+
+
+def _in_tiles(dataset: Dataset, side: int, folder: Path) -> Dataset:
+    from mnc.config import cfg
+    from mnc.data.tiling import tiled
+    from mnc.inference.tiles import Tiling, tiles_of
+
+    tiling = Tiling(side, cfg.TEST.TILE_OVERLAP)
+    return tiled(dataset, folder, lambda size: [(tile.x1, tile.y1, tile.x2, tile.y2)
+                                                for tile in tiles_of(size, tiling)])
 
 
 def _anchors(args: argparse.Namespace) -> int:

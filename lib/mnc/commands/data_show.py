@@ -13,6 +13,7 @@ from mnc.config import cfg, overridden
 from mnc.data import Dataset, get_dataset, problems
 from mnc.data.augmentation import Augmentation, shown
 from mnc.data.dataset import listed
+from mnc.data.depth import warn_of_depth
 from mnc.data.roidb import prepare
 from mnc.drawing.data_figures import draw_findings
 from mnc.drawing.instances import instance_colors, write_image
@@ -49,6 +50,7 @@ def show(imdb: str, out: Path, *, images: int, augment: str | None) -> Path:
     with Warnings() as said:
         dataset = get_dataset(imdb)
         wrong = problems(dataset, progress=True) if len(dataset) <= BY_DEFAULT else {}
+        warn_of_depth([dataset.image_path(i) for i in range(len(dataset)) if i not in wrong])
     page = Page(out / "index.html", f"Data: {imdb}")
     page.table(figures_of(dataset, wrong))
     for line in said.lines:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mnc")
 
+TINY = 12       # pixels of the median instance in the scaled image, below which a warning is due
 GIVEN_REGIONS = ("cfm",)    # tasks whose nets propose nothing: no anchors, no limits to fit
 
 
@@ -54,12 +55,29 @@ def fit_settings(args: argparse.Namespace, dataset: Dataset) -> bool:
     if fits:
         _take(changes, now, "fit")
         log.info("fit: best anchor's IoU now %s", fitting.anchors_said(found, now | changes))
+        warn_of_tiny(found, now, changes)
         return True
     lost = fitting.misfits(found, now)
     if lost:
         log.warning("these settings do not fit the data: %s; --fit chooses others, which are\n"
                     "    %s", "; ".join(lost), fitting.as_flags(changes))
     return False
+
+
+def warn_of_tiny(found: Findings, own: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
+    """Where the scale that the rule allows still leaves the net too little to see."""
+    import numpy as np
+
+    from mnc.training.fitting import MOST_OF_IMAGE, SIDE
+
+    side = float(np.median(np.sqrt(found.scaled({**own, **changes}).prod(axis=1))))
+    if side >= TINY:
+        return
+    drawn = float(np.median(found.sides))
+    tile = int(np.median(own["TRAIN.SCALES"]) * drawn / min(SIDE, MOST_OF_IMAGE * drawn))
+    log.warning("the median instance has %.0f pixels where the net sees it, and much will be "
+                "missed. Cut large images into tiles: mnc data convert IMDB OUT --to coco --tiles "
+                "%d, train on these, and test with --set TEST.TILES %d", side, tile, tile)
 
 
 def _choose_features(args: argparse.Namespace, found: Findings) -> None:

@@ -9,6 +9,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 
 from mnc.data.dataset import DataError, listed, with_progress
+from mnc.data.depth import warn_of_depth
 from mnc.data.images import read_image
 from mnc.data.roidb import Entry, MaskDB
 
@@ -23,7 +24,8 @@ def readable(roidb: list[Entry], maskdb: MaskDB, *, skip: bool = False,
     """The entries whose image decodes, whole and in the size of its annotation.
 
     Raises DataError with all that is wrong; with `skip` only above 1 % of the images, else those
-    are left out with a warning. progress None: a bar on a terminal.
+    are left out with a warning; another tells of images too dark. progress None: a bar on a
+    terminal.
     """
     progress = sys.stderr.isatty() if progress is None else progress
     images = {entry["image"]: entry for entry in roidb if not entry["flipped"]}
@@ -34,6 +36,7 @@ def readable(roidb: list[Entry], maskdb: MaskDB, *, skip: bool = False,
             fault = next(faults)
             if fault:
                 wrong[image] = fault
+    warn_of_depth([image for image in images if image not in wrong])
     if not wrong:
         return roidb, maskdb
     text = f"{len(wrong)} of {len(images)} images cannot be used"
