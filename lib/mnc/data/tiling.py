@@ -1,4 +1,7 @@
-"""A data set of large images cut into tiles, to train on what is small in them."""
+"""A data set of large images cut into tiles, to train on what is small in them.
+
+Apart from mnc.commands.data, which names the tiles and writes them: it is arrays and files alone.
+"""
 
 from __future__ import annotations
 
