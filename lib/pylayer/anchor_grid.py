@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -46,11 +47,29 @@ class AnchorGrid:
                 maps: Sequence[Blob]) -> np.ndarray:
         """(T, 4), in the order of scores (1, 2A, *size); of_cell (A, 4)."""
         if self.stride is not None:
-            return shifted_anchors(of_cell, *size, self.stride)
-        shapes = [blob.shape[2:] for blob in maps]
+            return _of_maps(_hashable(of_cell), (size,), (self.stride,), pyramid=False)
+        shapes = tuple(blob.shape[2:] for blob in maps)
         cells = sum(h * w for h, w in shapes)
         if size != (cells, 1):
             raise LayerError(f"{self.title}: maps {', '.join(f'{h} x {w}' for h, w in shapes)} "
                              f"have {cells} cells, so scores must be (1, 2A, {cells}, 1), got a "
                              f"plane of {size[0]} x {size[1]}")
-        return anchors_of_maps(of_cell, shapes, self.strides)
+        return _of_maps(_hashable(of_cell), shapes, self.strides, pyramid=True)
+
+
+Numbers = tuple[tuple[float, ...], ...]
+
+
+def _hashable(boxes: np.ndarray) -> Numbers:
+    return tuple(map(tuple, boxes.tolist()))
+
+
+@lru_cache(maxsize=8)       # two layers of a net ask for those of each image, and sizes come again
+def _of_maps(of_cell: Numbers, shapes: tuple[tuple[int, int], ...], strides: tuple[int, ...], *,
+             pyramid: bool) -> np.ndarray:
+    """(T, 4), not to be written to."""
+    cell = np.array(of_cell)
+    found = anchors_of_maps(cell, shapes, strides) if pyramid else \
+        shifted_anchors(cell, *shapes[0], strides[0])
+    found.flags.writeable = False
+    return found

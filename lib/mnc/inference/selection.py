@@ -10,7 +10,7 @@ import numpy as np
 from mnc.boxes.nms import nms
 from mnc.inference.settings import TestSettings
 from mnc.instances import Detections, ImageDetections, Raw
-from mnc.masks.overlaps import common_window, window_of
+from mnc.masks.overlaps import shared_pixels
 from mnc.masks.rendering import render, solid
 
 
@@ -47,17 +47,10 @@ def _not_nested(found: Detections, share: float, binarize: float) -> np.ndarray:
     kept: list[int] = []
     for row in np.argsort(-found.boxes[:, 4], kind="stable").tolist():
         least = share * masks[row].sum()
-        if not any(0 < least <= _shared(boxes[[row, k]], masks[row], masks[k]) for k in kept):
+        if not any(0 < least <= shared_pixels(boxes[row], masks[row], boxes[k], masks[k])
+                   for k in kept):
             kept.append(row)
     return np.sort(np.array(kept, int))
-
-
-def _shared(boxes: np.ndarray, mask: np.ndarray, other: np.ndarray) -> int:
-    """Pixels that two masks, cropped to their whole-pixel boxes (2, 4), have in common."""
-    window = common_window(*boxes)
-    if window is None:
-        return 0
-    return int((window_of(mask, boxes[0], window) & window_of(other, boxes[1], window)).sum())
 
 
 def suppress(found: ImageDetections, thresh: float, inclusive: bool) -> ImageDetections:

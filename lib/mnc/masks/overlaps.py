@@ -14,8 +14,9 @@ def common_window(box1: np.ndarray, box2: np.ndarray) -> np.ndarray | None:
 
     Boxes and result: (4, ) x1, y1, x2, y2.
     """
-    window = np.concatenate((np.maximum(box1[:2], box2[:2]), np.minimum(box1[2:4], box2[2:4])))
-    return window if (window[:2] <= window[2:]).all() else None
+    x1, y1 = max(box1[0], box2[0]), max(box1[1], box2[1])
+    x2, y2 = min(box1[2], box2[2]), min(box1[3], box2[3])
+    return np.array([x1, y1, x2, y2]) if x1 <= x2 and y1 <= y2 else None
 
 
 def window_of(mask: np.ndarray, box: np.ndarray, window: np.ndarray) -> np.ndarray:
@@ -23,8 +24,17 @@ def window_of(mask: np.ndarray, box: np.ndarray, window: np.ndarray) -> np.ndarr
 
     mask (h, w); box, window: x1, y1, x2, y2 (inclusive).
     """
-    x1, y1, x2, y2 = window - np.tile(box[:2], 2)
-    return mask[y1:y2 + 1, x1:x2 + 1]
+    (x1, y1, x2, y2), (x, y) = window[:4], box[:2]
+    return mask[y1 - y:y2 + 1 - y, x1 - x:x2 + 1 - x]
+
+
+def shared_pixels(box: np.ndarray, mask: np.ndarray, other_box: np.ndarray,
+                  other: np.ndarray) -> int:
+    """Pixels that two bool masks (h, w), cropped to their whole-pixel boxes (4,), both cover."""
+    window = common_window(box, other_box)
+    if window is None:
+        return 0
+    return np.count_nonzero(window_of(mask, box, window) & window_of(other, other_box, window))
 
 
 def mask_overlaps(boxes: np.ndarray, masks: Sequence[np.ndarray], query: np.ndarray,

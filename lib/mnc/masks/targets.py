@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mnc.masks.overlaps import common_window, mask_overlaps, window_of
+from mnc.masks.overlaps import common_window, shared_pixels, window_of
 from mnc.masks.rendering import resize
 
 UNKNOWN = -1                    # the label of a mask that has no truth to compare with
@@ -83,11 +83,16 @@ def mask_labels(masks: np.ndarray, gt_masks: np.ndarray, info: np.ndarray, form:
     for g in np.unique(info[to_compare, 0]).astype(int):
         rows = np.where(to_compare & (info[:, 0] == g))[0]
         height, width = info[rows[0], 1:3].astype(int)
-        ex, gt = info[rows, 4:8].astype(int), info[rows[:1], 8:12].astype(int)
-        predicted = [resize(masks[row], y2 - y1 + 1, x2 - x1 + 1) >= form.threshold
-                     for row, (x1, y1, x2, y2) in zip(rows, ex)]
-        overlaps = mask_overlaps(ex, predicted, gt, [gt_masks[g, :height, :width] > 0])[:, 0]
-        labels[rows[overlaps >= min_overlap]] = info[rows[0], 3]
+        ex, gt = info[rows, 4:8].astype(int), info[rows[0], 8:12].astype(int)
+        truth = gt_masks[g, :height, :width] > 0
+        area = np.count_nonzero(truth)
+        for row, box in zip(rows, ex):
+            x1, y1, x2, y2 = box
+            predicted = resize(masks[row], y2 - y1 + 1, x2 - x1 + 1) >= form.threshold
+            both = shared_pixels(box, predicted, gt, truth)
+            either = np.count_nonzero(predicted) + area - both
+            if (both / either if both else 0) >= min_overlap:
+                labels[row] = info[row, 3]
     return labels
 
 

@@ -158,7 +158,8 @@ class TorchLayer(Layer):
         if self._tape is None:
             raise LayerError(f"{self.title}: backward() reached it, but it has not run forward")
         variables, outputs = self._tape
-        pairs = [(o, t.diff_tensor.to(o.dtype)) for o, t in zip(outputs, top) if o.requires_grad]
+        pairs = [(o, _in_layout_of(o, t.diff_tensor.to(o.dtype)))
+                 for o, t in zip(outputs, top) if o.requires_grad]
         if not pairs:
             return
         added = self.add_gradients(variables[:len(bottom)], [g for _, g in pairs])
@@ -224,11 +225,14 @@ def product_dtype(precision: str | None) -> torch.dtype | None:
 
 
 def _in_layout_of(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
-    """Channels-last where the value is: torch is slow where the two differ."""
+    """Channels-last where the value is, and nowhere else: where the two differ, torch is slow."""
+    if value.dim() != 4 or value.stride() == gradient.stride():
+        return gradient
+    if value.is_contiguous():
+        return gradient.contiguous()
     last = torch.channels_last
-    if value.dim() == 4 and value.is_contiguous(memory_format=last) and not value.is_contiguous():
-        return gradient.contiguous(memory_format=last)
-    return gradient
+    return gradient.contiguous(memory_format=last) if value.is_contiguous(memory_format=last) \
+        else gradient
 
 
 def _memory(value: torch.Tensor) -> int:

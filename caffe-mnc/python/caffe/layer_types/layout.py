@@ -38,11 +38,14 @@ class Split(Layer):
         pass
 
     def backward(self, top, propagate_down, bottom):
-        if propagate_down[0]:
-            total = top[0].diff_tensor.clone()
-            for blob in top[1:]:
-                total += blob.diff_tensor
-            bottom[0].diff_tensor = total
+        if not propagate_down[0]:
+            return
+        first, *others = [blob.diff_tensor for blob in top if blob.has_diff] or \
+            [torch.zeros_like(bottom[0].tensor)]
+        total = first + others[0] if others else first.clone()
+        for gradient in others[1:]:
+            total += gradient
+        bottom[0].diff_tensor = total
 
 
 class SharedReshape(Layer):

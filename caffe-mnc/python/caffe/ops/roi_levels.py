@@ -41,8 +41,32 @@ def across_levels(sample: Sample, maps: Sequence[Tensor], rois: Tensor, samples:
             result = torch.where((level == i)[:, None, None, None],
                                  sample(maps[i], rois, scales[i]), result)
         return result
-    order = level.argsort(stable=True)
-    counts = torch.bincount(level, minlength=len(maps)).tolist()
-    parts = [sample(features, rows, scale).permute(0, 2, 3, 1)      # (R_l, P, Q, C)
-             for features, rows, scale in zip(maps, rois[order].split(counts), scales)]
-    return torch.cat(parts).index_select(0, order.argsort()).permute(0, 3, 1, 2)
+    places = [(level == i).nonzero()[:, 0] for i in range(len(maps))]
+    parts = [sample(features, rois[rows] if len(rows) < len(rois) else rois, scale)
+             for features, rows, scale in zip(maps, places, scales)]
+    return _Together.apply(places, *parts)
+
+
+class _Together(torch.autograd.Function):
+    """(R, C, P, Q), channels-last: parts (R_l, C, P, Q), their rows put where `places` (R_l,) says.
+
+    Most often one map has all of them, and nothing is copied.
+    """
+
+    @staticmethod
+    def forward(ctx, places: list[Tensor], *parts: Tensor) -> Tensor:
+        ctx.places, ctx.rows = places, sum(map(len, places))
+        for part, rows in zip(parts, places):
+            if len(rows) == ctx.rows:
+                return part.view_as(part)
+        by_pixel = [part.permute(0, 2, 3, 1) for part in parts]
+        result = by_pixel[0].new_empty(ctx.rows, *by_pixel[0].shape[1:])
+        for part, rows in zip(by_pixel, places):
+            result.index_copy_(0, rows, part)
+        return result.permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        by_pixel = gradient.permute(0, 2, 3, 1)
+        return None, *[gradient if len(rows) == ctx.rows else
+                       by_pixel.index_select(0, rows).permute(0, 3, 1, 2) for rows in ctx.places]
