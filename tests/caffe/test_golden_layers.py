@@ -24,6 +24,8 @@ FORWARD, BACKWARD = 1e-5, 1e-4      # of the largest magnitude of an array; sums
 JUDGED_BY_BVLC = ("accuracy_ties", "infogain")
 # The original's gradient holds what lay in memory before the map; *_skipempty has it without.
 READS_OUTSIDE = ("roiwarp_border", "roiwarp_outside", "roiwarp_28")
+# Products that other runtimes compute, too: to convert one takes a second or two.
+CONVERTED = [("fork", name) for name in ("conv_k3p1s2", "deconv_rect", "ip_axis2")]
 # Which of equal scores are kept is what an unstable sort made of them.
 NO_ORDER = ("detout_ties",)
 
@@ -46,8 +48,9 @@ def archive(build):
         yield opened
 
 
-@pytest.mark.parametrize("build, case", _cases())
-def test_agrees_with_caffe(build, case, archive, tmp_path, monkeypatch):
+@pytest.fixture
+def made(build, case, archive, tmp_path, monkeypatch):
+    """(the case's net, filled; its arrays)"""
     monkeypatch.chdir(tmp_path)
     for name in archive.namelist():
         if Path(name).match(f"{build}/*.binaryproto"):      # files that prototxts name
@@ -56,6 +59,12 @@ def test_agrees_with_caffe(build, case, archive, tmp_path, monkeypatch):
     text = archive.read(f"{build}/{case['name']}.prototxt").decode()
     net = Net.from_proto(read_net(text), getattr(caffe, case["phase"]))
     fill(net, arrays)
+    return net, arrays
+
+
+@pytest.mark.parametrize("build, case", _cases())
+def test_agrees_with_caffe(build, case, made):
+    net, arrays = made
     for _ in range(case.get("forward_passes", 1)):
         net.forward()
     compare(net, arrays, ("top", "paramafter"), FORWARD, case["name"])
@@ -68,10 +77,34 @@ def test_agrees_with_caffe(build, case, archive, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("build, case", [p for p in _cases()
                                          if p.values[1]["name"].startswith(("roi", "mask"))])
-def test_the_references_of_the_region_operators_agree_too(build, case, archive, tmp_path,
-                                                          monkeypatch):
+def test_the_references_of_the_region_operators_agree_too(build, case, made):
     with ops.references():
-        test_agrees_with_caffe(build, case, archive, tmp_path, monkeypatch)
+        test_agrees_with_caffe(build, case, made)
+
+
+@pytest.mark.parametrize("build, case", [p for p in _cases() if p.values[1]["phase"] == "TEST"])
+def test_optimised_nets_agree_too(build, case, made):
+    """With weights packed, layers joined; as `forward` in the same net, run as often."""
+    net, arrays = made
+    net.optimize()
+    for _ in range(case.get("forward_passes", 1)):
+        net.forward()
+    tops = {key: value for key, value in arrays.items()
+            if key.partition(":")[2] in net.outputs or key.startswith("paramafter")}
+    compare(net, tops, ("top", "paramafter"), FORWARD, case["name"])
+
+
+@pytest.mark.parametrize("backend", ("onnxruntime", "openvino"))
+@pytest.mark.parametrize("build, case", [
+    p for p in _cases() if (p.values[0], p.values[1]["name"]) in CONVERTED])
+def test_other_runtimes_agree_too(build, case, made, backend, caplog):
+    for package in (backend, "onnxscript"):
+        pytest.importorskip(package, reason=f"pip install mnc-caffe[{backend}]")
+    net, arrays = made
+    net.optimize(backend=backend)
+    net.forward()
+    assert any(chain.runner for chain in net._optimized._plan._chains)
+    compare(net, arrays, ("top",), FORWARD, case["name"])
 
 
 def of_kind(arrays, *kinds):

@@ -7,8 +7,10 @@ import pytest
 import torch
 
 import caffe
+from caffe.engine.blob import Blob
 from caffe.engine.errors import LayerError
 from caffe.engine.formats.prototxt import read_net
+from caffe.engine.layer import TorchLayer, exactly
 from caffe.engine.net.net import Net
 from caffe.proto import caffe_pb2
 
@@ -243,3 +245,63 @@ def test_inner_products_of_items_without_values_have_gradients_without_values():
     net.forward()
     net.backward()
     assert net.params["ip"][0].diff.shape == (3, 0) and (net.params["ip"][1].diff == 2).all()
+
+
+@pytest.mark.parametrize("images", (1, 2))
+def test_batch_norm_keeps_the_layout_and_has_the_gradient_of_either(images):
+    """Of one image torch has mistaken the layout before, and given a wrong gradient."""
+    torch.manual_seed(0)
+    x, g = torch.randn(2, images, 3, 5, 7)
+    found = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        n = net("type: 'BatchNorm' top: 'y'", x.shape, phase=caffe.TRAIN, force=True)
+        n.blobs["b0"].tensor = x.contiguous(memory_format=layout)
+        n.run()
+        assert n.blobs["y"].tensor.is_contiguous(memory_format=layout)
+        n.blobs["y"].diff_tensor = g.contiguous(memory_format=layout)
+        n.run_backward()
+        found.append((n.blobs["y"].tensor, n.blobs["b0"].diff_tensor))
+    wide = x.double().requires_grad_(True)
+    centred = wide - wide.mean((0, 2, 3), keepdim=True)
+    y = centred / (centred.square().mean((0, 2, 3), keepdim=True) + 1e-5).sqrt()
+    y.backward(g.double())
+    for value, gradient in found:
+        torch.testing.assert_close(value.double(), y.detach(), atol=1e-5, rtol=0)
+        torch.testing.assert_close(gradient.double(), wide.grad, atol=1e-5, rtol=0)
+
+
+class Twice(TorchLayer):
+    """x * x: one operator, which takes its variable twice"""
+
+    num_bottom = num_top = exactly(1)
+
+    def compute(self, x):
+        return x * x
+
+
+class Broadcast(TorchLayer):
+    """x + b, b (1, 3): one operator, whose gradient for b has the shape of x"""
+
+    num_bottom = num_top = exactly(1)
+
+    def setup(self, bottom, top):
+        self.add_blob((1, 3))
+
+    def compute(self, x, b):
+        return x + b
+
+
+@pytest.mark.parametrize("kind, of_x, of_b", ((Twice, [[2, 4, 6]] * 2, []),
+                                              (Broadcast, [[1] * 3] * 2, [[[2] * 3]])))
+def test_the_gradient_of_a_single_operator_is_whole(kind, of_x, of_b):
+    layer = kind(caffe_pb2.LayerParameter(name="l", type="Twice"))
+    bottom, top = Blob((2, 3)), Blob()
+    bottom.data[...] = [1, 2, 3]
+    layer.setup([bottom], [top])
+    layer.recording, layer.bottom_needs_gradient = True, [True]
+    layer.blob_needs_gradient = [True] * len(layer.blobs)
+    layer.forward([bottom], [top])
+    top.diff[...] = 1
+    layer.backward([top], [True], [bottom])
+    assert bottom.diff.tolist() == of_x
+    assert [b.diff.tolist() for b in layer.blobs] == of_b

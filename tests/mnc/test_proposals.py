@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from finite_differences import gradient
-from mnc.boxes.proposals import ProposalLimits, proposal_gradient, propose
+from mnc.boxes.proposals import ProposalLimits, by_score, proposal_gradient, propose
 from mnc.boxes.regression import bbox_transform_inv, clip_boxes
 
 ALL = ProposalLimits(pre_nms=0, post_nms=0, nms_thresh=0.7, min_size=10)
@@ -71,3 +71,10 @@ def test_exact_gradient_is_the_derivative():
     found = proposal_gradient(weight, chosen, deltas, anchors, SIZE, exact=True)
     assert np.allclose(found, gradient(value, deltas))
     assert not found[3].any()
+
+
+@pytest.mark.parametrize("most", (0, 1, 5, 40, 99, 100, 101))
+def test_the_best_scores_come_in_row_order_where_they_are_equal(most):
+    scores = np.random.default_rng(0).integers(0, 9, 100).astype(np.float32)
+    expected = np.argsort(-scores, kind="stable")[:most or None]
+    assert by_score(scores, most).tolist() == expected.tolist()

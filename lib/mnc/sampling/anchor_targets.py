@@ -43,12 +43,13 @@ def anchor_targets(anchors: np.ndarray, gt_boxes: np.ndarray, image_size: tuple[
     """
     inside = _inside(anchors, image_size, border)
     overlaps = bbox_overlaps(anchors[inside], gt_boxes)                        # (I, G)
-    labels = _subsample(_labels(overlaps, sampling), sampling)
+    nearest = overlaps.argmax(1) if overlaps.size else None
+    labels = _subsample(_labels(overlaps, nearest, sampling), sampling)
     if mixed is not None:
         labels = _mix(unmap(labels, len(anchors), inside, fill=-1), inside, mixed)[inside]
     targets = np.zeros((len(inside), 4), np.float32)
-    if overlaps.size:
-        targets = bbox_compute_targets(anchors[inside], gt_boxes[overlaps.argmax(1), :4], None)
+    if nearest is not None:
+        targets = bbox_compute_targets(anchors[inside], gt_boxes[nearest, :4], None)
     inside_weights = (labels == 1)[:, None] * np.array(sampling.inside_weights, np.float32)
     outside_weights = np.repeat(_outside_weights(labels, sampling)[:, None], 4, axis=1)
     rest = (unmap(a, len(anchors), inside) for a in (targets, inside_weights, outside_weights))
@@ -68,20 +69,23 @@ def _inside(anchors: np.ndarray, image_size: tuple[int, int], border: float) -> 
                     & (anchors[:, 2] < width + border) & (anchors[:, 3] < height + border))[0]
 
 
-def _labels(overlaps: np.ndarray, sampling: AnchorSampling) -> np.ndarray:
+def _labels(overlaps: np.ndarray, nearest: np.ndarray | None,
+            sampling: AnchorSampling) -> np.ndarray:
     """1: all best anchors of some truth and those of a high overlap; 0: those of a low one.
 
     Of a truth that meets no anchor inside the image every anchor is the best, with an overlap of 0:
     in the public code they all become positive. With sampling.best_overlaps none does.
     """
     labels = np.full(len(overlaps), -1, np.float32)
-    best = overlaps.max(axis=1, initial=0)
+    best = np.zeros(len(overlaps)) if nearest is None else \
+        overlaps[np.arange(len(overlaps)), nearest]
     negative = best < sampling.negative_overlap
     if not sampling.clobber_positives:
         labels[negative] = 0
     best_of_truth = overlaps.max(axis=0, initial=0)                            # (G,)
-    counts = best_of_truth > 0 if sampling.best_overlaps else np.ones(len(best_of_truth), bool)
-    labels[np.where((overlaps == best_of_truth) & counts)[0]] = 1
+    if sampling.best_overlaps:
+        best_of_truth[best_of_truth == 0] = np.nan      # which no overlap equals
+    labels[np.flatnonzero(overlaps == best_of_truth) // max(1, len(best_of_truth))] = 1
     labels[best >= sampling.positive_overlap] = 1
     if sampling.clobber_positives:
         labels[negative] = 0

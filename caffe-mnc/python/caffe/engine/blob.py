@@ -23,6 +23,10 @@ class Head(enum.Enum):
     RELEASED = 3
 
 
+# an attribute of an Enum takes as long as the rest of what a blob does when it is read
+DEVICE, UNINITIALIZED = Head.DEVICE, Head.UNINITIALIZED
+
+
 class SyncedTensor:
     """One array with a host copy (numpy views handed to users) and a device copy (the engine's).
 
@@ -58,7 +62,7 @@ class SyncedTensor:
             return
         if math.prod(shape) != math.prod(self.shape):
             self._host = self._device = None
-            self.head = Head.UNINITIALIZED
+            self.head = UNINITIALIZED
         self.shape = shape
 
     def adopt(self, value: torch.Tensor) -> None:
@@ -68,20 +72,20 @@ class SyncedTensor:
         self._source = None
         if value.requires_grad:
             value = value.detach()
-        if value.dtype != self.dtype or value.device != self.device:
+        if value.dtype is not self.dtype or value.device != self.device:
             value = value.to(self.device, self.dtype)
-        if self.touched and self.device.type == "cpu":
+        if self._host is not None and self.device.type == "cpu":
             self._host.copy_(value.reshape(-1))
             self.head = Head.HOST
         else:
-            self._device, self.head = value, Head.DEVICE
+            self._device, self.head = value, DEVICE
 
     def clear(self) -> None:
         """Make the content zeros; where no user holds a view, when it is next read."""
         if self.touched:
             self._fill_zero()
         else:
-            self.head = Head.UNINITIALIZED      # the memory is kept for what comes next
+            self.head = UNINITIALIZED           # the memory is kept for what comes next
 
     def release(self, source: Callable[[], torch.Tensor] | None = None) -> None:
         """Give the memory back; who reads it gets what `source` makes, of the same shape. Without
@@ -114,7 +118,7 @@ class SyncedTensor:
 
     def view(self, shape: tuple[int, ...]) -> torch.Tensor:
         """The content on the device in a shape of as many elements; changes in place arrive."""
-        value = self.read()
+        value = self._device if self.head is DEVICE else self.read()
         if value.shape == shape:
             return value
         self._expect(shape)
@@ -288,7 +292,7 @@ class Blob:
     @property
     def touched(self) -> bool:
         """True once a user holds a view of the values."""
-        return self._data.touched
+        return self._data._host is not None
 
     def shows(self, value: torch.Tensor) -> bool:
         """Whether `value` lies in the memory of which users hold a view."""
@@ -302,7 +306,7 @@ class Blob:
     @property
     def has_diff(self) -> bool:
         """False until something wrote the gradient (it reads as zeros)."""
-        return self._diff.head is not Head.UNINITIALIZED
+        return self._diff.head is not UNINITIALIZED
 
     _gpu_data_ptr = property(lambda self: self._pointer(self.tensor),
                              doc="Address of the values on the GPU, for kernels of the user.")

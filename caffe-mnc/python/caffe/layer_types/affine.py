@@ -71,8 +71,9 @@ class Scale(BroadcastLayer):
             self.add_blob(shape, options.bias_filler)
 
     def compute(self, x: Tensor, scale: Tensor, bias: Tensor | None = None) -> Tensor:
-        y = x * self.broadcast(scale, x)
-        return y if bias is None else y + self.broadcast(bias, x)
+        if bias is None:
+            return x * self.broadcast(scale, x)
+        return torch.addcmul(self.broadcast(bias, x), x, self.broadcast(scale, x))
 
     def as_affine(self):
         own_scale = len(self.blobs) == 1 + self.param.scale_param.bias_term

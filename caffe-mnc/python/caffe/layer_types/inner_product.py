@@ -47,6 +47,7 @@ class InnerProduct(TorchLayer):
         self.add_blob(shape[::-1] if self.transpose else shape, options.weight_filler)
         if options.bias_term:
             self.add_blob((self.outputs,), options.bias_filler)
+        self._rows: tuple[Tensor | None, Tensor | None] = None, None
 
     def check(self, *shapes):
         if math.prod(shapes[0][self.axis:]) != self.inputs:
@@ -67,6 +68,8 @@ class InnerProduct(TorchLayer):
         flat = x.reshape(*x.shape[:self.axis], self.inputs)
         if weight.is_mkldnn:
             return linear(flat, weight, bias, activation)
+        if weight.requires_grad and not torch.compiler.is_exporting():
+            self._rows = x, flat.detach()
         return F.linear(flat, weight.T if self.transpose else weight, bias)
 
     def add_gradients(self, inputs: list[Tensor], gradients: list[Tensor]) -> tuple[int, ...]:
@@ -75,7 +78,9 @@ class InnerProduct(TorchLayer):
         if self.rounds or not self.blob_needs_gradient[0]:
             return ()
         rows = math.prod(inputs[0].shape[:self.axis])
-        x = inputs[0].detach().reshape(rows, self.inputs)
+        seen, flat = self._rows     # of a channels-last map a copy, which autograd keeps, too
+        x = flat if flat is not None and seen is inputs[0] else inputs[0].detach()
+        x = x.reshape(rows, self.inputs)
         y = gradients[0].reshape(rows, self.outputs)
         factors = (x.T, y) if self.transpose else (y.T, x)
         if weight.has_diff:

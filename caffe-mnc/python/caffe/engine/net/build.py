@@ -44,6 +44,11 @@ class Node:
         """Known once the net is connected."""
         return any(i in self.bottom_ids for i in self.top_ids)
 
+    @cached_property
+    def is_loss(self) -> bool:
+        """Whether a top counts in the loss; known once the net is connected."""
+        return any(self.loss_weights)
+
 
 # --- passes over the text of the net -----------------------------------------------------------
 
@@ -246,11 +251,15 @@ class noted:
         pass
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        if error is None:
-            return
-        if self.layer.title not in str(error) and hasattr(error, "add_note"):
-            python2.add_note(error, f"in {self.layer.title}")
-        python2.annotate(error)
+        if error is not None:
+            annotate(self.layer, error)
+
+
+def annotate(layer: Layer, error: BaseException) -> None:
+    """What `noted` does, for loops that a context at each layer would slow down."""
+    if layer.title not in str(error) and hasattr(error, "add_note"):
+        python2.add_note(error, f"in {layer.title}")
+    python2.annotate(error)
 
 
 def make_layer(param: Any, phase: int, dtype: Any, device: Any) -> Layer:

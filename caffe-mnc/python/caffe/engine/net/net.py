@@ -14,7 +14,7 @@ from caffe.engine.formats import weights as weight_files
 from caffe.engine.formats.prototxt import label_of, read_net
 from caffe.engine.layer import TEST, TRAIN, TorchLayer, product_dtype
 from caffe.engine.net import arrays, debug_info, page
-from caffe.engine.net.build import Node, noted
+from caffe.engine.net.build import Node, annotate, noted
 from caffe.engine.net.graph import Graph, arguments
 from caffe.engine.net.parameters import share
 from caffe.engine.net.plan import Optimized
@@ -214,27 +214,34 @@ class Net(Graph):
             self._optimized.run(self, first, last, self._call)
         else:
             self._run_each(first, last)
-        terms = [weight * blob.tensor.sum() for node in self.nodes[first:last + 1]
+        terms = [weight * blob.tensor.sum() for node in self.nodes[first:last + 1] if node.is_loss
                  for blob, weight in zip(node.top, node.loss_weights) if weight]
         return float(torch.stack(terms).sum()) if terms else 0.0
 
     def _run_each(self, first: int, last: int) -> None:
         before = self._recording.start_forward(first, last)
         for i in range(first, last + 1):
-            self._call("before_forward", i)
+            if self._callbacks:
+                self._call("before_forward", i)
             self._forward_layer(i, before)
             if self.debug_info:
                 debug_info.log_forward(self.nodes[i])
-            self._call("after_forward", i)
+            if self._callbacks:
+                self._call("after_forward", i)
 
     def _forward_layer(self, i: int, before: Callable[[int], None]) -> None:
         node = self.nodes[i]
         before(i)
-        with noted(node.layer):
-            if not node.layer.shapes_by_running:
-                node.layer.reshape(node.bottom, node.top)
-            node.layer.forward(node.bottom, node.top)
-        _weigh(node)
+        layer = node.layer
+        try:
+            if not layer.shapes_by_running:
+                layer.reshape(node.bottom, node.top)
+            layer.forward(node.bottom, node.top)
+        except BaseException as error:
+            annotate(layer, error)
+            raise
+        if node.is_loss:
+            _weigh(node)
 
     def _backward(self, first: int, last: int) -> None:
         self._check_range(last, first)
@@ -243,18 +250,23 @@ class Net(Graph):
                              "again without net.optimize()")
         self._recording.ensure(self._forward_layer)
         for i in range(first, last - 1, -1):
-            self._call("before_backward", i)
+            if self._callbacks:
+                self._call("before_backward", i)
             if self.nodes[i].need_backward:
                 self._backward_layer(i)
                 if self.debug_info:
                     debug_info.log_backward(self.nodes[i])
-            self._call("after_backward", i)
+            if self._callbacks:
+                self._call("after_backward", i)
 
     def _backward_layer(self, i: int) -> None:
         node = self.nodes[i]
-        with noted(node.layer):
+        try:
             self._recording.follow_edits(i)
             node.layer.backward(node.top, node.layer.bottom_needs_gradient, node.bottom)
+        except BaseException as error:
+            annotate(node.layer, error)
+            raise
 
     def forward_backward(self) -> float:
         """One forward and one backward pass; returns the weighted loss."""

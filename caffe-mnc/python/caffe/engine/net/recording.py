@@ -62,9 +62,11 @@ class Recording:
         node = self._nodes[i]
         if not isinstance(node.layer, TorchLayer):
             return              # it reads its blobs by itself
-        if not any(first <= i <= last for first, last in self._passes):
+        if True not in [first <= i <= last for first, last in self._passes]:
             node.layer.forget()
-        touched = any(b.touched for b in (*node.bottom, *node.top))
+        touched = True in [b.touched for b in (*node.bottom, *node.top)]
+        if not touched and node.layer.recorded:
+            return
         made = {b.memory for later in self._nodes[i + 1:] if not later.layer.aliases_bottom
                 for b in later.top} if touched else set()
         node.layer.follow(
