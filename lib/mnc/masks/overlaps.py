@@ -34,7 +34,7 @@ def shared_pixels(box: np.ndarray, mask: np.ndarray, other_box: np.ndarray,
     window = common_window(box, other_box)
     if window is None:
         return 0
-    return np.count_nonzero(window_of(mask, box, window) & window_of(other, other_box, window))
+    return int((window_of(mask, box, window) & window_of(other, other_box, window)).sum())
 
 
 def mask_overlaps(boxes: np.ndarray, masks: Sequence[np.ndarray], query: np.ndarray,

@@ -256,17 +256,17 @@ def _of_one_operator(output: torch.Tensor, gradient: torch.Tensor,
 
     torch.autograd.grad takes 15 to 30 microseconds around the gradient of an operator.
     """
-    operator = output.grad_fn
+    operator: Any = output.grad_fn          # torch calls it Node, and does not say it is a function
     if operator is None or isinstance(operator, torch.autograd.function.BackwardCFunction):
         return None
-    leaves = [getattr(node, "variable", operator) for node, _ in operator.next_functions if node]
-    if operator in leaves or len(set(map(id, leaves))) != len(leaves):
+    behind = [node for node, _ in operator.next_functions]
+    leaves = [id(getattr(node, "variable", None)) for node in behind if node]
+    if id(None) in leaves or len(set(leaves)) != len(leaves):
         return None                     # there is more behind it, or it takes a variable twice
     with torch.no_grad():
         found = operator(gradient)
     given = found if isinstance(found, tuple) else (found,)
-    by_leaf = {id(node.variable): each for (node, _), each in zip(operator.next_functions, given)
-               if node}
+    by_leaf = dict(zip(leaves, [each for node, each in zip(behind, given) if node]))
     result = [by_leaf.get(id(variable)) for variable in variables]
     fits = all(each is None or (each.shape == variable.shape and each.dtype == variable.dtype)
                for each, variable in zip(result, variables))
