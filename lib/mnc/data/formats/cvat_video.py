@@ -12,7 +12,9 @@ itself: what is on it is not known. So are frames before start_frame and behind 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import sys
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -45,7 +47,7 @@ def images(root: Element, folder: Path, faults: Faults) -> list[Element]:
             else:
                 faults.setdefault(f"shapes on frames that are not in {folder}", []).append(
                     f"frame {number}")
-        unknown |= _gaps(track, max(shown, default=0)) & set(shown)
+        unknown |= _gaps(track, sorted(shown))
     for number in sorted(unknown):
         faults.setdefault("frames between key frames, of which the file does not say what is on "
                           "them; CVAT exports a shape on each", []).append(paths[number].name)
@@ -91,13 +93,14 @@ def _seen(track: Element) -> Iterator[tuple[Element, int]]:
             yield shape, number
 
 
-def _gaps(track: Element, last: int) -> set[int]:
-    """Frames behind a shape that is not outside, up to the next one, or the last of all."""
+def _gaps(track: Element, frames: Sequence[int]) -> set[int]:
+    """Of these, in order, those behind a shape that is not outside, up to the next one."""
     ends = sorted((number, shape.get("outside") == "1") for shape in track
                   if (number := _number(shape)) is not None)
-    return {frame for (start, outside), (end, _) in zip(ends, [*ends[1:], (last + 1, True)])
-            if not outside
-            for frame in range(start + 1, end)}
+    return {frame
+            for (start, outside), (end, _) in zip(ends, [*ends[1:], (sys.maxsize, True)])
+            for frame in frames[bisect_right(frames, start):bisect_left(frames, end)]
+            if not outside}
 
 
 def _number(shape: Element) -> int | None:
