@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -147,3 +148,27 @@ def test_workers_of_lenet_train_as_one_with_their_passes(folder):
             assert each.pop("tests").size == 0
             for name in first:
                 np.testing.assert_array_equal(first[name], each[name])
+
+
+def drawn(folder: Path) -> list[bytes]:
+    """The images that a worker sees in 9 updates of 3, where nobody has given a seed."""
+    os.chdir(folder)
+    net = LENET.replace("batch_size: 4 backend: LMDB", "batch_size: 3 backend: LMDB shuffle: true")
+    param = text_format.Parse('base_lr: 0 lr_policy: "fixed"', caffe.proto.caffe_pb2.SolverParameter())
+    text_format.Parse(net, param.net_param)
+    with together() as team:
+        solver = caffe.get_solver(param)
+        solver.join(team)
+        seen = []
+        solver.add_callback(lambda: None, lambda: seen.extend(
+            image.tobytes() for image in solver.net.blobs["data"].data))
+        solver.step(9)
+    return seen
+
+
+def test_workers_share_a_shuffled_order_without_a_seed(folder):
+    """Two passes over 27 images, which two workers of 3 images cannot divide evenly."""
+    one, two = run_workers(2, drawn, folder)
+    assert len(one) == len(two) == 27
+    times = Counter([*one, *two])
+    assert len(times) == 27 and set(times.values()) == {2}
