@@ -254,10 +254,14 @@ def test_a_train_run_needs_a_net(tiny_scenes, capsys):
     assert "--net VGG16 or " in capsys.readouterr().err
 
 
-def test_gpu_where_there_is_none(monkeypatch, capsys):
+@pytest.mark.parametrize("gpu", ("0", "0,1", "all"))
+def test_gpu_where_there_is_none(gpu, monkeypatch, capsys):
+    """Said once, before any worker starts; never another device in silence."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert cli.main(["train", "--gpu", "0"]) == 1
-    assert "--cpu" in capsys.readouterr().err
+    monkeypatch.setattr("mnc.commands.session.start_workers", None)
+    assert cli.main(["train", "--gpu", gpu]) == 1
+    said = capsys.readouterr().err
+    assert f"--gpu {gpu}: PyTorch finds no CUDA device here; say --cpu or --workers N" in said
     assert cfg.GPU_ID == 0
 
 

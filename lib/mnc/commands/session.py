@@ -75,6 +75,7 @@ def wanted_workers(args: argparse.Namespace) -> int:
     Raises ConfigError where several cannot.
     """
     gpus, asked = _listed(getattr(args, "gpu", None)), getattr(args, "workers", None)
+    _check_gpus(args)
     if asked and gpus:
         raise ConfigError("give --gpu 0,1, which starts a worker on each of these GPUs, or "
                           "--workers 2, two on CPUs; not both")
@@ -85,6 +86,17 @@ def wanted_workers(args: argparse.Namespace) -> int:
     if asked and workers.count() > 1 and asked != workers.count():
         raise ConfigError(f"--workers {asked}, but torchrun has started {workers.count()}")
     return wanted
+
+
+def _check_gpus(args: argparse.Namespace) -> None:
+    """ConfigError, before any worker starts, where GPUs are named and there are none."""
+    gpu = getattr(args, "gpu", None)
+    if gpu in (None, "cpu") or getattr(args, "cpu", False) or torch.cuda.is_available():
+        return
+    if COMMANDS[args.command].runs_nets:
+        several = " or --workers N" if COMMANDS[args.command].shared else ""
+        raise ConfigError(f"--gpu {gpu}: PyTorch finds no CUDA device here; say --cpu{several} to "
+                          "compute on the CPU, or install a CUDA build of PyTorch")
 
 
 def _listed(gpu: str | None) -> list[int]:
