@@ -38,7 +38,7 @@ check: build
 docs: build
 	@$(BIN)/python -c 'import material, mkdocstrings' 2> /dev/null || \
 	  $(BIN)/python -m pip install --disable-pip-version-check -q 'mkdocs-material>=9.5' 'mkdocstrings[python]>=0.26'
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 	@echo build/site/index.html
 
 fuzz: build

@@ -8,7 +8,6 @@ runs in is mnc.commands.session; what commands there are, mnc.commands.registrat
 from __future__ import annotations
 
 import argparse
-import difflib
 import os
 import re
 import signal
@@ -16,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 
-from mnc.commands.registration import COMMANDS, fill
+from mnc.commands.registration import COMMANDS, fill, like
 from mnc.config import ConfigError
 
 
@@ -68,12 +67,6 @@ def parsed(words: Sequence[str],
         own.error(f"unrecognized arguments: {' '.join(unknown)}"
                   f"{like(unknown[0].partition('=')[0], known)}")
     return args
-
-
-def like(word: str, known: Sequence[str]) -> str:
-    """"; did you mean …?" where a known word is like this one."""
-    near = difflib.get_close_matches(word, known, 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def parsers(command: str | None = None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:

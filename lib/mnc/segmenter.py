@@ -19,6 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from caffe.extend import nearest
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data.classes import BACKGROUND, class_names
 from mnc.data.dataset import DataError
@@ -28,6 +29,7 @@ from mnc.data.video import frames, open_video
 from mnc.drawing.instances import draw_instances, paint
 from mnc.inference import Instances, load_net, segment_image
 from mnc.inference.networks import blob_of
+from mnc.nets.backbones import NETS
 from mnc.nets.settings import find_settings, known_classes
 from mnc.project import project_file
 
@@ -96,6 +98,10 @@ class Segmenter:
         self.score = score
         number = blob_of(self.nets[0], "seg_cls_prob").shape[1]
         self.classes = names_for(number, classes, known)
+
+    def __repr__(self) -> str:
+        names = ", ".join(net.name for net in self.nets)
+        return f"Segmenter({names}: {', '.join(self.classes[1:])})"
 
     def _repr_html_(self) -> str:
         """What a notebook shows: nets, classes, the settings that tests are made with."""
@@ -182,7 +188,8 @@ def prototxt_of(net: str | os.PathLike) -> Path:
         return path
     named = project_file("models", str(path), "mnc_5stage", "test.prototxt")
     if not named.exists():
-        raise DataError(f"{net}: no such prototxt, nor a net of that name at {named}")
+        raise DataError(f"{net}: no such prototxt, nor a net of that name at {named}"
+                        f"{nearest(str(net), NETS)}")
     return named
 
 

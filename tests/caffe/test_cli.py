@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +114,53 @@ def test_help_lists_commands_tools_and_flags(argv, capsys):
     assert all(word in text for word in (*ACTIONS.names(), *TOOLS.names(), "--sigint_effect"))
 
 
+@pytest.mark.parametrize("table", [ACTIONS, TOOLS])
+def test_the_table_says_of_a_command_what_its_function_says(table):
+    for name in table.names():
+        assert table.summary(name) == table.get(name).__doc__.splitlines()[0]
+
+
+def test_every_console_script_of_a_tool_is_in_the_table():
+    tomllib = pytest.importorskip("tomllib", reason="since Python 3.11")
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    for name, place in project["scripts"].items():
+        module, _, function = place.partition(":")
+        if module.startswith("caffe.commands"):
+            assert TOOLS.get(name) is getattr(importlib.import_module(module), function), name
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["trian"], ["train", "--sovler=x"]])
+def test_help_and_mistakes_wait_for_no_torch(words):
+    code = f"""
+import sys
+from caffe.cli import main
+try:
+    main({words})
+except SystemExit:
+    pass
+print("torch" in sys.modules, file=sys.stderr)
+"""
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    assert done.stderr.splitlines()[-1] == "False"
+
+
+@pytest.mark.parametrize("line, words, flags", [
+    ("caffe ", ["train", "summary", "convert_imageset"], ["--solver", "--lock"]),
+    ("caffe summary ", ["summary"], []),
+])
+def test_the_shell_completes_commands_and_flags(line, words, flags, monkeypatch):
+    """argcomplete is handed a parser that knows them; it leaves the process by itself."""
+    seen = []
+    monkeypatch.setitem(sys.modules, "argcomplete", types.SimpleNamespace(autocomplete=seen.append))
+    monkeypatch.setenv("_ARGCOMPLETE", "1")
+    monkeypatch.setenv("COMP_LINE", line)
+    cli.main([])
+    known = {name: action for action in seen[0]._actions for name in action.option_strings}
+    assert set(words) <= set(seen[0]._actions[1].choices)
+    assert set(flags) <= set(known) and (flags or set(known) == {"-h", "--help"})
+    assert b"PYTHON_ARGCOMPLETE_OK" in Path(cli.__file__).read_bytes()[:1024]
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--version"])
@@ -134,6 +183,8 @@ def test_no_command_shows_the_usage(capsys):
 
 @pytest.mark.parametrize("argv, message", [
     (["trian"], 'unknown command "trian"; did you mean "train"?'),
+    (["sumary"], 'unknown command "sumary"; did you mean "summary"?'),
+    (["xyzzy"], 'unknown command "xyzzy"; caffe --help lists them'),
     (["train", "test"], "train takes flags only; what is 'test'?"),
     (["train"], "train needs --solver FILE"),
     (["train", "--solver=nowhere"], "nowhere: cannot be read"),

@@ -1,6 +1,8 @@
 """The surface of pycaffe: every name of the module and every member of its classes."""
 
 import ast
+import subprocess
+import sys
 import threading
 from collections import OrderedDict
 from pathlib import Path
@@ -49,6 +51,33 @@ def net(path):
 
 
 # --- the modules ----------------------------------------------------------------------------------
+
+def test_the_first_name_loads_torch_and_all_the_rest():
+    code = """
+import sys
+import caffe
+print("torch" in sys.modules, caffe.__version__)
+print(caffe.proto.caffe_pb2.Datum.__name__, "torch" in sys.modules, caffe.pycaffe.Net is caffe.Net)
+from caffe import *
+print(Net is caffe.Net, hasattr(caffe, "Nets"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    assert done.stdout == "False 1.0.0\nDatum False True\nTrue False\n", done.stderr
+
+
+@pytest.mark.parametrize("module", ["caffe.ops", "caffe.classifier"])
+def test_layer_types_and_kernels_are_there_whatever_is_imported_first(module):
+    code = f"""
+import {module}
+from caffe.engine.layer import LAYERS
+print(len(LAYERS.names()), "ReLU" in LAYERS)
+from caffe import ops
+print(ops.native is not None)
+"""
+    done = subprocess.run([sys.executable, "-c", code], text=True, capture_output=True)
+    kernels = caffe.ops.native is not None
+    assert done.stdout.split() == [str(len(caffe.layer_type_list())), "True", str(kernels)], done.stderr
+
 
 def test_every_public_name_is_there():
     assert [name for name in PUBLIC if not hasattr(caffe, name)] == []

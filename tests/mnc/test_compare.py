@@ -34,7 +34,7 @@ def files(imdb, tmp_path):
 
 
 def test_a_table_of_files(files, imdb, tmp_path, capsys):
-    assert cli.main(["compare", *files, "--imdb", imdb, "--cpu"]) == 0
+    assert cli.main(["compare", *files, "--imdb", imdb]) == 0
     head, theirs, ours = capsys.readouterr().out.splitlines()
     assert head.split() == ["mAP^r@0.5", "mAP^r@0.7", "mAP^r_vol", "mAP^b@0.5"]
     assert theirs.split() == ["Theirs"] + ["100.0"] * 4
@@ -43,18 +43,18 @@ def test_a_table_of_files(files, imdb, tmp_path, capsys):
 
 def test_a_page(files, imdb, tmp_path):
     page = tmp_path / "page/compare.html"
-    assert cli.main(["compare", *files, "--imdb", imdb, "--cpu", "--page", str(page), "--published", "all"]) == 0
+    assert cli.main(["compare", *files, "--imdb", imdb, "--page", str(page), "--published", "all"]) == 0
     text = page.read_text()
     assert "<td>Theirs</td>" in text and "Hypercolumn" in text and text.count("<svg") == 1
     assert "<td>Theirs</td><td>0.0</td>" in text                     # perfect: no error costs anything
-    assert cli.main(["compare", files[1], "--imdb", imdb, "--cpu", "--page", str(page)]) == 0
+    assert cli.main(["compare", files[1], "--imdb", imdb, "--page", str(page)]) == 0
     assert "Curves need results" in page.read_text()
 
 
 def test_published_rows_and_json(files, imdb, tmp_path, capsys):
     out = tmp_path / "table.json"
     assert cli.main(["compare", files[0], "--imdb", imdb, "--metrics", "coco", "--published", "all",
-                     "--out", str(out), "--cpu"]) == 0
+                     "--out", str(out)]) == 0
     printed = capsys.readouterr().out
     assert "published:" in printed and "Hypercolumn" in printed and "s / image" in printed
     rows = json.loads(out.read_text())
@@ -94,24 +94,24 @@ def test_a_file_may_hold_what_follows_a_name(tmp_path, monkeypatch):
 def test_the_table_is_not_written_over_results(files, imdb, capsys):
     path = Path(files[1])
     before = path.read_bytes()
-    assert cli.main(["compare", *files, "--imdb", imdb, "--cpu", "--out",
+    assert cli.main(["compare", *files, "--imdb", imdb, "--out",
                      str(path.parent / "." / path.name)]) == 1
     assert "would be written over" in capsys.readouterr().err
     assert path.read_bytes() == before
 
 
 def test_figures_of_other_data_are_refused(files, tiny_scenes, capsys):
-    assert cli.main(["compare", files[1], "--imdb", f"sbd:{tiny_scenes}:train", "--cpu"]) == 1
+    assert cli.main(["compare", files[1], "--imdb", f"sbd:{tiny_scenes}:train"]) == 1
     assert "these figures are of sbd" in capsys.readouterr().err
-    assert cli.main(["compare", "none.json", "--imdb", f"sbd:{tiny_scenes}:train", "--cpu"]) == 1
+    assert cli.main(["compare", "none.json", "--imdb", f"sbd:{tiny_scenes}:train"]) == 1
     assert "no such results file" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["compare", "evaluate"])
 def test_absent_results_are_said_before_the_data_set_is_looked_for(command, capsys):
-    assert cli.main([command, "none.npz", "--imdb", "sbd:no/such/folder:val", "--cpu"]) == 1
+    assert cli.main([command, "none.npz", "--imdb", "sbd:no/such/folder:val"]) == 1
     assert "none.npz: no such results file" in capsys.readouterr().err
-    assert cli.main([command, "none.npz", "--cpu"]) == 1
+    assert cli.main([command, "none.npz"]) == 1
     assert "none.npz: no such results file" in capsys.readouterr().err
 
 

@@ -7,6 +7,7 @@ import importlib
 import io
 import json
 import logging
+import re
 import runpy
 import shutil
 import subprocess
@@ -23,8 +24,8 @@ from mnc import cli
 from mnc.commands import demo, demo_scenes
 from mnc.commands.registration import COMMANDS
 from mnc.config import DEFAULTS, cfg, changes_in_file, overridden
-from mnc.data import get_dataset
-from mnc.data.video import VideoFile, frames
+from mnc.data import DataError, get_dataset
+from mnc.data.video import VideoFile, frames, open_video
 from mnc.nets.settings import save_settings
 from mnc.results import detections as results
 
@@ -298,7 +299,10 @@ def test_a_missing_file_is_said_before_anything_is_done(demo_of_tiny, tmp_path, 
     assert cli.main([*demo_of_tiny, str(tmp_path / "gone.jpg")]) == 1
     assert "no such file" in capsys.readouterr().err
     assert cli.main([*demo_of_tiny, str(tmp_path / "gone.mp4")]) == 1
-    assert "gone.mp4: OpenCV cannot open this video" in capsys.readouterr().err
+    assert "no such file: " in capsys.readouterr().err
+    (tmp_path / "text.mp4").write_text("no video")
+    assert cli.main([*demo_of_tiny, str(tmp_path / "text.mp4")]) == 1
+    assert "text.mp4: OpenCV cannot open this video" in capsys.readouterr().err
     assert (tmp_path / "out/index.html").read_text() == "an earlier page"
 
 
@@ -320,6 +324,54 @@ def test_demo_of_a_video(demo_of_tiny, clip, tmp_path, capsys, out, written):
     assert video.get(cv2.CAP_PROP_FPS) == 5
     seen = [frame for _, frame in frames(video, written, 1)]
     assert len(seen) == 2 and seen[0].shape[0] == 480 and seen[1].mean() > seen[0].mean()
+
+
+class Camera:
+    """A stand-in for cv2.VideoCapture: frames that get brighter, without an end."""
+
+    def __init__(self, source):
+        self.source, self.number = source, 0
+
+    def isOpened(self):
+        return self.source == 1
+
+    def get(self, what):
+        return 0.0                              # neither its rate nor a length
+
+    def grab(self):
+        self.number += 1
+        return True
+
+    def retrieve(self):
+        return True, np.full((48, 64, 3), min(40 * self.number, 255), np.uint8)
+
+    def release(self):
+        pass
+
+
+def test_demo_of_a_camera(demo_of_tiny, tmp_path, capsys, monkeypatch):
+    opened = cv2.VideoCapture
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    assert cli.main([*demo_of_tiny, "1", "--frames", "3", "--every", "2", *QUICK]) == 0
+    monkeypatch.setattr(cv2, "VideoCapture", opened)
+    seen = [frame.mean() for _, frame in frames(opened(str(tmp_path / "out/camera1.mp4")), "it", 1)]
+    assert len(seen) == 3 and seen == sorted(seen)
+    assert "3 frames in" in capsys.readouterr().out
+
+
+def test_a_camera_that_is_not_there_is_said_before_the_net_is_loaded(demo_of_tiny, capfd, monkeypatch):
+    monkeypatch.setattr(cv2, "VideoCapture", Camera)
+    monkeypatch.setattr("mnc.inference.networks.load_net", None)        # it would be called
+    assert cli.main([*demo_of_tiny, "0"]) == 1
+    assert "camera 0 cannot be opened: is it plugged in" in capfd.readouterr().err
+
+
+def test_opencv_says_nothing_of_its_own_about_a_camera(capfd):
+    if list(Path("/dev").glob("video*")):
+        pytest.skip("there is a camera here")
+    with pytest.raises(DataError, match="camera 7 cannot be opened.*Video devices of this machine: none"):
+        open_video(7)
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("arguments, said", [(["clip.avi", "a.jpg"], "is a video: name it alone"),
@@ -362,9 +414,30 @@ def test_pictures_are_not_written_over_photographs(tiny_model, weights, tmp_path
     assert {path.name: path.read_bytes() for path in photos.iterdir()} == before
 
 
+@pytest.mark.parametrize("command, without", [
+    ("evaluate", "gpu cpu backend precision workers"), ("compare", "gpu cpu backend precision"),
+    ("analyse", "gpu cpu backend precision"), ("export", "backend precision"),
+    ("data", "gpu backend set"), ("doctor", "gpu set"), ("test", "")])
+def test_flags_that_would_have_no_effect_are_not_offered(command, without, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    offered = set(re.findall(r"--([a-z]+)", capsys.readouterr().out))
+    assert not offered & set(without.split())
+    assert command in ("data", "doctor") or "set" in offered
+
+
+def test_the_nets_name_is_asked_back(capsys):
+    for name, said in (("Minni", "no net 'Minni'; did you mean Mini?"), ("vgg16", "mean VGG16?"),
+                       ("yolo", "no net 'yolo'; there are VGG16, ")):
+        with pytest.raises(SystemExit):
+            cli.main(["demo", "--net", name])
+        assert said in capsys.readouterr().err
+
+
 def test_what_the_user_mistypes_needs_no_torch():
     """Loading it takes seconds."""
     for arguments in (["--help"], ["tarin"], ["train", "--net", "Vgg"], ["demo", "--precision", "8"],
+                      ["demo", "--net", "Minni"],
                       ["benchmark", "--help"], ["test", "--imbd", "x"], ["evaluate"],
                       ["compare", "--metrics", "x"], ["ablation", "--help"], ["generate", "--task", "x"], []):
         code = ("import sys\nfrom mnc.cli import main\ntry: main(sys.argv[1:])\n"
@@ -405,12 +478,12 @@ def test_tools_run_from_a_plain_checkout(tool, tmp_path):
     done = subprocess.run([sys.executable, str(ROOT / f"tools/{tool}.py"), "--help"], cwd=tmp_path,
                           capture_output=True,
                           text=True, check=True)
-    assert "--gpu" in done.stdout and "--set" in done.stdout
+    assert "--set" in done.stdout
 
 
 @pytest.mark.parametrize("tool, arguments, split", [
     ("train_net", ["--net", "Mini"], "trainval"),
-    ("test_net", ["--def", "a", "--net", "b"], "test")])
+    ("test_net", ["--def", "a", "--net", "b.caffemodel"], "test")])
 def test_tools_have_the_old_data_sets_by_default(tool, arguments, split, tmp_path, monkeypatch,
                                                  capsys):
     (tmp_path / "VOCdevkit2007/VOC2007/ImageSets/Main").mkdir(parents=True)

@@ -88,7 +88,7 @@ def test_the_commands_of_the_guide(folder, capsys, monkeypatch):
         for long, short in SHORT:
             line = line.replace(long, short)
         words = shlex.split(line + f" {FEW}" if line.startswith("mnc train") else line)[1:]
-        device = [] if words[0] in ("data", "analyse") else ["--cpu"]
+        device = [] if words[0] in ("data", "analyse", "evaluate") else ["--cpu"]
         assert main([*words[:1], *device, *words[1:]]) == 0, line
     classes, parts = monkeypatch.classes, [get_dataset(f"coco:mine/{name}.json:mine/images")
                                            for name in ("train", "val")]

@@ -57,7 +57,7 @@ def test_every_form_is_written_and_measures_the_same_again(tester, imdb, tmp_pat
     want = figures(out / "metrics_seg.json")
     assert {"mAP^r@0.5", "mAP^r_vol", "mAP^b@0.5", "COCO mAP^b@.75"} <= set(want)
     for name in ("detections_seg.npz", "coco_seg.json"):
-        assert cli.main(["evaluate", "--cpu", str(out / name), "--imdb", imdb, "--metrics", "voc",
+        assert cli.main(["evaluate", str(out / name), "--imdb", imdb, "--metrics", "voc",
                          "coco", "--cfg", CFG, "--out", str(tmp_path / name)]) == 0
         again = figures(tmp_path / name / "metrics_seg.json")
         assert set(again) == set(want)
@@ -71,7 +71,7 @@ def test_results_are_not_written_over_by_what_is_said_of_them(tester, imdb, tmp_
     assert tester("--write", "coco") == 0
     path = tmp_path / "out/coco_seg.json"
     before = path.read_bytes()
-    assert cli.main(["evaluate", "--cpu", str(path), "--imdb", imdb, "--write", "coco", "--out",
+    assert cli.main(["evaluate", str(path), "--imdb", imdb, "--write", "coco", "--out",
                      str(tmp_path / "out")]) == 1
     assert "lies there under a name that this command writes" in capsys.readouterr().err
     assert path.read_bytes() == before
@@ -81,11 +81,11 @@ def test_evaluate_knows_the_data_set_and_the_threshold_of_masks(tester, imdb, tm
     """As they are in the file; --set and --imdb go first."""
     assert tester(quick=[*QUICK, "BINARIZE_THRESH", "0.2"]) == 0
     cfg.BINARIZE_THRESH, path = 0.4, str(tmp_path / "out/detections_seg.npz")
-    assert cli.main(["evaluate", "--cpu", path]) == 0 and cfg.BINARIZE_THRESH == 0.2
+    assert cli.main(["evaluate", path]) == 0 and cfg.BINARIZE_THRESH == 0.2
     again = tmp_path / "out/detections_seg_evaluated/metrics_seg.json"
     assert json.loads(again.read_text())["imdb"] == imdb
     assert figures(again) == figures(tmp_path / "out/metrics_seg.json")
-    assert cli.main(["evaluate", "--cpu", path, "--set", "BINARIZE_THRESH", "0.3"]) == 0
+    assert cli.main(["evaluate", path, "--set", "BINARIZE_THRESH", "0.3"]) == 0
     assert cfg.BINARIZE_THRESH == 0.3
 
 
@@ -93,7 +93,7 @@ def test_a_data_set_of_another_name_is_told(tester, tiny_scenes, tmp_path, caplo
     assert tester() == 0
     path = str(tmp_path / "out/detections_seg.npz")
     (tmp_path / "link").symlink_to(tiny_scenes)
-    assert cli.main(["evaluate", "--cpu", path, "--imdb", f"sbd:{tmp_path / 'link'}:val"]) == 0
+    assert cli.main(["evaluate", path, "--imdb", f"sbd:{tmp_path / 'link'}:val"]) == 0
     assert f"are measured on sbd:{tmp_path / 'link'}:val now" in caplog.text
 
 
@@ -102,14 +102,14 @@ def test_a_data_set_that_is_gone_is_told(tester, tiny_model, weights, tiny_scene
     (tmp_path / "link").symlink_to(tiny_scenes)
     assert tester("--imdb", f"sbd:{tmp_path / 'link'}:val") == 0
     (tmp_path / "link").unlink()
-    assert cli.main(["evaluate", "--cpu", str(tmp_path / "out/detections_seg.npz")]) == 1
+    assert cli.main(["evaluate", str(tmp_path / "out/detections_seg.npz")]) == 1
     said = capsys.readouterr().err
     assert "these are results on sbd:" in said and "--imdb names the data set" in said
 
 
 def test_results_that_name_no_data_set_need_one(tmp_path, capsys):
     (tmp_path / "a.json").write_text("[]")
-    assert cli.main(["evaluate", "--cpu", str(tmp_path / "a.json")]) == 1
+    assert cli.main(["evaluate", str(tmp_path / "a.json")]) == 1
     assert "name that by --imdb" in capsys.readouterr().err
 
 
@@ -121,7 +121,7 @@ def test_area_under_the_curve(tester, tmp_path):
 def test_evaluate_writes_beside_the_results(tester, imdb, tmp_path):
     assert tester("--task", "det", "--write", "voc", "coco") == 0
     path = tmp_path / "out/detections_det.npz"
-    assert cli.main(["evaluate", "--cpu", str(path), "--imdb", imdb]) == 0
+    assert cli.main(["evaluate", str(path), "--imdb", imdb]) == 0
     again = json.loads((tmp_path / "out/detections_det_evaluated/metrics_det.json").read_text())
     assert again["task"] == "det" and again["origin"]["settings"]["TEST"]["SCALES"] == [200]
 
@@ -131,11 +131,11 @@ def test_boxes_of_every_form_measure_the_same(tester, imdb, tmp_path, capsys):
     assert tester("--task", "det", "--write", "voc", "coco") == 0
     out, want = tmp_path / "out", figures(tmp_path / "out/metrics_det.json")
     for name in ("detections_det.npz", "coco_det.json", "voc_det"):
-        assert cli.main(["evaluate", "--cpu", str(out / name), "--imdb", imdb, "--out",
+        assert cli.main(["evaluate", str(out / name), "--imdb", imdb, "--out",
                          str(tmp_path / name)]) == 0
         got = figures(tmp_path / name / "metrics_det.json")
         assert got["mAP^b@0.5"] == pytest.approx(want["mAP^b@0.5"], abs=0.01)
-    assert cli.main(["evaluate", str(out / "voc_det"), "--imdb", imdb, "--cpu", "--write",
+    assert cli.main(["evaluate", str(out / "voc_det"), "--imdb", imdb, "--write",
                      "coco"]) == 0
     assert len(json.loads((out / "voc_det_evaluated/coco_det.json").read_text())) == len(
         json.loads((out / "coco_det.json").read_text()))
@@ -210,7 +210,7 @@ def test_the_folder_of_an_ensemble_names_its_members(tester, tiny_model, weights
 def test_results_of_other_images_are_refused(tester, tiny_scenes, tmp_path, capsys):
     assert tester() == 0
     path = str(tmp_path / "out/detections_seg.npz")
-    assert cli.main(["evaluate", "--cpu", path, "--imdb", f"sbd:{tiny_scenes}:train"]) == 1
+    assert cli.main(["evaluate", path, "--imdb", f"sbd:{tiny_scenes}:train"]) == 1
     said = capsys.readouterr().err
     assert "val (3 images, 5 classes), not on sbd" in said
 
@@ -223,7 +223,7 @@ def test_results_of_other_files_of_the_same_names_are_refused(tester, tiny_scene
     shutil.copytree(tiny_scenes, tmp_path / "copy")
     next((tmp_path / "copy/img").glob("val*.jpg")).write_bytes(b"another")
     path = str(tmp_path / "out/detections_seg.npz")
-    assert cli.main(["evaluate", "--cpu", path, "--imdb", f"sbd:{tmp_path / 'copy'}:val"]) == 1
+    assert cli.main(["evaluate", path, "--imdb", f"sbd:{tmp_path / 'copy'}:val"]) == 1
     assert "images of the same names, but other files" in capsys.readouterr().err
 
 
@@ -234,14 +234,14 @@ def test_results_without_an_origin_are_told_by_names(tester, imdb, tmp_path):
     none = [[(np.zeros((0, 5)), np.zeros((0, 21, 21)))] * 3 for _ in data.classes]
     results.save_detections(tmp_path / "d.npz", data, none)
     assert results.about_detections(tmp_path / "d.npz") == {}
-    assert cli.main(["evaluate", "--cpu", str(tmp_path / "d.npz"), "--imdb", imdb]) == 0
+    assert cli.main(["evaluate", str(tmp_path / "d.npz"), "--imdb", imdb]) == 0
 
 
 @pytest.mark.parametrize("name, complaint", [("none.npz", "no such results file"),
                                              ("d.pkl", "results are read from")])
 def test_what_is_no_results_file(imdb, tmp_path, name, complaint, capsys):
     (tmp_path / "d.pkl").write_text("")
-    assert cli.main(["evaluate", "--cpu", str(tmp_path / name), "--imdb", imdb]) == 1
+    assert cli.main(["evaluate", str(tmp_path / name), "--imdb", imdb]) == 1
     assert complaint in capsys.readouterr().err
 
 

@@ -1,59 +1,38 @@
-"""Caffe's Python interface: nets and solvers from prototxt files, computed by PyTorch."""
+"""Caffe's Python interface: nets and solvers from prototxt files, computed by PyTorch.
 
-from caffe import io, layer_types
-from caffe._caffe import (
-    Layer,
-    Solver,
-    __version__,
-    get_solver,
-    has_nccl,
-    init_log,
-    layer_type_list,
-    log,
-    set_device,
-    set_mode_cpu,
-    set_mode_gpu,
-    set_multiprocess,
-    set_random_seed,
-    set_solver_count,
-    set_solver_rank,
-    solver_count,
-    solver_rank,
-)
-from caffe.classifier import Classifier
-from caffe.detector import Detector
+PyTorch takes seconds to load: that waits for the first name that is asked of the package, so that
+commands answer mistakes at once. The names are in caffe/public.py.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 from caffe.engine.allocator import keep_few_kernels
 from caffe.engine.compat import other_caffe, python2
-from caffe.engine.errors import CaffeError, LayerError, PrototxtError, WeightsError
-from caffe.engine.formats.lenient import set_lenient
-from caffe.engine.layer import TEST, TRAIN
-from caffe.engine.memory import set_memory_limit
-from caffe.engine.plugins import register_layer
-from caffe.net_spec import NetSpec, layers, params, to_proto
-from caffe.proto import caffe_pb2
-from caffe.pycaffe import (
-    NCCL,
-    AdaDeltaSolver,
-    AdaGradSolver,
-    AdamSolver,
-    NesterovSolver,
-    Net,
-    RMSPropSolver,
-    SGDSolver,
-    Timer,
-)
+from caffe.engine.version import VERSION as __version__  # noqa: F401
 
-__all__ = [
-    "NCCL", "TEST", "TRAIN", "AdaDeltaSolver", "AdaGradSolver", "AdamSolver", "CaffeError",
-    "Classifier", "Detector", "Layer", "LayerError", "NesterovSolver", "Net", "NetSpec",
-    "PrototxtError", "RMSPropSolver", "SGDSolver", "Solver", "Timer", "WeightsError", "__version__",
-    "caffe_pb2", "get_solver", "has_nccl", "init_log", "io", "layer_type_list", "layer_types",
-    "layers", "log", "params", "register_layer", "set_device", "set_lenient", "set_memory_limit",
-    "set_mode_cpu",
-    "set_mode_gpu", "set_multiprocess", "set_random_seed", "set_solver_count", "set_solver_rank",
-    "solver_count", "solver_rank", "to_proto",
-]
+if TYPE_CHECKING:
+    from caffe.public import *  # noqa: F403
+    from caffe.public import __all__ as __all__
 
 keep_few_kernels()
 other_caffe.warn()      # names another caffe on the path, for scripts that expect that one
 python2.install()       # uncaught errors of old scripts get a hint
+
+
+def __getattr__(name: str) -> Any:
+    """A module below this one by itself; any other name with all the rest."""
+    if name == "__all__" or not name.startswith("__"):
+        if find_spec(f"{__name__}.{name}"):
+            return import_module(f"{__name__}.{name}")
+        public = vars(import_module("caffe.public"))
+        if "__all__" in public:                     # not yet where its own imports ask
+            globals().update({each: public[each] for each in (*public["__all__"], "__all__")})
+        if name in globals():
+            return globals()[name]
+    raise AttributeError(f"module 'caffe' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__getattr__("__all__")})

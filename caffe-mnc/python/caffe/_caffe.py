@@ -30,9 +30,10 @@ from caffe.engine.solving.update_rules import (
     SGDSolver,
     get_solver,
 )
+from caffe.engine.version import VERSION
 from caffe.proto.caffe_pb2 import LayerParameter, SolverParameter
 
-__version__ = "1.0.0"
+__version__ = VERSION
 
 __all__ = [
     "NCCL",

@@ -1,14 +1,21 @@
-"""The `caffe` command: `caffe train|test|time|device_query FLAGS`, and every tool by its name."""
+# PYTHON_ARGCOMPLETE_OK
+"""The `caffe` command: `caffe train|test|time|device_query FLAGS`, and every tool by its name.
+
+The flags are read here, without torch: help and mistakes in them answer at once.
+"""
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 from collections.abc import Sequence
 
-import caffe
 from caffe.commands.flags import Flag, help_text, parse
 from caffe.commands.registration import ACTIONS, TOOLS, UsageError, entry
 from caffe.engine.allocator import keep_freed_memory
+from caffe.engine.registry import nearest
+from caffe.engine.version import VERSION
 
 FLAGS = (
     Flag("gpu", str, "", "GPUs to compute on: numbers separated by commas, or all; without it, the "
@@ -54,26 +61,44 @@ FLAGS = (
 @entry("caffe")
 def main(argv: Sequence[str]) -> int:
     """Run `caffe COMMAND FLAGS`; returns the exit status."""
+    if "_ARGCOMPLETE" in os.environ:
+        complete()
     keep_freed_memory()
     if argv and argv[0] in TOOLS:
         return TOOLS.get(argv[0])(argv[1:])
-    flags, words = parse(argv, FLAGS, usage(), f"caffe version {caffe.__version__}")
+    flags, words = parse(argv, FLAGS, usage(), f"caffe version {VERSION}")
     if not words:
         print(help_text(FLAGS, usage()), file=sys.stderr)
         return 1
-    action = ACTIONS.get(words[0])
+    if words[0] not in ACTIONS:
+        known = [*ACTIONS.names(), *TOOLS.names()]
+        raise UsageError(f'unknown command "{words[0]}"'
+                         f"{nearest(words[0], known, 'caffe --help lists them')}")
     if len(words) > 1:
         raise UsageError(f"{words[0]} takes flags only; what is {words[1]!r}?")
-    return action(flags)
+    return ACTIONS.get(words[0])(flags)
 
 
 def usage() -> str:
-    actions = "".join(f"\n  {name:16}{ACTIONS.get(name).__doc__}" for name in
-                      ("train", "test", "time", "device_query"))
-    tools = "".join(f"\n  {name:28}{TOOLS.get(name).__doc__.splitlines()[0]}"
-                    for name in TOOLS.names())
+    actions = "".join(f"\n  {name:16}{ACTIONS.summary(name)}" for name in ACTIONS.names())
+    tools = "".join(f"\n  {name:28}{TOOLS.summary(name)}" for name in TOOLS.names())
     return (f"usage: caffe COMMAND FLAGS\n\ncommands:{actions}\n\n"
             f"tools, also commands of their own; --help after the name tells more:{tools}")
+
+
+def complete() -> None:
+    """Answer the shell's Tab, where the package argcomplete is installed; else do nothing."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    p = argparse.ArgumentParser(prog="caffe")
+    p.add_argument("command", choices=(*ACTIONS.names(), *TOOLS.names()))
+    p.add_argument("files", nargs="*")
+    typed = os.environ.get("COMP_LINE", "").split()
+    for flag in () if typed[1:] and typed[1] in TOOLS else FLAGS:       # theirs would load torch
+        p.add_argument(f"--{flag.name}", nargs="?" if flag.kind is bool else None)
+    argcomplete.autocomplete(p)
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
                 types of a module or file)
 """
 
+import caffe.layer_types  # noqa: F401 (names registered later meet those there)
 from caffe.data.prefetch import Job
 from caffe.engine.allocator import keep_freed_memory
 from caffe.engine.blob import Blob

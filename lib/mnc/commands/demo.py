@@ -121,7 +121,8 @@ def _draw_images(args: argparse.Namespace) -> int:
     if clip:
         return 0 if draw_video(finder, clip, args.score) else 1
     wrong = draw_files(finder, paths, out, args.score)
-    print(f"{len(paths) - len(wrong)} pictures and index.html in {args.out}", flush=True)
+    drawn = len(paths) - len(wrong)
+    print(f"{drawn} picture{'s' * (drawn != 1)} and index.html in {args.out}", flush=True)
     for problem in wrong:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if wrong else 0

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from caffe.commands.doctor import Finding
 
+# module, package, what it is for
+OPTIONAL = (("fastapi", "fastapi", "mnc serve"), ("uvicorn", "uvicorn", "mnc serve"),
+            ("python_multipart", "python-multipart", "mnc serve"))
+
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     """It takes none."""
 
 
 def run(args: argparse.Namespace) -> int:
-    from caffe.commands.doctor import findings, told
+    from caffe.commands.doctor import findings, optional, told
 
-    return told([*findings(), *_models(), *_data()])
+    return told([*findings(), *optional(OPTIONAL), *_models(), *_data()])
 
 
 def _models() -> Iterator[Finding]:
@@ -44,9 +48,12 @@ def _data() -> Iterator[Finding]:
     from caffe.commands.doctor import Finding
     from mnc.config import cfg
 
+    scripts = Path(cfg.ROOT_DIR, "data", "scripts")     # of a checkout
+
     for folder, name, script in (("VOCdevkitSDS", "SBD", "fetch_sbd_data.sh"),
                                  ("coco", "COCO", "fetch_coco.sh")):
         there = Path(cfg.DATA_DIR, folder).is_dir()
         yield Finding("ok" if there else "--", f"{name} data: {Path(cfg.DATA_DIR, folder)}"
                       + ("" if there else " is not there"),
-                      "" if there else f"data/scripts/{script} fetches it")
+                      "" if there else f"{scripts / script} fetches it" if scripts.is_dir()
+                      else "fetched by a script of the checkout; or name data of your own")

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 
+from mnc.commands.registration import like
 from mnc.config import ConfigError
 from mnc.nets.backbones import NETS
 from mnc.nets.trained import model_in
@@ -27,12 +29,20 @@ def add_model_arguments(p: argparse.ArgumentParser, default: str = "") -> None:
                    help="what a training wrote: its net, its best weights (--val) or else its "
                         "last, its settings; or a weight file of it; for demo also a .onnx file "
                         "that `mnc export` wrote")
-    p.add_argument("--net", action="append", metavar="NAME",
+    p.add_argument("--net", action="append", metavar="NAME", type=net_or_weights,
                    help=f"a net of the project: {', '.join(NETS)}{default}")
     p.add_argument("--weights", action="append", metavar="FILE",
                    help="its weights (default: those that come with the project)")
     p.add_argument("--def", dest="prototxt", action="append", metavar="FILE",
                    help="test.prototxt, instead of --net")
+
+
+def net_or_weights(text: str) -> str:
+    """The type of --net: a net of the project, or else a file, whose name has an ending."""
+    if text not in NETS and not Path(text).suffix and not Path(text).exists():
+        hint = like(text, list(NETS)) or f"; there are {', '.join(NETS)}"
+        raise argparse.ArgumentTypeError(f"no net {text!r}{hint}")
+    return text
 
 
 def named_files(args: argparse.Namespace, task: str = "mnc_5stage") -> tuple[list[str], list[str]]:

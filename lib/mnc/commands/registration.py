@@ -13,7 +13,8 @@ What needs torch or caffe is imported inside run, so that help and mistyped flag
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -22,21 +23,27 @@ from mnc.config import BACKENDS, PRECISIONS
 
 @dataclass(frozen=True)
 class Command:
-    """What `mnc --help` says of a command, and whether it runs nets."""
+    """What `mnc --help` says of a command, and which of the common flags mean something in it."""
 
     summary: str
-    runs_nets: bool = True      # then it takes a device, a precision and settings
+    device: bool = True         # it computes: --gpu, --cpu
+    arithmetic: bool = True     # by a net in a precision: --precision, --backend
+    settings: bool = True       # as cfg says: --cfg, --set, --plugin
     shared: bool = False        # several workers may do it together
 
+
+MEASURES = {"device": False, "arithmetic": False}       # what nets have found
+ALONE = {**MEASURES, "settings": False}
 
 COMMANDS: dict[str, Command] = {
     "train": Command("train a net", shared=True),
     "test": Command("test a net, or several together, on a data set", shared=True),
     "evaluate": Command("measure saved results again: of `mnc test`, or COCO result files of any "
-                        "system"),
+                        "system", **MEASURES),
     "analyse": Command("which errors saved results have, what each costs, where they are good: a "
-                       "page"),
-    "compare": Command("a table of several results on one data set, with published figures"),
+                       "page", **MEASURES),
+    "compare": Command("a table of several results on one data set, with published figures",
+                       **MEASURES),
     "ablation": Command("train and test the schemes of the paper's Table 1 with several seeds, and "
                         "compare them"),
     "benchmark": Command("time a net, beside its convolutions and matrix products alone",
@@ -44,20 +51,20 @@ COMMANDS: dict[str, Command] = {
     "demo": Command("draw the instances in images; with --scenes, the whole job on generated "
                     "scenes"),
     "export": Command("write a trained cascade, from the image to instances, as one file for "
-                      "onnxruntime or torch"),
+                      "onnxruntime or torch", arithmetic=False),
     "watch": Command("show a training while it runs, as a page: losses, AP, rate, speed, pictures",
-                     runs_nets=False),
+                     **ALONE),
     "data": Command("look at a data set, check, split or convert it: mnc data show IMDB",
-                    runs_nets=False),
+                    **ALONE),
     "serve": Command("a local page: drop a picture, see its instances; and the same as JSON"),
     "generate": Command("write the prototxt files of a net, or of every net in models/",
-                        runs_nets=False),
+                        **ALONE),
     "make_init": Command("make the weights that a net starts from out of today's releases",
-                         runs_nets=False),
+                         **ALONE),
     "make_mask_init": Command("make the weights that a cascade starts from out of an ImageNet "
-                              ".caffemodel", runs_nets=False),
+                              ".caffemodel", **ALONE),
     "doctor": Command("what is installed, which kernels, device, nets and data are here, and what "
-                      "to do where one is missing", runs_nets=False),
+                      "to do where one is missing", **ALONE),
 }
 
 
@@ -70,8 +77,12 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
     if COMMANDS[name].shared:
         parser.add_argument("--workers", type=count, metavar="N",
                             help="so many workers on CPUs, which share the work")
-    if COMMANDS[name].runs_nets:
-        _add_shared_arguments(parser)
+    if COMMANDS[name].device:
+        _add_device_arguments(parser)
+    if COMMANDS[name].arithmetic:
+        _add_arithmetic_arguments(parser)
+    if COMMANDS[name].settings:
+        _add_settings_arguments(parser)
 
 
 def add_classes_argument(p: argparse.ArgumentParser) -> None:
@@ -79,6 +90,13 @@ def add_classes_argument(p: argparse.ArgumentParser) -> None:
     p.add_argument("--classes", dest="class_file", metavar="FILE",
                    help="names of the classes, one a line, or a COCO .json, for data whose files "
                         "have no list of them (default: the labels that occur)")
+
+
+def like(word: str, known: Sequence[str]) -> str:
+    """"; did you mean …?" where a known word is like this one."""
+    folded = {each.lower(): each for each in known}
+    near = difflib.get_close_matches(word.lower(), folded, 1)
+    return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
 def count(text: str) -> int:
@@ -95,11 +113,14 @@ def count_or_none(text: str) -> int:
     return int(text)
 
 
-def _add_shared_arguments(p: argparse.ArgumentParser) -> None:
+def _add_device_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--gpu", default=None, metavar="ID",
                    help="GPU to use, or `cpu` (default: GPU 0 if there is one); in train and test "
                         "also several, 0,1,2, or all: a worker on each")
     p.add_argument("--cpu", action="store_true", help="compute on the CPU")
+
+
+def _add_arithmetic_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--backend", choices=BACKENDS,
                    help="of tests on the CPU: what computes the dense part; auto measures those "
                         "installed at the first image (default: TEST.BACKEND, torch)")
@@ -107,8 +128,12 @@ def _add_shared_arguments(p: argparse.ArgumentParser) -> None:
                    help="of convolutions and matrix products: tf32 rounds their inputs on a GPU, "
                         "bf16 computes in bfloat16 (default: TEST.PRECISION, in training "
                         "TRAIN.PRECISION: fp32)")
+
+
+def _add_settings_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--plugin", action="append", metavar="MODULE",
-                   help="module or .py file with layer types of your own; may be repeated")
+                   help="module or .py file with layer types or data sets of your own; may be "
+                        "repeated")
     p.add_argument("--cfg", dest="cfg_file", metavar="FILE",
                    help="configuration laid over the defaults; without it commands take the "
                         "net's own")

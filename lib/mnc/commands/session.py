@@ -42,8 +42,10 @@ def run(args: argparse.Namespace) -> int:
         if wanted > 1 and workers.count() == 1:
             return start_workers(wanted)
         with together(getattr(args, "log_all_workers", False)) as args.team:
-            if COMMANDS[args.command].runs_nets:
+            if COMMANDS[args.command].settings:
                 configure(args)
+            if COMMANDS[args.command].device:
+                compute_on_device(args)
             return args.run(args)
     except USER_ERRORS as error:
         # with what was noted on it: the layer of a user's module, what is Python 2 there
@@ -111,7 +113,7 @@ def _listed(gpu: str | None) -> list[int]:
 
 
 def configure(args: argparse.Namespace) -> None:
-    """Configuration and device, as the arguments say; without --cfg the command finds its own."""
+    """cfg, as the arguments say; without --cfg the command finds its own."""
     if args.cfg_file:
         cfg_from_file(args.cfg_file)
     else:
@@ -119,10 +121,14 @@ def configure(args: argparse.Namespace) -> None:
     if args.set_cfgs:
         cfg_from_list(args.set_cfgs)
     take_classes(args)
-    if args.precision:
+    if getattr(args, "precision", None):
         cfg[args.phase].PRECISION = args.precision
-    if args.backend:
+    if getattr(args, "backend", None):
         cfg.TEST.BACKEND = args.backend
+
+
+def compute_on_device(args: argparse.Namespace) -> None:
+    """The device that the arguments name, with the precision that cfg has."""
     choose_device(args.gpu, args.cpu or bool(getattr(args, "workers", None)))
     tf32 = cfg[args.phase].PRECISION == "tf32"
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32

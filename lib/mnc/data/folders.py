@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mnc.data.dataset import DataError
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"}
+ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp"}
 
 
 def images_in(folder: Path) -> list[Path]:

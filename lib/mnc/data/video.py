@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,12 +26,30 @@ def is_video(source: str | os.PathLike) -> bool:
 
 def open_video(source: str | os.PathLike | int) -> cv2.VideoCapture:
     """A video file, or the camera of this number. Raises DataError if it cannot be opened."""
-    capture = cv2.VideoCapture(source if isinstance(source, int) else str(source))
-    if not capture.isOpened():
-        capture.release()
-        what = "camera" if isinstance(source, int) else "video"
-        raise DataError(f"{source}: OpenCV cannot open this {what}")
-    return capture
+    capture = _opened(source if isinstance(source, int) else str(source))
+    if capture.isOpened():
+        return capture
+    capture.release()
+    if isinstance(source, int):
+        there = ", ".join(sorted(glob.glob("/dev/video*"))) or "none"
+        raise DataError(f"camera {source} cannot be opened: is it plugged in, and does no other "
+                        f"program use it? Video devices of this machine: {there}")
+    if "://" not in str(source) and not os.path.exists(source):
+        raise DataError(f"no such file: {source}")
+    raise DataError(f"{source}: OpenCV cannot open this video")
+
+
+def _opened(source: str | int) -> cv2.VideoCapture:
+    """What OpenCV makes of it, without its own lines on stderr where that fails."""
+    logging = getattr(getattr(cv2, "utils", None), "logging", None)     # since OpenCV 4.9
+    if logging is None:
+        return cv2.VideoCapture(source)
+    before = logging.getLogLevel()
+    logging.setLogLevel(logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(source)
+    finally:
+        logging.setLogLevel(before)
 
 
 def frames(capture: cv2.VideoCapture, source: object,

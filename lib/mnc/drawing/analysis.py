@@ -32,15 +32,15 @@ def write_analysis(page: Page, found: Mapping[str, Any], classes: Sequence[str])
     page.add("<h2>Small and large, few and many</h2>")
     page.note("AP by the size of the instances (in pixels; as many instances in each row), and by "
               "how many an image has.")
-    page.add(_table(found["sizes"], whole=("from", "to")))
-    page.add(_table(found["numbers"]))
+    page.add(_table(_in_percent(found["sizes"], "AP"), whole=("from", "to")))
+    page.add(_table(_in_percent(found["numbers"], "AP")))
 
 
 def _errors(page: Page, rows: Rows) -> None:
     page.add("<h2>What the errors cost</h2>")
     page.note("AP that would be won if the errors of this kind alone were mended. The gains of "
               "kinds do not add up.")
-    page.add(_table(rows))
+    page.add(_table(_in_percent(rows, "AP lost")))
     page.add(_bars([row["kind"] for row in rows], [100 * row["AP lost"] for row in rows],
                    "AP lost"))
 
@@ -53,6 +53,10 @@ def _scores(page: Page, found: Mapping[str, Any]) -> None:
               f"are {100 * found['calibration_error']:.1f} points off.")
     page.add(_lines(found["thresholds"], found["calibration"]))
     page.add(_table(found["thresholds"]))
+
+
+def _in_percent(rows: Rows, column: str) -> Rows:
+    return [{**row, column: f"{100 * row[column]:.1f}".replace("nan", "-")} for row in rows]
 
 
 def _table(rows: Rows, whole: Sequence[str] = ()) -> str:

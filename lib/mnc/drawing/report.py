@@ -20,7 +20,9 @@ PAGE = """<!doctype html>
 <title>{title}</title>
 <style>
  body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 84em; padding: 0 1em; }}
- table {{ border-collapse: collapse; }} td, th {{ border: 1px solid #bbb; padding: .2em .7em; }}
+ table {{ border-collapse: collapse; display: block; margin: 1em 0; max-width: 100%;
+          overflow-x: auto; }}
+ td, th {{ border: 1px solid #bbb; padding: .2em .7em; }}
  th {{ cursor: pointer; }} figure[hidden] {{ display: none; }}
  figure {{ display: inline-block; margin: .5em; vertical-align: top; }}
  img {{ max-width: min(40em, 100%); }}

@@ -23,6 +23,7 @@ from mnc.masks import run_lengths
 from mnc.serving.worker import Full, Worker
 
 PAGE = Path(__file__).parent / "page.html"
+PATIENCE = 16               # times the most bytes of a request: so many are read, and not kept
 LEAST_SCORE = 0.05          # of what is answered where nothing else is asked for
 REFUSALS: dict[int | str, dict[str, object]] = {
     400: {"description": "no image, or too many pixels"},
@@ -148,6 +149,7 @@ class Bounded:
             return
         said = dict(scope["headers"]).get(b"content-length", b"0")
         if said.isdigit() and int(said) > self._most:
+            await self._read_on(receive)
             await PlainTextResponse(self._text, 413, {"Connection": "close"})(scope, receive, send)
             return
         came = 0
@@ -157,10 +159,23 @@ class Bounded:
             message = await receive()
             came += len(message.get("body", b""))
             if came > self._most:
+                if message.get("more_body"):
+                    await self._read_on(receive)
                 raise HTTPException(413, self._text)
             return message
 
         await self._app(scope, counted, send)
+
+    async def _read_on(self, receive: Receive) -> None:
+        """Throw away what still comes: a client that is cut off while it sends sees no answer.
+
+        Of far too much even that ends.
+        """
+        came, more = 0, True
+        while more and came < PATIENCE * self._most:
+            message = await receive()
+            came += len(message.get("body", b""))
+            more = message.get("more_body", False)
 
 
 def _decoded(content: bytes, name: str | None, limits: Limits) -> np.ndarray:

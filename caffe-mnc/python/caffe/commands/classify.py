@@ -13,11 +13,11 @@ import numpy as np
 
 import caffe
 from caffe.commands import pictures
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.engine.formats.atomic_file import write_file
 
 
-@tool("classify")
+@entry("classify")
 def main(argv: Sequence[str]) -> int:
     """predict the classes of pictures"""
     args = parser().parse_args(argv)

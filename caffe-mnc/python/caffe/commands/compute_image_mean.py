@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from caffe.commands.flags import Flag, help_text, parse
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.data.databases import open_database
 from caffe.data.images import parse_datum
 from caffe.engine import log
@@ -23,7 +23,7 @@ REPORT_AFTER = 10000
 FLAGS = (Flag("backend", str, "lmdb", "lmdb or leveldb"),)
 
 
-@tool("compute_image_mean")
+@entry("compute_image_mean")
 def main(argv: Sequence[str]) -> int:
     """compute the mean image of a database"""
     flags, words = parse(argv, FLAGS, USAGE)

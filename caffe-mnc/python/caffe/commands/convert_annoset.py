@@ -14,7 +14,7 @@ import torch
 from caffe.commands.convert_imageset import compress, same_type
 from caffe.commands.database_writer import COMMIT_AFTER, create
 from caffe.commands.flags import Flag, help_text, parse
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.data.annotation_files import LABEL_TYPES, annotate
 from caffe.data.images import decode_image
 from caffe.data.label_map import parse_label_map
@@ -48,7 +48,7 @@ FLAGS = (
 )
 
 
-@tool("convert_annoset")
+@entry("convert_annoset")
 def main(argv: Sequence[str]) -> int:
     """store images and boxes as an LMDB or LevelDB"""
     flags, words = parse(argv, FLAGS, USAGE)

@@ -9,7 +9,7 @@ import numpy as np
 
 from caffe.commands.convert_mnist_data import datum_of
 from caffe.commands.database_writer import create
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.engine import log
 from caffe.engine.errors import CaffeError
 
@@ -18,7 +18,7 @@ BYTES = 1 + 3 * 32 * 32             # the label, then red, green, blue
 SETS = {"train": [f"data_batch_{n}.bin" for n in range(1, 6)], "test": ["test_batch.bin"]}
 
 
-@tool("convert_cifar_data")
+@entry("convert_cifar_data")
 def main(argv: Sequence[str]) -> int:
     """store CIFAR-10's binary files as databases: INPUT_FOLDER OUTPUT_FOLDER lmdb|leveldb"""
     if len(argv) != 3:

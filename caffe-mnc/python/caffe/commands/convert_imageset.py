@@ -12,7 +12,7 @@ import torch
 
 from caffe.commands.database_writer import COMMIT_AFTER, create
 from caffe.commands.flags import Flag, help_text, parse
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.data.images import decode_image
 from caffe.data.lists import FileList
 from caffe.engine import log, random
@@ -36,7 +36,7 @@ FLAGS = (
 )
 
 
-@tool("convert_imageset")
+@entry("convert_imageset")
 def main(argv: Sequence[str]) -> int:
     """store images and labels as an LMDB or LevelDB"""
     flags, words = parse(argv, FLAGS, USAGE)

@@ -10,7 +10,7 @@ import numpy as np
 
 from caffe.commands.database_writer import create
 from caffe.commands.flags import Flag, help_text, parse
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.engine import log
 from caffe.engine.errors import CaffeError
 from caffe.proto import caffe_pb2
@@ -25,7 +25,7 @@ FLAGS = (Flag("backend", str, "lmdb", "lmdb or leveldb"),)
 IMAGES, LABELS = 2051, 2049         # the magic numbers: unsigned bytes with three axes, with one
 
 
-@tool("convert_mnist_data")
+@entry("convert_mnist_data")
 def main(argv: Sequence[str]) -> int:
     """store MNIST's files as an LMDB or LevelDB"""
     flags, words = parse(argv, FLAGS, USAGE)

@@ -10,7 +10,7 @@ import torch
 from caffe.commands.convert_mnist_data import datum_of, read_pair
 from caffe.commands.database_writer import create
 from caffe.commands.flags import Flag, help_text, parse
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.engine import random
 
 USAGE = """usage: convert_mnist_siamese_data FLAGS IMAGES LABELS DB
@@ -21,7 +21,7 @@ both show the same digit, else 0."""
 FLAGS = (Flag("backend", str, "leveldb", "lmdb or leveldb"),)
 
 
-@tool("convert_mnist_siamese_data")
+@entry("convert_mnist_siamese_data")
 def main(argv: Sequence[str]) -> int:
     """store pairs of MNIST's images as a LevelDB or LMDB"""
     flags, words = parse(argv, FLAGS, USAGE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from caffe.commands import convert_annoset
 from caffe.commands.flags import Flag, help_text, parse
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 
 USAGE = """usage: create_annoset FLAGS ROOT LIST OUTDIR EXAMPLEDIR
 
@@ -20,7 +20,7 @@ FLAGS = (Flag("redo", bool, False, "make the database anew if it is there"),
          *convert_annoset.FLAGS)
 
 
-@tool("create_annoset")
+@entry("create_annoset")
 def main(argv: Sequence[str]) -> int:
     """convert_annoset, and a link to the database"""
     flags, words = parse(argv, FLAGS, USAGE)

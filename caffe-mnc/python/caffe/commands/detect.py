@@ -13,7 +13,7 @@ import numpy as np
 
 import caffe
 from caffe.commands import pictures
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.engine.formats import hdf5
 from caffe.engine.formats.atomic_file import atomic_path
 from caffe.engine.formats.text import read_text
@@ -21,7 +21,7 @@ from caffe.engine.formats.text import read_text
 CORNERS = ("ymin", "xmin", "ymax", "xmax")
 
 
-@tool("detect")
+@entry("detect")
 def main(argv: Sequence[str]) -> int:
     """score windows of pictures"""
     args = parser().parse_args(argv)

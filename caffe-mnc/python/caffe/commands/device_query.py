@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import torch
 
 from caffe.commands import devices
-from caffe.commands.registration import ACTIONS
 from caffe.engine import log
 
 # The line of the log, and the property of PyTorch's that has it; those PyTorch does not know (and
@@ -26,7 +25,6 @@ PROPERTIES = {
 }
 
 
-@ACTIONS.register("device_query")
 def run(flags: SimpleNamespace) -> int:
     """show GPU diagnostic information"""
     log.info("Querying GPUs %s", flags.gpu or "(none; name them with --gpu 0,1 or --gpu all)")

@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from google.protobuf import text_format
 
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.engine.errors import WeightsError
 from caffe.engine.formats import hdf5
 from caffe.engine.formats.blob_proto import from_blob_proto
@@ -25,7 +25,7 @@ from caffe.engine.formats.weights import read_caffemodel
 T = TypeVar("T")
 
 
-@tool("diff")
+@entry("diff")
 def main(argv: Sequence[str]) -> int:
     """two nets, or two files of weights, layer by layer; status 1 if they differ"""
     args = parser().parse_args(argv)

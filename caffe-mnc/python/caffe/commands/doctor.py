@@ -17,7 +17,7 @@ import torch
 
 import caffe
 from caffe import ops
-from caffe.commands.registration import tool
+from caffe.commands.registration import entry
 from caffe.engine.compat import other_caffe
 from caffe.ops import nvrtc
 
@@ -27,7 +27,10 @@ NEEDED = ("torch", "numpy", "scipy", "protobuf", "h5py", "scikit-image", "pillow
 OPTIONAL = (("lmdb", "lmdb", "LMDB databases"), ("plyvel", "plyvel", "LevelDB databases"),
             ("pydot", "pydot", "caffe draw_net"), ("onnx", "onnx", "caffe export --to onnx"),
             ("onnxscript", "onnxscript", "caffe export --to onnx"),
-            ("onnxruntime", "onnxruntime", "checks of exported ONNX files"))
+            ("onnxruntime", "onnxruntime", "checks of exported ONNX files"),
+            ("tensorboard", "tensorboard", "train --tensorboard"),
+            ("torchvision", "torchvision", "caffe import torchvision:NAME"),
+            ("argcomplete", "argcomplete", "completion of caffe and mnc by the shell's Tab"))
 
 
 class Finding(NamedTuple):
@@ -38,7 +41,7 @@ class Finding(NamedTuple):
     advice: str = ""
 
 
-@tool("doctor")
+@entry("doctor")
 def main(argv: Sequence[str]) -> int:
     """what is installed, which kernels are built, which device is used, and what to do"""
     argparse.ArgumentParser(prog="doctor", description="Say what is installed, which kernels are "
@@ -58,7 +61,7 @@ def told(found: Sequence[Finding]) -> int:
 
 def findings() -> list[Finding]:
     """What there is to say of this environment, the machine first."""
-    return [*_machine(), *_packages(), *_kernels(), *_devices(), *_optional()]
+    return [*_machine(), *_packages(), *_kernels(), *_devices(), *optional(OPTIONAL)]
 
 
 def _machine() -> Iterator[Finding]:
@@ -117,12 +120,16 @@ def _devices() -> Iterator[Finding]:
             yield Finding("!!", f"GPU {number}: the CUDA kernels cannot be compiled: {reason}")
 
 
-def _optional() -> Iterator[Finding]:
-    for module, package, purpose in OPTIONAL:
+def optional(known: Sequence[tuple[str, str, str]]) -> Iterator[Finding]:
+    """A finding for each (module, package, what it is for)."""
+    for module, package, purpose in known:
         try:
             importlib.import_module(module)
         except ImportError:
             yield Finding("--", f"{package}: not installed, for {purpose}",
                           f"pip install {package}")
+        except Exception as error:      # such as one that was made for another torch
+            yield Finding("!!", f"{package} cannot be imported: {error}",
+                          f"pip install --force-reinstall {package}, or pip uninstall {package}")
         else:
             yield Finding("ok", f"{package} {version(package)}: {purpose}")

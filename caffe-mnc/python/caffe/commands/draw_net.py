@@ -6,13 +6,13 @@ import argparse
 from collections.abc import Sequence
 
 from caffe import draw
-from caffe.commands.registration import tool
+from caffe.commands.registration import entry
 from caffe.engine.formats.prototxt import read_net
 
 PHASES = {"TRAIN": 0, "TEST": 1, "ALL": None}
 
 
-@tool("draw_net")
+@entry("draw_net")
 def main(argv: Sequence[str]) -> int:
     """draw a net as a graph"""
     args = parser().parse_args(argv)

@@ -6,14 +6,14 @@ import argparse
 import re
 from collections.abc import Sequence
 
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.engine.formats.arrays import read_arrays
 from caffe.engine.layer import TEST
 from caffe.engine.net.net import Net
 from caffe.export import TARGETS, Form, export
 
 
-@tool("export")
+@entry("export")
 def main(argv: Sequence[str]) -> int:
     """a net as a file of torch or ONNX, run there and compared"""
     args = parser().parse_args(argv)

@@ -11,7 +11,7 @@ import numpy as np
 from caffe.commands import devices
 from caffe.commands.database_writer import COMMIT_AFTER, create
 from caffe.commands.flags import parse
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.engine import device, log
 from caffe.engine.blob import Blob
 from caffe.engine.layer import TEST
@@ -27,7 +27,7 @@ Runs the net PROTO with WEIGHTS for that many batches and stores each item of BL
 database DB1, of BLOB2 in DB2 ... DBTYPE is lmdb or leveldb."""
 
 
-@tool("extract_features")
+@entry("extract_features")
 def main(argv: Sequence[str]) -> int:
     """store what a net computes at some blobs"""
     _, words = parse(argv, (), USAGE)

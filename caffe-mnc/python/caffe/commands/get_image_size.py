@@ -8,7 +8,7 @@ from pathlib import Path
 
 from caffe.commands.convert_annoset import read_list
 from caffe.commands.flags import Flag, help_text, parse
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.data.images import read_image
 
 USAGE = """usage: get_image_size FLAGS ROOT/ LIST OUT
@@ -19,7 +19,7 @@ The name is that of the file, without folder and ending."""
 FLAGS = (Flag("name_id_file", str, "", "lines NAME ID: write the ID instead of the name"),)
 
 
-@tool("get_image_size")
+@entry("get_image_size")
 def main(argv: Sequence[str]) -> int:
     """list the sizes of images"""
     flags, words = parse(argv, FLAGS, USAGE)

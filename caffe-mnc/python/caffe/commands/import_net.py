@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffe.commands.export import shape_of_input
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.importing.onnx_check import kept_if_equal
 from caffe.importing.onnx_net import net_of
 from caffe.importing.sources import import_net
 
 
-@tool("import")
+@entry("import")
 def main(argv: Sequence[str]) -> int:
     """torch's weights or an ONNX model as prototxt and caffemodel"""
     args = parser().parse_args(argv)

@@ -8,13 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from caffe.commands.registration import TOOLS, UsageError, tool
+from caffe.commands.registration import TOOLS, UsageError, entry
 
 EXAMPLES = {"mnist": "convert_mnist_data", "cifar10": "convert_cifar_data",
             "siamese": "convert_mnist_siamese_data"}
 
 
-@tool("link_tools")
+@entry("link_tools")
 def main(argv: Sequence[str]) -> int:
     """make build/tools and build/examples of an old project, with these commands in them: FOLDER"""
     if len(argv) != 1 or argv[0].startswith("-"):

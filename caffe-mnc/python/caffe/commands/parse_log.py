@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.engine.formats.text import read_text
 
 ITERATION = re.compile(r"Iteration (\d+)")
@@ -36,7 +36,7 @@ class Line:
     seconds: float          # since the training began
 
 
-@tool("parse_log")
+@entry("parse_log")
 def main(argv: Sequence[str]) -> int:
     """make CSV tables of a training log"""
     args = parser().parse_args(argv)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from caffe.commands import parse_log
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 
 CHARTS = tuple((value, axis) for value in
                ("Test accuracy", "Test loss", "Train learning rate", "Train loss")
@@ -16,7 +16,7 @@ CHARTS = tuple((value, axis) for value in
 Curve = list[tuple[float, float]]
 
 
-@tool("plot_training_log")
+@entry("plot_training_log")
 def main(argv: Sequence[str]) -> int:
     """draw curves of training logs"""
     args = parser().parse_args(argv)

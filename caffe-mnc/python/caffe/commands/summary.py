@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from caffe.commands.export import reshape_inputs
-from caffe.commands.registration import tool
+from caffe.commands.registration import entry
 from caffe.engine.fillers import drop_fillers
 from caffe.engine.formats.atomic_file import atomic_path
 from caffe.engine.formats.prototxt import read_net
@@ -20,7 +20,7 @@ from caffe.engine.net.page import page
 from caffe.engine.net.summary import COLUMNS, Row, summarize, table, total
 
 
-@tool("summary")
+@entry("summary")
 def main(argv: Sequence[str]) -> int:
     """the layers of a net: shapes, parameters, multiply-adds, memory"""
     args = parser().parse_args(argv)

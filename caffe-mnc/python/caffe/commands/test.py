@@ -8,7 +8,7 @@ import numpy as np
 
 from caffe.commands import devices
 from caffe.commands.flags import names
-from caffe.commands.registration import ACTIONS, UsageError
+from caffe.commands.registration import UsageError
 from caffe.engine import log
 from caffe.engine.layer import TEST
 from caffe.engine.net.net import Net
@@ -17,7 +17,6 @@ from caffe.engine.solving.progress import output_values, run_forward
 from caffe.proto import caffe_pb2
 
 
-@ACTIONS.register("test")
 def run(flags: SimpleNamespace) -> int:
     """score a model"""
     if not flags.model or not flags.weights:

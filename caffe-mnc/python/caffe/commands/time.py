@@ -10,7 +10,7 @@ import torch
 
 from caffe.commands import devices
 from caffe.commands.flags import names
-from caffe.commands.registration import ACTIONS, UsageError
+from caffe.commands.registration import UsageError
 from caffe.engine import log
 from caffe.engine.layer import TEST, TRAIN
 from caffe.engine.net.net import Net
@@ -18,7 +18,6 @@ from caffe.engine.net.net import Net
 PHASES = {"": TRAIN, "TRAIN": TRAIN, "TEST": TEST}
 
 
-@ACTIONS.register("time")
 def run(flags: SimpleNamespace) -> int:
     """benchmark model execution time"""
     if not flags.model:

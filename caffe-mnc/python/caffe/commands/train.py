@@ -13,7 +13,7 @@ import torch
 
 from caffe.commands import devices
 from caffe.commands.flags import names
-from caffe.commands.registration import ACTIONS, UsageError
+from caffe.commands.registration import UsageError
 from caffe.data.checking import faults
 from caffe.engine import device, log
 from caffe.engine.errors import CaffeError
@@ -33,7 +33,6 @@ from caffe.engine.solving.workers import COMPRESSIONS, Sharing
 PRECISIONS = {"fp32": None, "bf16": "bfloat16"}
 
 
-@ACTIONS.register("train")
 def run(flags: SimpleNamespace) -> int:
     """train or finetune a model, by one worker or several"""
     check(flags)

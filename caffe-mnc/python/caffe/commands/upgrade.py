@@ -8,7 +8,7 @@ from typing import Any
 from google.protobuf import text_format
 
 from caffe.commands.flags import parse
-from caffe.commands.registration import UsageError, tool
+from caffe.commands.registration import UsageError, entry
 from caffe.engine import log
 from caffe.engine.errors import PrototxtError
 from caffe.engine.formats.atomic_file import atomic_path
@@ -19,7 +19,7 @@ from caffe.engine.formats.weights import read_caffemodel
 from caffe.proto import caffe_pb2
 
 
-@tool("upgrade_net_proto_text")
+@entry("upgrade_net_proto_text")
 def net_text(argv: Sequence[str]) -> int:
     """rewrite an old net prototxt in the current form"""
     source, target = two_files(argv, "upgrade_net_proto_text")
@@ -29,7 +29,7 @@ def net_text(argv: Sequence[str]) -> int:
     return 0
 
 
-@tool("upgrade_net_proto_binary")
+@entry("upgrade_net_proto_binary")
 def net_binary(argv: Sequence[str]) -> int:
     """rewrite an old .caffemodel in the current form"""
     source, target = two_files(argv, "upgrade_net_proto_binary")
@@ -38,7 +38,7 @@ def net_binary(argv: Sequence[str]) -> int:
     return 0
 
 
-@tool("upgrade_solver_proto_text")
+@entry("upgrade_solver_proto_text")
 def solver_text(argv: Sequence[str]) -> int:
     """rewrite an old solver prototxt in the current form"""
     source, target = two_files(argv, "upgrade_solver_proto_text")

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 
 from caffe import watch
-from caffe.commands.registration import tool
+from caffe.commands.registration import entry
 
 
-@tool("watch")
+@entry("watch")
 def main(argv: Sequence[str]) -> int:
     """show a training while it runs, as a page: losses, tests, rate, speed"""
     args = parser().parse_args(argv)

@@ -16,7 +16,7 @@ from caffe.engine.errors import LayerError
 from caffe.engine.fillers import fill
 from caffe.engine.registry import Registry
 
-LAYERS = Registry("layer type", LayerError)
+LAYERS = Registry("layer type", LayerError, "caffe.layer_types")
 Tensors = tuple[torch.Tensor, ...]
 
 

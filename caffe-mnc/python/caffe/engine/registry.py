@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import Any
 
 from caffe.engine.errors import CaffeError
@@ -20,11 +21,15 @@ def nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 class Registry:
-    """Names to classes or functions; registration is a decorator at the definition."""
+    """Names to classes or functions; registration is a decorator at the definition.
 
-    def __init__(self, kind: str, error: type[Exception] = CaffeError) -> None:
+    package: its import registers what it defines; the first question imports it.
+    """
+
+    def __init__(self, kind: str, error: type[Exception] = CaffeError, package: str = "") -> None:
         self.kind = kind
         self.error = error
+        self._package = package
         self._entries: dict[str, Any] = {}
 
     def register(self, name: str) -> Callable[[Any], Any]:
@@ -38,17 +43,27 @@ class Registry:
 
     def get(self, name: str) -> Any:
         """The entry called `name`; raises `self.error` with the nearest known names."""
-        if name not in self._entries:
+        if name not in self:
             hint = nearest(name, self._entries, f"known: {', '.join(self.names())}")
             raise self.error(f'unknown {self.kind} "{name}"{hint}')
         return self._entries[name]
 
     def remove(self, name: str) -> None:
         """Forget `name`, so that it can be given again."""
-        self._entries.pop(name)
+        self._known().pop(name)
 
     def names(self) -> list[str]:
-        return sorted(self._entries)
+        return sorted(self._known())
 
     def __contains__(self, name: str) -> bool:
-        return name in self._entries
+        return name in self._known()
+
+    def _known(self) -> dict[str, Any]:
+        package, self._package = self._package, ""      # what is imported may ask, too
+        if package:
+            try:
+                import_module(package)
+            except BaseException:
+                self._package = package
+                raise
+        return self._entries
