@@ -32,7 +32,10 @@ def test_every_layer_and_command_has_its_place(site):
     from mnc.commands.registration import COMMANDS
 
     assert len([name for name in LAYERS.names() if (site / "layers" / name).is_dir()]) > 120
+    for page in (site / "layers").glob("*/index.html"):
+        assert 'id="example"' in page.read_text() and "gradient" in page.read_text(), page
     page = (site / "layers/Pooling/index.html").read_text()
+    assert re.search(r"top0: 2 x 3 x \d x \d", page)
     assert "pooling_param" in page and "round_mode" in page and "finite differences" in page
     commands = (site / "reference/commands/index.html").read_text()
     assert all(f"mnc {name}" in commands for name in COMMANDS)

@@ -57,9 +57,11 @@ def on_page_markdown(markdown: str, page, config, files) -> str:
 
 def layer_pages() -> Iterator[tuple[str, str]]:
     """layers/index.md and layers/TYPE.md for every type of the registry."""
+    import caffe
     from caffe.extend import LAYERS, layer_class
-    from cases import CASES
 
+    caffe.init_log(2)           # nets are made for the shapes of their tops
+    cases, others = contract_cases(), other_examples()
     rooms: dict[str, list[str]] = {}
     for name in LAYERS.names():
         kind = layer_class(name)
@@ -67,7 +69,7 @@ def layer_pages() -> Iterator[tuple[str, str]]:
             continue
         room = kind.__module__.removeprefix("caffe.layer_types.").split(".")[0]
         rooms.setdefault(room.replace("_", " "), []).append(name)
-        yield f"layers/{name}.md", layer_page(name, kind, CASES.get(name, ()))
+        yield f"layers/{name}.md", layer_page(name, kind, cases.get(name, ()), others)
     lines = ["# Layers", "", "Every layer type by its family; a page each with its formula, "
              "shapes, fields and an example."]
     for room, names in sorted(rooms.items()):
@@ -75,21 +77,61 @@ def layer_pages() -> Iterator[tuple[str, str]]:
     yield "layers/index.md", "\n".join(lines) + "\n"
 
 
-def layer_page(name: str, kind: type, cases) -> str:
+def contract_cases() -> dict:
+    """The forms of each type that tests/caffe/test_layer_contract.py runs."""
+    import cases
+    import cases_faces
+    import cases_forks
+    import cases_regions
+
+    families = (cases, cases_forks, cases_regions, cases_faces)
+    return {kind: found for family in families for kind, found in family.CASES.items()}
+
+
+def other_examples() -> dict:
+    """{type: layer} for types that the contract test does not run."""
+    from caffe.extend import read_net
+
+    return {layer.type: layer for layer in read_net(str(ROOT / "tools/site/layers.prototxt")).layer}
+
+
+def layer_page(name: str, kind: type, cases, others) -> str:
     """What a type does, bottoms and tops, fields with defaults, an example, how it is tested."""
-    doc = (kind.__doc__ or "").strip()
-    parts = [f"# {name}", "", *paragraphs(doc), "",
-             f"Bottoms: {arity(kind.num_bottom)}. Tops: {arity(kind.num_top)}. "
-             f"Code: `{kind.__module__}`.", ""]
-    for field in parameter_fields(name, cases):
+    parts = [f"# {name}", "", *what_it_does(name, kind)]
+    for field in parameter_fields(name, cases, others.get(name)):
         parts += field_table(field)
     if cases:
         parts += ["## Example", "", "```", *example(name, cases[0]), "```", ""]
         checked = any(case.gradient for case in cases)
-        parts += [f"The contract test runs {len(cases)} forms of it in float64"
+        forms = f"{len(cases)} forms" if len(cases) > 1 else "one form"
+        parts += [f"The contract test runs {forms} of it in float64"
                   + (", its gradients against finite differences." if checked
                      else "; it has no gradient there."), ""]
+    elif name in others:
+        parts += ["## Example", "", "```", *as_prototxt(others[name]), "```", ""]
+        parts += ["Its gradient is what your class computes in `backward`." if name == "Python"
+                  else "It has no gradient.", ""]
     return "\n".join(parts)
+
+
+def what_it_does(name: str, kind: type) -> Iterator[str]:
+    """The docstring, bottoms and tops of a type; of each class, where options choose among some."""
+    from caffe.extend import LAYERS, Layer
+
+    entry = LAYERS.get(name)
+    yield from (*paragraphs((entry.__doc__ or "").strip()), "")
+    kinds = {kind.__name__: kind}
+    if kind is Layer and not isinstance(entry, type):
+        room = vars(sys.modules[entry.__module__])
+        named = dict.fromkeys(re.findall(r"\w+", entry.__doc__))
+        found = {word: room[word] for word in named if isinstance(room.get(word), type)
+                 and issubclass(room[word], Layer) and room[word] is not Layer}
+        kinds = found or kinds
+    for each, of in kinds.items():
+        if entry is not of:
+            yield from (f"**{each}**", "", *paragraphs((of.__doc__ or "").strip()), "")
+        yield from (f"Bottoms: {arity(of.num_bottom)}. Tops: {arity(of.num_top)}. "
+                    f"Code: `{of.__module__}`.", "")
 
 
 def paragraphs(doc: str) -> list[str]:
@@ -105,14 +147,16 @@ def arity(numbers) -> str:
     return f"{numbers.least}" if numbers.least == numbers.most else f"{numbers.least} {most}"
 
 
-def parameter_fields(name: str, cases) -> list[str]:
+def parameter_fields(name: str, cases, other=None) -> list[str]:
     """Names of the fields of LayerParameter that hold this type's options."""
     from caffe.proto.caffe_pb2 import LayerParameter
 
     fields = LayerParameter.DESCRIPTOR.fields_by_name
     snake = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
     named = re.findall(r"(\w+_param) *\{", " ".join(case.options for case in cases))
+    named += [field.name for field, _ in (other.ListFields() if other else ())]
     wanted = dict.fromkeys([f"{snake}_param", f"{name.lower()}_param", *named])
+    wanted.pop("include", None)
     return [field for field in wanted if field in fields and fields[field].message_type]
 
 
@@ -158,10 +202,35 @@ def example(name: str, case) -> list[str]:
     layer.bottom.extend(f"bottom{n}" for n in range(len(case.bottoms)))
     layer.top.extend(f"top{n}" for n in range(case.tops))
     text_format.Merge(case.options, layer)
-    shapes = ", ".join(f"bottom{n} {' x '.join(map(str, each.shape))}"
-                       for n, each in enumerate(case.bottoms))
+    lines = [f"# bottom{n}: {' x '.join(map(str, each.shape)) or 'a number'}"
+             for n, each in enumerate(case.bottoms)]
+    return [*lines, *(f"# {line}" for line in made_shapes(name, case)), *as_prototxt(layer)]
+
+
+def made_shapes(name: str, case) -> list[str]:
+    """Shapes of the tops and the parameters of a case, as a net has them."""
+    import numpy as np
+    from test_layer_contract import prototxt
+
+    from caffe.engine.formats.prototxt import read_net
+    from caffe.engine.layer import Phase
+    from caffe.engine.net.net import Net
+
+    net = Net.from_proto(read_net(prototxt(name, case)), Phase[case.phase])
+    random = np.random.default_rng(7)
+    for n, bottom in enumerate(case.bottoms):
+        net.blobs[f"b{n}"].data[...] = bottom.draw(bottom.shape, random)
+    net.forward()
+    made = {f"top{n}": net.blobs[f"t{n}"].data.shape for n in range(case.tops)}
+    made |= {f"parameter {n}": blob.data.shape for n, blob in enumerate(net.params.get("l", ()))}
+    return [f"{what}: {' x '.join(map(str, shape)) or 'a number'}" for what, shape in made.items()]
+
+
+def as_prototxt(layer) -> list[str]:
+    from google.protobuf import text_format
+
     body = text_format.MessageToString(layer).rstrip().splitlines()
-    return [*([f"# {shapes}"] if shapes else []), "layer {", *(f"  {line}" for line in body), "}"]
+    return ["layer {", *(f"  {line}" for line in body), "}"]
 
 
 def commands_page() -> str:

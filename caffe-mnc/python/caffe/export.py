@@ -28,8 +28,8 @@ class Exported:
     """What was written: the names in it, and how far its outputs are from the net's.
 
     difference: the largest of any output, in units of that output's largest value where that
-    exceeds 1. foreign: operators in the file that torch has only after `import caffe`. notes: what
-    the file does otherwise than the net.
+    exceeds 1. foreign: operators in the file that torch has only after `import caffe.ops`. notes:
+    what the file does otherwise than the net.
     """
 
     inputs: list[str]

@@ -88,5 +88,5 @@ def write(net, settings, classes: Sequence[str], images: Sequence[Path],
              prepared(pictures[0], facts).items()}
     form = Form(dynamic={"data": (2, 3)}, about=described(settings, classes))
     written = write_file(whole, path, target, given, agreement.hold, form=form)
-    foreign = [f"It needs `import caffe` where it is loaded, for {', '.join(written.foreign)}"]
+    foreign = [f"It needs `import caffe.ops` where it is loaded, for {', '.join(written.foreign)}"]
     return [agreement.said, *(foreign if written.foreign else [])]

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
     print(f"Wrote {args.output}: {', '.join(done.inputs)} -> {', '.join(done.outputs)}")
     print(f"Largest difference from the net: {done.difference:.3g}")
     if done.foreign:
-        print(f"It needs `import caffe` where it is loaded, for {', '.join(done.foreign)}")
+        print(f"It needs `import caffe.ops` where it is loaded, for {', '.join(done.foreign)}")
     for note in done.notes:
         print(f"Note: {note}")
     return 0
