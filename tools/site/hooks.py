@@ -210,11 +210,11 @@ def example(name: str, case) -> list[str]:
 def made_shapes(name: str, case) -> list[str]:
     """Shapes of the tops and the parameters of a case, as a net has them."""
     import numpy as np
-    from test_layer_contract import prototxt
 
     from caffe.engine.formats.prototxt import read_net
     from caffe.engine.layer import Phase
     from caffe.engine.net.net import Net
+    from test_layer_contract import prototxt
 
     net = Net.from_proto(read_net(prototxt(name, case)), Phase[case.phase])
     random = np.random.default_rng(7)
