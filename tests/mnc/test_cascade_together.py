@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from caffe.engine.net.net import Net
+from caffe.engine.parallel import faults
+from caffe.engine.parallel.faults import Lost
 from caffe.extend import Sharing, read_rows, together
 from conftest import ROOT
 from mnc import validation
@@ -19,7 +22,7 @@ from mnc.training.loop import Care, prepared
 from mnc.validation import Validation
 
 sys.path.insert(0, str(ROOT / "tests"))
-from workers import run_workers
+from workers import outcomes, run_workers
 
 
 def trained(model: Path, scenes: Path, out: Path, passes: int) -> dict[str, np.ndarray]:
@@ -83,6 +86,34 @@ def test_workers_share_the_images_of_a_validation(tiny_model, tiny_scenes, tmp_p
     assert two[0]["best"][:2] == alone["best"][:2]
     assert [len(row["validation"]) for row in read_rows(tmp_path / "two/metrics.jsonl")
             if "validation" in row] == [1, 1]
+
+
+def hanging(model: Path, scenes: Path, out: Path) -> str:
+    """What a worker is told whose mate hangs at an image of a validation; it has the limit of one."""
+    cfg_from_file(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
+    cfg.TEST.SCALES = cfg.TRAIN.SCALES = (64,)
+    faults.TO_ANSWER = 1.0
+    find = Finder.image
+    try:
+        with together() as team:
+            if team.rank:
+                Finder.image = lambda self, i, image: time.sleep(60)
+            else:
+                Finder.image = lambda self, i, image: time.sleep(1) or find(self, i, image)
+            watching = Validation(get_dataset(f"sbd:{scenes}:val"), model / "test.prototxt", every=1)
+            wrapper = prepared(model / "solver.prototxt", get_dataset(f"sbd:{scenes}:train"), out, care=Care(
+                team=team, sharing=Sharing(limit=6), check_data=False, validation=watching))
+            wrapper.train_model(1)
+    except Lost as error:
+        return str(error)
+    return ""
+
+
+def test_a_worker_that_hangs_in_a_validation_is_named(tiny_model, tiny_scenes, tmp_path):
+    (good, said), (other, _) = outcomes(2, hanging, tiny_model, tiny_scenes, tmp_path,
+                                        stderr=tmp_path / "stderr")
+    assert good and not other
+    assert "worker 1 (process " in said and said.endswith("did not come in time: it hangs")
 
 
 def test_workers_of_the_cascade_train_as_one_with_their_passes(tiny_model, tiny_scenes, tmp_path):
