@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from mnc.benchmarks import kernels as kernel_benchmark
-from mnc.benchmarks import peers
+from mnc.benchmarks import peers, suite
 from mnc.cli import main
+from mnc.commands.benchmark import with_table
+from mnc.config import ConfigError
 from workers import run_workers
 
 
@@ -93,3 +95,40 @@ def test_two_workers_beside_one(tmp_path):
     assert found["efficiency"] == pytest.approx(
         found["seconds"]["one worker"] / found["seconds"]["all"] / 2)
     assert 0 < found["share of waiting"] < 1 and found["images a second"]["apart"] > 0
+
+
+def test_the_twins_of_the_suite_compute_what_their_nets_do():
+    for text in (make() for make in suite.NETS.values()):
+        net = suite.blank(text)
+        data = torch.randn(net.blobs["data"].shape)
+        net.blobs["data"].tensor = data
+        net.run()
+        with torch.no_grad():
+            found = suite.Twin(net, text)(data)
+        torch.testing.assert_close(found, net.nodes[-1].top[0].tensor, rtol=1e-3, atol=1e-4)
+
+
+def test_the_suite_goes_into_a_page_and_is_held_against_what_was_stored(tmp_path, monkeypatch,
+                                                                       capsys):
+    monkeypatch.setattr(suite, "NETS", {"LeNet, batch 1": suite.NETS["LeNet, batch 1"]})
+    monkeypatch.setattr(suite, "TRAININGS", {"LeNet, step": 1})
+    out, page = tmp_path / "suite.json", tmp_path / "page.md"
+    page.write_text("before\n<!-- suite -->\nold\n<!-- end of suite -->\nbehind\n")
+    flags = ["benchmark", "--suite", "--repeat", "2", "--cpu", "--out", str(out)]
+    assert main([*flags, "--into", str(page)]) == 0
+    found = json.loads(out.read_text())
+    assert [row["work"] for row in found["suite"]] == ["LeNet, batch 1", "LeNet, step"]
+    text = page.read_text()
+    assert text.startswith("before") and text.endswith("behind\n") and "old" not in text
+    assert text.count("| LeNet, batch 1 |") == 1
+
+    for row in found["suite"]:
+        row["ratios"] = {kind: ratio / 100 for kind, ratio in row["ratios"].items()}
+    out.write_text(json.dumps(found))
+    assert main([*flags, "--against", str(out)]) == 1
+    assert "slower: LeNet, step, net / torch" in capsys.readouterr().out
+
+
+def test_a_page_without_marks_is_refused():
+    with pytest.raises(ConfigError, match="end of suite"):
+        with_table("<!-- suite -->", "table")

@@ -9,6 +9,8 @@ from pathlib import Path
 from mnc.commands.registration import count
 from mnc.config import ConfigError, cfg, cfg_from_file
 
+SUITE, SUITE_END = "<!-- suite -->", "<!-- end of suite -->"      # what `--into` fills
+
 
 def add_arguments(p: argparse.ArgumentParser) -> None:
     p.set_defaults(own_settings=take_settings)
@@ -29,6 +31,13 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--peers", action="store_true",
                    help="instead of a whole net: its part before the proposals, in this engine and "
                         "in OpenVINO and ONNX Runtime, where they are installed")
+    p.add_argument("--suite", action="store_true",
+                   help="instead: small nets, and training steps of LeNet, beside torch modules")
+    p.add_argument("--against", metavar="FILE",
+                   help="with --suite: figures of an earlier --out; status 1 where a ratio is more "
+                        "than a tenth above its")
+    p.add_argument("--into", metavar="FILE",
+                   help="with --suite: put the table into this page, between its two marks")
     p.add_argument("--compress", choices=("", "bf16"), default="",
                    help="with --workers: gradients go in half the bytes")
     p.add_argument("--batch", type=count, metavar="N",
@@ -65,15 +74,54 @@ def run(args: argparse.Namespace) -> int:
         found: dict[str, object] = {"machine": machine(), "kernels": as_json(timings)}
     elif args.peers:
         text, found = _of_peers(args, args.repeat or 4)
+    elif args.suite:
+        return _of_the_suite(args, args.repeat or 40)
     else:
         text, found = _of_a_net(args, args.repeat or (10 if torch.cuda.is_available() else 3))
     if args.team.rank:
         return 0
     print(text)
-    if args.out:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        Path(args.out).write_text(json.dumps(found, indent=1) + "\n")
+    _write(args.out, found)
     return 0
+
+
+def _write(file: str | None, found: dict[str, object]) -> None:
+    if file:
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        Path(file).write_text(json.dumps(found, indent=1) + "\n")
+
+
+def _of_the_suite(args: argparse.Namespace, repeat: int) -> int:
+    """Measure, say, compare, write; the exit status."""
+    from mnc.benchmarks.suite import measure_suite, suite_report, worse_than
+
+    stored = json.loads(Path(args.against).read_text()) if args.against else {"suite": []}
+    found = measure_suite(repeat)
+    worse = worse_than(found, stored)
+    if worse:       # another program may have been at work: what is slow is slow twice
+        again = measure_suite(repeat)
+        worse = [line for line in worse_than(again, stored)
+                 if line.partition(":")[0] in {each.partition(":")[0] for each in worse}]
+    print(suite_report(found))
+    for line in worse:
+        print(f"slower: {line}")
+    if args.into:
+        page = Path(args.into)
+        page.write_text(with_table(page.read_text(), suite_report(found)))
+    _write(args.out, found)
+    return 1 if worse else 0
+
+
+def with_table(page: str, table: str) -> str:
+    """The page with the table in place of what lies between SUITE and SUITE_END.
+
+    Raises ConfigError for a page without these marks.
+    """
+    before, mark, rest = page.partition(SUITE)
+    _, end, behind = rest.partition(SUITE_END)
+    if not mark or not end:
+        raise ConfigError(f"--into: the page has no lines {SUITE} and {SUITE_END}")
+    return f"{before}{SUITE}\n\n{table}\n\n{SUITE_END}{behind}"
 
 
 def _of_a_net(args: argparse.Namespace, repeat: int) -> tuple[str, dict[str, object]]:

@@ -1,0 +1,174 @@
+"""Small nets in this engine beside the same layers as a torch module, channels-last.
+
+They take turns in one run, so that ratios hold where times do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import caffe
+from caffe.extend import Solver, read_net
+from caffe.proto import caffe_pb2
+from mnc.benchmarks import small_nets
+from mnc.benchmarks.machine import machine
+from mnc.benchmarks.timing import take_turns
+
+NETS: dict[str, Callable[[], str]] = {
+    "LeNet, batch 1": partial(small_nets.lenet, 1),
+    "MTCNN's proposals, 120 x 120": partial(small_nets.mtcnn, 1),
+    "CIFAR-10 quick, batch 1": partial(small_nets.cifar10_quick, 1),
+    "ResNet-20, batch 1": partial(small_nets.resnet20, 1),
+    "MobileNet, 128 x 128": partial(small_nets.mobilenet, 1),
+    "SSD's maps, 160 x 160": partial(small_nets.ssd, 1)}
+TRAININGS = {"LeNet, training step, batch 1": 1, "LeNet, training step, batch 64": 64}
+AS_TORCH, PLAIN, OPTIMISED = "torch", "net", "optimised"
+CALLS = 5               # of a work, timed as one
+TOLERANCE = 0.10        # by which a ratio may exceed the stored one
+
+
+class Twin(nn.Module):
+    """The layers of a net with its weights, in operators of torch; text: its prototxt."""
+
+    def __init__(self, net: caffe.Net, text: str) -> None:
+        super().__init__()
+        self.steps = [(_function(net.layer_dict[layer.name]), list(layer.bottom), layer.top[0])
+                      for layer in read_net(text).layer
+                      if layer.type not in ("Input", "SoftmaxWithLoss")]
+        self.inner = nn.ModuleList(f for f, _, _ in self.steps if isinstance(f, nn.Module))
+
+    def forward(self, data: Tensor) -> Tensor:
+        """The last top, of the net's shape, from the image blob (N, C, H, W)."""
+        values = {"data": data}
+        value = data
+        for function, bottoms, top in self.steps:
+            value = function(*[values[name] for name in bottoms])
+            values[top] = value
+        return value
+
+
+def _function(layer: Any) -> Callable[..., Tensor]:
+    options: Any = layer.param
+    weights = [nn.Parameter(blob.tensor.clone()) for blob in layer.blobs]
+    if layer.type == "Convolution":
+        w, c = layer.window, layer
+        made: nn.Module = nn.Conv2d(c.channels, c.outputs, w.kernel, w.stride, w.pad, w.dilation,
+                                    c.group)
+        made.weight, made.bias = weights
+        return made.to(memory_format=torch.channels_last)       # type: ignore[call-overload]
+    if layer.type == "InnerProduct":
+        made = nn.Linear(layer.inputs, layer.outputs)
+        made.weight, made.bias = weights
+        return nn.Sequential(nn.Flatten(), made)
+    if layer.type == "BatchNorm":
+        return nn.BatchNorm2d(len(weights[0]), affine=False).eval()
+    if layer.type == "Scale":
+        scale, bias = (each.detach().reshape(-1, 1, 1) for each in weights)
+        return lambda x: torch.addcmul(bias, x, scale)
+    if layer.type == "PReLU":
+        made = nn.PReLU(len(weights[0]))
+        made.weight = weights[0]
+        return made
+    if layer.type == "Pooling":
+        p = options.pooling_param
+        if p.global_pooling:
+            return lambda x: x.mean((2, 3), keepdim=True)
+        pool = F.max_pool2d if p.pool == p.MAX else F.avg_pool2d
+        return lambda x: pool(x, p.kernel_size, p.stride, ceil_mode=True)
+    simple: dict[str, Callable[..., Tensor]] = {
+        "ReLU": F.relu, "Eltwise": torch.add, "Softmax": partial(torch.softmax, dim=1)}
+    return simple[layer.type]
+
+
+def measure_suite(repeat: int) -> dict[str, Any]:
+    """Milliseconds (least) and ratios to torch of each net and training step; JSON-ready."""
+    rows = [_forward(name, text(), repeat) for name, text in NETS.items()]
+    rows += [_training(name, batch, repeat) for name, batch in TRAININGS.items()]
+    return {"machine": machine(), "repeat": repeat, "suite": rows}
+
+
+def _forward(name: str, text: str, repeat: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    net, fast = blank(text), caffe.Net.from_proto(read_net(text), caffe.TEST)
+    fast.share_with(net)
+    twin, data = Twin(net, text), torch.randn(net.blobs["data"].shape)
+    for one in (net, fast):
+        one.blobs["data"].tensor = data
+    fast.optimize()
+    image = data.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        return _row(name, take_turns({AS_TORCH: _often(lambda: twin(image)),
+                                      PLAIN: _often(net.run), OPTIMISED: _often(fast.run)},
+                                     repeat))
+
+
+def blank(text: str) -> caffe.Net:
+    """A TEST net with weights drawn at random; means are 0 and variances 1."""
+    net = caffe.Net.from_proto(read_net(text), caffe.TEST)
+    for layer in net.layers:
+        if layer.type == "BatchNorm":
+            for blob in layer.blobs[1:]:
+                blob.tensor.fill_(1)
+    return net
+
+
+def _training(name: str, batch: int, repeat: int) -> dict[str, Any]:
+    torch.manual_seed(0)
+    param = caffe_pb2.SolverParameter(base_lr=0.001, momentum=0.9, weight_decay=0.0005,
+                                      lr_policy="fixed", type="SGD", snapshot_prefix="./lenet")
+    text = small_nets.lenet(batch, train=True)
+    param.net_param.CopyFrom(read_net(text))
+    solver: Solver = caffe.get_solver(param)
+    twin = Twin(solver.net, text)
+    data, labels = torch.randn(batch, 1, 28, 28), torch.randint(0, 10, (batch,))
+    solver.net.blobs["data"].tensor, solver.net.blobs["label"].tensor = data, labels.float()
+    rule = torch.optim.SGD(twin.parameters(), 0.001, momentum=0.9, weight_decay=0.0005)
+
+    def step() -> None:
+        rule.zero_grad()
+        F.cross_entropy(twin(data), labels).backward()
+        rule.step()
+    return _row(name, take_turns({AS_TORCH: _often(step), PLAIN: _often(lambda: solver.step(1))},
+                                 repeat))
+
+
+def _often(work: Callable[[], object]) -> Callable[[], None]:
+    def works() -> None:
+        for _ in range(CALLS):
+            work()
+    return works
+
+
+def _row(name: str, times: dict[str, list[float]]) -> dict[str, Any]:
+    least = {kind: 1000 * min(took) / CALLS for kind, took in times.items()}
+    return {"work": name, "milliseconds": least,
+            "ratios": {kind: least[kind] / least[AS_TORCH] for kind in least if kind != AS_TORCH}}
+
+
+def suite_report(found: dict[str, Any]) -> str:
+    """The figures as a Markdown table."""
+    lines = [f"{found['machine']}; least of {found['repeat']}", "",
+             "| work | torch, ms | this engine / torch | optimised / torch |",
+             "| --- | --- | --- | --- |"]
+    for row in found["suite"]:
+        ratios = row["ratios"]
+        fast = f"{ratios[OPTIMISED]:.2f}" if OPTIMISED in ratios else "–"
+        lines.append(f"| {row['work']} | {row['milliseconds'][AS_TORCH]:.3f} | "
+                     f"{ratios[PLAIN]:.2f} | {fast} |")
+    return "\n".join(lines)
+
+
+def worse_than(found: dict[str, Any], stored: dict[str, Any]) -> list[str]:
+    """A line for each ratio that exceeds the stored one by more than TOLERANCE."""
+    before = {(row["work"], kind): ratio for row in stored["suite"]
+              for kind, ratio in row["ratios"].items()}
+    return [f"{row['work']}, {kind} / torch: {ratio:.2f}, stored {before[row['work'], kind]:.2f}"
+            for row in found["suite"] for kind, ratio in row["ratios"].items()
+            if (row["work"], kind) in before
+            and ratio > (1 + TOLERANCE) * before[row["work"], kind]]
