@@ -4,6 +4,7 @@
 # make fuzz SECONDS=60    damaged and hostile files to every reader, in child processes; findings go to output/fuzz
 # make kill, make soak    trainings ended by kill -9 and gone on with; memory over 15,000 passes of many sizes
 # make matrix  the tests under the oldest and the newest numpy, protobuf, h5py, opencv ... that are allowed
+# make bench   small nets beside torch modules; fails where a ratio is a tenth above that of docs/benchmarks/suite.json
 # make docs    the documentation as a site: build/site/index.html (needs pip install -e '.[docs]' once, from the network)
 # make build   set up only: .venv with everything in it, the C++ kernels
 # make sanitize    the tests of the C++ kernels under sanitizers: of addresses, of undefined behaviour
@@ -20,7 +21,7 @@ STAMP := $(VENV)/.installed
 BUILT := $(VENV)/.kernels
 OPS   := caffe-mnc/python/caffe/ops
 
-.PHONY: demo test check docs fuzz kill soak matrix build sanitize asan ubsan clean
+.PHONY: demo test check bench docs fuzz kill soak matrix build sanitize asan ubsan clean
 .DELETE_ON_ERROR:
 
 build: $(BUILT)
@@ -34,6 +35,9 @@ test: check
 check: build
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary
+
+bench: build
+	$(BIN)/python tools/benchmark.py --suite --cpu --against docs/benchmarks/suite.json $(ARGS)
 
 docs: build
 	@$(BIN)/python -c 'import material, mkdocstrings' 2> /dev/null || \

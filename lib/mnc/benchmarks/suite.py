@@ -153,7 +153,9 @@ def _row(name: str, times: dict[str, list[float]]) -> dict[str, Any]:
 
 def suite_report(found: dict[str, Any]) -> str:
     """The figures as a Markdown table."""
-    lines = [f"{found['machine']}; least of {found['repeat']}", "",
+    where = found["machine"]
+    lines = [f"{where['cpu']}, {where['threads']} thread(s), torch {where['torch']}; least of "
+             f"{found['repeat']}.", "",
              "| work | torch, ms | this engine / torch | optimised / torch |",
              "| --- | --- | --- | --- |"]
     for row in found["suite"]:

@@ -191,6 +191,12 @@ def _torch_agrees(shape: tuple[int, ...], window: Window, size: tuple[int, int])
                in zip(shape[2:], window.kernel, window.stride, window.pad, size))
 
 
+def _beyond(shape: tuple[int, ...], window: Window, size: tuple[int, int]) -> bool:
+    """Whether a last window reaches beyond the padded map: a size that was rounded up."""
+    return any((n - 1) * s + k > length + 2 * p for length, k, s, p, n in zip(
+        shape[2:], window.kernel, window.stride, window.pad, size))
+
+
 def _padded(x: Tensor, window: Window, size: tuple[int, int], value: float) -> Tensor:
     """x with `value` around it (or cut), so that exactly `size` whole windows fit."""
     (top, left), amounts = window.pad, []
@@ -209,9 +215,8 @@ def pool(method: int, x: Tensor, window: Window, size: tuple[int, int], *, train
     if torch.compiler.is_exporting():       # others round up by rules of their own
         return F.max_pool2d(_padded(x, window, size, lowest), window.kernel, window.stride)
     if _torch_agrees(x.shape, window, size):
-        beyond = any((n - 1) * s + k > length + 2 * p for length, k, s, p, n in zip(
-            x.shape[2:], window.kernel, window.stride, window.pad, size))
-        return F.max_pool2d(x, window.kernel, window.stride, window.pad, ceil_mode=beyond)
+        return F.max_pool2d(x, window.kernel, window.stride, window.pad,
+                            ceil_mode=_beyond(x.shape, window, size))
     return F.max_pool2d(_padded(x, window, size, lowest), window.kernel, window.stride)
 
 
@@ -240,6 +245,9 @@ def _stochastic(x: Tensor, window: Window, size: tuple[int, int], train: bool) -
 
 
 def _average(x: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
+    if not torch.compiler.is_exporting() and _torch_agrees(x.shape, window, size):
+        return F.avg_pool2d(x, window.kernel, window.stride, window.pad,
+                            ceil_mode=_beyond(x.shape, window, size))
     padded = _padded(x, window, size, 0.0)
     if torch.compiler.is_exporting():           # ONNX divides by the whole window
         total = F.avg_pool2d(padded, window.kernel, window.stride) * math.prod(window.kernel)
