@@ -1,6 +1,7 @@
 """Small nets in this engine beside the same layers as a torch module, channels-last.
 
-They take turns in one run, so that ratios hold where times do not.
+They take turns in one run, so that ratios hold where times do not. Only mnc.commands.benchmark
+asks; the measuring is this room's.
 """
 
 from __future__ import annotations
@@ -39,8 +40,7 @@ class Twin(nn.Module):
     def __init__(self, net: caffe.Net, text: str) -> None:
         super().__init__()
         self.steps = [(_function(net.layer_dict[layer.name]), list(layer.bottom), layer.top[0])
-                      for layer in read_net(text).layer
-                      if layer.type not in ("Input", "SoftmaxWithLoss")]
+                      for layer in read_net(text).layer if layer.type in TWINS]
         self.inner = nn.ModuleList(f for f, _, _ in self.steps if isinstance(f, nn.Module))
 
     def forward(self, data: Tensor) -> Tensor:
@@ -54,36 +54,49 @@ class Twin(nn.Module):
 
 
 def _function(layer: Any) -> Callable[..., Tensor]:
-    options: Any = layer.param
-    weights = [nn.Parameter(blob.tensor.clone()) for blob in layer.blobs]
-    if layer.type == "Convolution":
-        w, c = layer.window, layer
-        made: nn.Module = nn.Conv2d(c.channels, c.outputs, w.kernel, w.stride, w.pad, w.dilation,
-                                    c.group)
-        made.weight, made.bias = weights
-        return made.to(memory_format=torch.channels_last)       # type: ignore[call-overload]
-    if layer.type == "InnerProduct":
-        made = nn.Linear(layer.inputs, layer.outputs)
-        made.weight, made.bias = weights
-        return nn.Sequential(nn.Flatten(), made)
-    if layer.type == "BatchNorm":
-        return nn.BatchNorm2d(len(weights[0]), affine=False).eval()
-    if layer.type == "Scale":
-        scale, bias = (each.detach().reshape(-1, 1, 1) for each in weights)
-        return lambda x: torch.addcmul(bias, x, scale)
-    if layer.type == "PReLU":
-        made = nn.PReLU(len(weights[0]))
-        made.weight = weights[0]
-        return made
-    if layer.type == "Pooling":
-        p = options.pooling_param
-        if p.global_pooling:
-            return lambda x: x.mean((2, 3), keepdim=True)
-        pool = F.max_pool2d if p.pool == p.MAX else F.avg_pool2d
-        return lambda x: pool(x, p.kernel_size, p.stride, ceil_mode=True)
-    simple: dict[str, Callable[..., Tensor]] = {
-        "ReLU": F.relu, "Eltwise": torch.add, "Softmax": partial(torch.softmax, dim=1)}
-    return simple[layer.type]
+    return TWINS[layer.type](layer, [nn.Parameter(blob.tensor.clone()) for blob in layer.blobs])
+
+
+def _convolution(layer: Any, weights: list[nn.Parameter]) -> nn.Module:
+    w = layer.window
+    made = nn.Conv2d(layer.channels, layer.outputs, w.kernel, w.stride, w.pad, w.dilation,
+                     layer.group)
+    made.weight, made.bias = weights
+    return made.to(memory_format=torch.channels_last)       # type: ignore[call-overload]
+
+
+def _product(layer: Any, weights: list[nn.Parameter]) -> nn.Module:
+    made = nn.Linear(layer.inputs, layer.outputs)
+    made.weight, made.bias = weights
+    return nn.Sequential(nn.Flatten(), made)
+
+
+def _scale(layer: Any, weights: list[nn.Parameter]) -> Callable[[Tensor], Tensor]:
+    scale, bias = (each.detach().reshape(-1, 1, 1) for each in weights)
+    return lambda x: torch.addcmul(bias, x, scale)
+
+
+def _prelu(layer: Any, weights: list[nn.Parameter]) -> nn.Module:
+    made = nn.PReLU(len(weights[0]))
+    made.weight = weights[0]
+    return made
+
+
+def _pooling(layer: Any, weights: list[nn.Parameter]) -> Callable[[Tensor], Tensor]:
+    options = layer.param.pooling_param
+    if options.global_pooling:
+        return lambda x: x.mean((2, 3), keepdim=True)
+    pool = F.max_pool2d if options.pool == options.MAX else F.avg_pool2d
+    return lambda x: pool(x, options.kernel_size, options.stride, ceil_mode=True)
+
+
+# prototxt type -> the function of torch that does the same, from the layer and its weights
+TWINS: dict[str, Callable[[Any, list[nn.Parameter]], Callable[..., Tensor]]] = {
+    "Convolution": _convolution, "InnerProduct": _product, "Scale": _scale, "PReLU": _prelu,
+    "Pooling": _pooling, "ReLU": lambda layer, weights: F.relu,
+    "Eltwise": lambda layer, weights: torch.add,
+    "Softmax": lambda layer, weights: partial(torch.softmax, dim=1),
+    "BatchNorm": lambda layer, weights: nn.BatchNorm2d(len(weights[0]), affine=False).eval()}
 
 
 def measure_suite(repeat: int) -> dict[str, Any]:
@@ -112,9 +125,8 @@ def blank(text: str) -> caffe.Net:
     """A TEST net with weights drawn at random; means are 0 and variances 1."""
     net = caffe.Net.from_proto(read_net(text), caffe.TEST)
     for layer in net.layers:
-        if layer.type == "BatchNorm":
-            for blob in layer.blobs[1:]:
-                blob.tensor.fill_(1)
+        for blob in layer.blobs[1:layer.num_statistics]:
+            blob.tensor.fill_(1)
     return net
 
 
