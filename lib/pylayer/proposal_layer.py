@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -90,6 +91,13 @@ class ProposalLayer(caffe.Layer):
         top[0].tensor = rois
         if len(top) > 1:
             top[1].tensor = index[None]
+
+    def likely(self, index: int, shapes: Sequence, random: Any) -> np.ndarray | None:
+        """Of im_info: an image that covers the map, of a pyramid the finest; shapes of all bottoms.
+        """
+        finest = shapes[3] if len(shapes) > 3 else shapes[0]
+        size = np.multiply(finest[2:], self.anchor_grid.steps[0])
+        return np.array([[*size, 1]]) if index == 2 else None
 
     def tensor_form(self) -> ProposalForm | None:
         """The RoIs of a test net, and the anchor of each."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import caffe
+from caffe.commands.export import main as export_command
 from mnc import cli
 from mnc.commands import demo
 from mnc.config import cfg, cfg_from_file
@@ -102,13 +106,72 @@ def test_a_net_has_to_be_named(tmp_path, capsys):
     assert "FOLDER" in capsys.readouterr().err
 
 
+# --- other nets, settings and targets ------------------------------------------------------------
+
+FOUND = {"seg": ["boxes", "masks", "labels", "scores"], "det": ["boxes", "labels", "scores"]}
+
+
+def drawn_weights(folder: Path) -> list[str]:
+    """--def and --weights of a tiny net whose boxes move, and scores differ."""
+    net, random = caffe.Net(str(folder / "test.prototxt"), caffe.TEST), np.random.default_rng(4)
+    for blobs in net.params.values():
+        for blob in blobs:
+            blob.data[...] = random.normal(size=blob.shape) * 0.1
+    net.save(str(folder / "drawn.caffemodel"))
+    return ["--def", str(folder / "test.prototxt"), "--weights", str(folder / "drawn.caffemodel")]
+
+
+@pytest.mark.parametrize("task, target, settings", [
+    ("det", "onnx", []), ("det", "torchscript", []), ("det", "code", []), ("det", "pt2", []),
+    ("seg", "onnx", ["TEST.USE_MASK_MERGE", "False"]), ("seg", "torchscript", [])])
+def test_each_task_in_each_form(tiny_net, mini_cfg, tmp_path, capsys, task, target, settings):
+    if target == "onnx" and MISSING:
+        pytest.skip(f"not installed: {', '.join(MISSING)}")
+    net = drawn_weights(tiny_net("faster_rcnn_end2end" if task == "det" else "mnc_5stage"))
+    path = tmp_path / "net.py"
+    assert cli.main(["export", *net, "--to", target, "-o", str(path), "--cpu",
+                     "--set", "TEST.RPN_POST_NMS_TOP_N", "20", "TEST.SCALES", "(96,)",
+                     "TEST.NMS_NESTED", "0.9", *settings]) == 0
+    said = capsys.readouterr().out
+    assert path.is_file() and f"-> {', '.join(FOUND[task])}; " in said
+    assert re.search(r"\n[1-9]\d* (instances|boxes) of a score of .* in 4 images, as the net", said)
+    assert ("mask voting is in it" in said) == (task == "seg" and not settings)
+    assert "Not in it: dropping nested" in said
+
+
+@needs_onnx
+def test_boxes_alone_are_drawn(tiny_net, mini_cfg, tmp_path, capsys):
+    path, image = tmp_path / "net.onnx", str(ROOT / "data/demo/scene_5.jpg")
+    net = drawn_weights(tiny_net("faster_rcnn_end2end"))
+    small = ["--set", "TEST.RPN_POST_NMS_TOP_N", "20", "TEST.SCALES", "(96,)"]
+    assert cli.main(["export", *net, "-o", str(path), "--cpu", "--check", image, *small]) == 0
+    model = OnnxModel(path)
+    assert model.instances(read_image(image)).masks.shape[1:] == (0, 0)
+    assert cli.main(["demo", image, "--model", str(path), "--out", str(tmp_path / "out"),
+                     "--score", "0.1", "--cpu"]) == 0
+    assert (read_image(tmp_path / "out/scene_5.jpg").shape[0]) >= 480
+
+
+def test_nets_of_given_regions_are_refused_with_what_goes(tiny_net, tmp_path, capsys):
+    net = drawn_weights(tiny_net("cfm"))
+    assert cli.main(["export", *net, "-o", str(tmp_path / "net.onnx"), "--cpu"]) == 1
+    said = capsys.readouterr().err
+    assert "regions that another program proposes" in said
+    command = said.partition("caffe export ")[2].split()
+    command[command.index("onnx")] = "torchscript"
+    assert export_command(command) == 0
+    found = torch.jit.load(tmp_path / "net.onnx")(
+        torch.rand(2, 3, 70, 90), torch.tensor([[1.0, 3, 5, 60, 50]]), torch.rand(1, 1, 21, 21))
+    assert len(found) > 1 and all(len(value) == 1 for value in found)
+
+
 def test_disagreement_is_an_error():
     settings = TestSettings.of(cfg)
     wanted = Instances(np.array([[1, 2, 30, 40, 0.9]]), np.ones((1, 21, 21), np.float32),
                        np.array([2]))
     agreement = Agreement.__new__(Agreement)
     agreement.compared, agreement.shift, agreement.overlap = 0, 0.0, 1.0
-    agreement.binarize = settings.mask.threshold
+    agreement.binarize, agreement.least = settings.mask.threshold, 0.3
     agreement._compare(1, wanted, wanted)
     assert agreement.compared == 1 and agreement.shift == 0
     moved = replace(wanted, boxes=wanted.boxes + np.array([0.2, 0, 0, 0, 0]))

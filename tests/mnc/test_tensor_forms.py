@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import caffe
 from mnc.inference.networks import run_net
+from mnc.inference.selection import best_of, suppress
 from mnc.inference.settings import TestSettings
+from mnc.inference.whole import WholeNet, suppressed
 from mnc.instances import InferenceError, Instances, Raw
 from mnc.masks.tensor_voting import VotingForm
 from mnc.masks.voting import Voting, vote_masks
@@ -77,8 +81,26 @@ def test_voting_of_nothing():
 
 
 def test_other_voting_does_not_go(tiny_model, mini_cfg):
-    from mnc.inference.whole import WholeCascade
-
     mini_cfg.TEST.USE_GPU_MASK_MERGE = False
     with pytest.raises(InferenceError, match="USE_GPU_MASK_MERGE"):
-        WholeCascade(five_stages(tiny_model), TestSettings.of(mini_cfg))
+        WholeNet(five_stages(tiny_model), TestSettings.of(mini_cfg), "seg")
+
+
+@pytest.mark.parametrize("per_class", [False, True])
+@pytest.mark.parametrize("most", [100, 7])
+def test_suppression_class_by_class(per_class, most, mini_cfg):
+    random, (number, classes) = np.random.default_rng(most), (40, 4)
+    boxes = random.uniform(0, 40, (number, classes if per_class else 1, 4))
+    boxes[..., 2:] += boxes[..., :2]
+    raw = Raw(boxes.reshape(number, -1).astype(np.float32), np.zeros((number, 3, 3), np.float32),
+              random.dirichlet(np.ones(classes), number).round(2).astype(np.float32))
+    raw.masks[:] = np.arange(number)[:, None, None]
+    settings = replace(TestSettings.of(mini_cfg), most=most)
+    expected = Instances.from_detections(suppress(best_of(raw, most), settings.nms,
+                                                  settings.inclusive))
+    found = suppressed(torch.from_numpy(raw.boxes), torch.from_numpy(raw.scores), settings)
+    assert 0 < len(expected) < 3 * most
+    np.testing.assert_array_equal(found[0], expected.boxes[:, :4])
+    np.testing.assert_array_equal(found[1], expected.masks[:, 0, 0])
+    np.testing.assert_array_equal(found[2], expected.labels)
+    np.testing.assert_array_equal(found[3], expected.boxes[:, 4].astype(np.float32))

@@ -28,7 +28,8 @@ def propose(scores: Tensor, deltas: Tensor, anchors: Tensor, image_size: Size,
     large = (boxes[:, 2:] - boxes[:, :2] + 1 >= limits.min_size).all(1)
     if torch.compiler.is_exporting():       # no numbers of rows that depend on values, but one
         scores = torch.where(large & ~scores.isnan(), scores, -torch.inf)
-        keep = scores.sort(descending=True, stable=True).indices[:limits.pre_nms or None]
+        most = torch.sym_min(scores.shape[0], limits.pre_nms or scores.shape[0])
+        keep = scores.sort(descending=True, stable=True).indices[:most]
         dets = torch.cat((boxes[keep], scores[keep, None]), 1)
         keep = keep[ops.nms(dets, limits.nms_thresh, limits.inclusive_nms, limits.post_nms)]
         return with_image_index(boxes[keep]), keep

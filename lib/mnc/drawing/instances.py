@@ -73,7 +73,8 @@ def draw_instances(image: np.ndarray, instances: Instances, classes: Sequence[st
     boxes = instances.boxes[:, :4] * zoom + [0, 0, zoom - 1, zoom - 1]      # inclusive pixels
     line = max(1, round(min(picture.shape[:2]) / LINES))
     for n in range(len(instances) - 1, -1, -1):
-        _draw_mask(picture, boxes[n], instances.masks[n], colors[n], (threshold, 2 * line))
+        if np.size(instances.masks[n]):     # boxes alone have none
+            _draw_mask(picture, boxes[n], instances.masks[n], colors[n], (threshold, 2 * line))
     for n in range(len(instances) - 1, -1, -1):
         x1, y1, x2, y2 = clipped_corners(boxes[n], (picture.shape[0], picture.shape[1]))
         cv2.rectangle(picture, (x1, y1), (x2, y2), colors[n], line)

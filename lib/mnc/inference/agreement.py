@@ -8,29 +8,41 @@ import numpy as np
 import torch
 
 import caffe
-from mnc.inference.cascade import segment_image
+from mnc.inference.cascade import detect_boxes, segment_image
 from mnc.inference.onnx_model import Facts, as_instances, prepared
+from mnc.inference.selection import suppress
 from mnc.inference.settings import TestSettings
-from mnc.instances import InferenceError, Instances
+from mnc.inference.whole import settings_in_file
+from mnc.instances import ImageDetections, InferenceError, Instances
 
 MOST_SHIFT, LEAST_OVERLAP = 0.1, 0.99       # pixels of a box's corner; IoU of masks
 LEAST_SCORE, MOST_SCORE_SHIFT = 0.3, 1e-3   # of the instances compared
+AT_LEAST = 10                               # are compared, were their scores lower
 
 Run = Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]
 
 
 class Agreement:
-    """The instances of the net in some images, and how far those of a file are from them.
+    """What the net finds in some images, and how far what a file finds is from it.
 
-    Instances of a score of LEAST_SCORE and more are compared: labels, number, boxes, masks.
+    Compared are the instances of a score of LEAST_SCORE and more, or, of a net that is less sure,
+    the best: labels, number, boxes, masks where there are any.
     """
 
     def __init__(self, net: caffe.Net, settings: TestSettings, images: Sequence[np.ndarray],
-                 facts: Facts) -> None:
-        """images: (H, W, 3) BGR each; the net sees each of them now."""
+                 facts: Facts, task: str = "seg") -> None:
+        """images: (H, W, 3) BGR each; the net sees each of them now. Raises InferenceError where
+        it finds nothing in any.
+        """
         self.images, self.facts, self.binarize = images, facts, settings.mask.threshold
-        self.expected = [Instances.from_detections(segment_image(net, image, settings))
+        seen = settings_in_file(settings)
+        self.expected = [Instances.from_detections(_found(net, image, seen, task))
                          for image in images]
+        scores = np.sort(np.concatenate([each.boxes[:, 4] for each in self.expected]))[::-1]
+        if not len(scores):
+            raise InferenceError("the net finds nothing in the images that the file would be "
+                                 "compared on; name others: --check IMG")
+        self.least = min(LEAST_SCORE, float(scores[:AT_LEAST][-1]))
         self.compared, self.shift, self.overlap = 0, 0.0, 1.0
 
     def hold(self, run: Run) -> None:
@@ -39,31 +51,39 @@ class Agreement:
             given = {name: torch.from_numpy(value)
                      for name, value in prepared(image, self.facts).items()}
             found = run(given)
-            self._compare(number, as_instances([found[name].detach().numpy() for name in (
-                "boxes", "masks", "labels", "scores")]), wanted)
+            self._compare(number, as_instances({name: value.detach().numpy() for name, value in
+                                                found.items()}), wanted)
 
     @property
     def said(self) -> str:
         """In a sentence."""
-        return (f"{self.compared} instances in {len(self.images)} images, as the net finds them: "
-                f"boxes within {self.shift:.2g} pixels, masks with an IoU of {self.overlap:.4f} "
-                "and more")
+        kind = "instances" if self.expected[0].masks.size else "boxes"
+        sure = "" if self.least == LEAST_SCORE else f" of a score of {self.least:.2g} and more"
+        masks = f", masks with an IoU of {self.overlap:.4f} and more" if kind != "boxes" else ""
+        return (f"{self.compared} {kind}{sure} in {len(self.images)} images, as the net finds "
+                f"them: boxes within {self.shift:.2g} pixels{masks}")
 
     def _compare(self, number: int, found: Instances, wanted: Instances) -> None:
-        rows, others = (np.flatnonzero(each.boxes[:, 4] >= LEAST_SCORE).tolist()
-                        for each in (found, wanted))
-        if abs(len(rows) - len(others)) == 1:       # one of a score right at the limit
-            rows, others = (r[:min(len(rows), len(others))] for r in (rows, others))
-        same = len(rows) == len(others) and np.array_equal(
-            np.sort(found.labels[rows]), np.sort(wanted.labels[others]))
-        if not same:
-            raise InferenceError(f"image {number}: the file finds {len(rows)} instances of a score "
-                                 f"of {LEAST_SCORE} and more, the net {len(others)}; nothing was "
-                                 "written")
-        taken: set[int] = set()
-        for row in rows:
-            own = [i for i in others if i not in taken and wanted.labels[i] == found.labels[row]]
-            taken.add(self._match(number, found.boxes[row], found.masks[row], wanted, own))
+        """Each of the one is among the other; right at the least score it may be missing there."""
+        pairs: dict[int, int] = {}
+        for row in np.flatnonzero(found.boxes[:, 4] >= self.least).tolist():
+            own = [i for i in range(len(wanted)) if i not in pairs.values()
+                   and wanted.labels[i] == found.labels[row]
+                   and wanted.boxes[i, 4] >= self.least - MOST_SCORE_SHIFT]
+            sure = found.boxes[row, 4] >= self.least + MOST_SCORE_SHIFT
+            if own:
+                pairs[row] = self._match(number, found.boxes[row], found.masks[row], wanted, own)
+            elif sure:
+                self._other(number, found, wanted)
+        clear = np.flatnonzero(wanted.boxes[:, 4] >= self.least + MOST_SCORE_SHIFT)
+        if not set(clear.tolist()) <= set(pairs.values()):
+            self._other(number, found, wanted)
+
+    def _other(self, number: int, found: Instances, wanted: Instances) -> None:
+        counts = [int((each.boxes[:, 4] >= self.least).sum()) for each in (found, wanted)]
+        raise InferenceError(f"image {number}: the file finds {counts[0]} instances of a score of "
+                             f"{self.least:.2g} and more, the net {counts[1]}, or others; nothing "
+                             "was written")
 
     def _match(self, number: int, box: np.ndarray, mask: np.ndarray, wanted: Instances,
                own: Sequence[int]) -> int:
@@ -80,3 +100,9 @@ class Agreement:
                                  f"{min(shifts):.3g} pixels from the net's, mask IoU {overlap:.3f},"
                                  f" score {apart:.3g} apart; nothing was written")
         return best
+
+
+def _found(net: caffe.Net, image: np.ndarray, settings: TestSettings, task: str) -> ImageDetections:
+    if task == "seg":
+        return segment_image(net, image, settings)
+    return suppress(detect_boxes(net, image, settings), settings.nms, settings.inclusive)

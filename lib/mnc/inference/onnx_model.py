@@ -5,7 +5,7 @@ Read by mnc.commands.demo and mnc.commands.export.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,8 +48,9 @@ class OnnxModel:
 
     def instances(self, image: np.ndarray, score: float = 0.0) -> Instances:
         """Those of a BGR image (H, W, 3) uint8 with at least this score."""
-        given = prepared(image, self.facts)
-        return as_instances(self.session.run(["boxes", "masks", "labels", "scores"], given), score)
+        names = [each.name for each in self.session.get_outputs()]
+        return as_instances(dict(zip(names, self.session.run(None, prepared(image, self.facts)))),
+                            score)
 
 
 def prepared(image: np.ndarray, facts: Facts) -> dict[str, np.ndarray]:
@@ -61,9 +62,12 @@ def prepared(image: np.ndarray, facts: Facts) -> dict[str, np.ndarray]:
             "image_size": np.array(image.shape[:2], np.int64)}
 
 
-def as_instances(found: Sequence[np.ndarray], least: float = 0.0) -> Instances:
-    """boxes (n, 4), masks (n, S, S), labels (n,), scores (n,), of scores of at least `least`."""
-    boxes, masks, labels, scores = found
+def as_instances(found: Mapping[str, np.ndarray], least: float = 0.0) -> Instances:
+    """boxes (n, 4), masks (n, S, S) where there are any, labels (n,), scores (n,), of scores of at
+    least `least`.
+    """
+    boxes, labels, scores = found["boxes"], found["labels"], found["scores"]
+    masks = found.get("masks", np.zeros((len(boxes), 0, 0), np.float32))
     kept = scores >= least
     rows = np.hstack((boxes, scores[:, None]))[kept].astype(np.float64)
     return Instances(rows, masks[kept], labels[kept])

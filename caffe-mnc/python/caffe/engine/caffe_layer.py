@@ -6,6 +6,7 @@ import enum
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from caffe.engine import memory
@@ -155,6 +156,13 @@ class Layer:
         For layers that read and write blobs: a torch.nn.Module, or another callable, that takes
         the bottoms, of the blobs' shapes, gives the tuple of the tops, and can be followed by
         torch.export. With it a net with the layer can be a file of torch or ONNX.
+        """
+        return None
+
+    def likely(self, index: int, shapes: Sequence[tuple[int, ...]],
+               random: np.random.Generator) -> np.ndarray | None:
+        """Values that this bottom may have, where not any number will do: files of nets are tried
+        on them. RoIs in the image, a size of the image; shapes: of all bottoms, as they are.
         """
         return None
 

@@ -19,7 +19,8 @@ Shapes = dict[str, tuple[int, ...]]
 def samples(net: Net, module: TorchNet, form: Form, values: Arrays | None) -> list[Tensors]:
     """Inputs: first those to trace on, then those to check on; with `form.dynamic` of two sizes.
 
-    values: arrays in the shapes of the inputs, in place of random ones; then of one size.
+    Random: RoIs and image sizes such as the layers that read them ask for, else any numbers.
+    values: arrays in the shapes of the inputs in their place; then of one size.
     Raises CaffeError for axes that there are not, and values that do not fit.
     """
     shapes = {name: net.blobs[name].shape for name in module.inputs}
@@ -45,8 +46,28 @@ def _resized(shapes: Shapes, form: Form, change) -> Shapes:
 
 def _random(net: Net, shapes: Shapes, seed: int) -> Tensors:
     random = np.random.default_rng(seed)
-    return {name: torch.as_tensor(random.normal(size=shape), dtype=net.dtype, device=net.device)
-            for name, shape in shapes.items()}
+    likely = _likely(net, shapes, random)
+    return {name: torch.as_tensor(likely.get(name, random.normal(size=shape)), dtype=net.dtype,
+                                  device=net.device) for name, shape in shapes.items()}
+
+
+def _likely(net: Net, shapes: Shapes, random: np.random.Generator) -> dict[str, np.ndarray]:
+    """Of inputs for which not any numbers will do: what the layers that read them ask for."""
+    try:
+        for name, shape in shapes.items():
+            net.blobs[name].reshape(*shape)
+        net.reshape()
+    except LayerError:      # outputs_of says so
+        return {}
+    found: dict[str, np.ndarray] = {}
+    memory = {net.blobs[name].memory: name for name in shapes}
+    for node in net.nodes:
+        for i, blob in enumerate(node.bottom):
+            name = memory.get(blob.memory)
+            value = name and node.layer.likely(i, [each.shape for each in node.bottom], random)
+            if name and isinstance(value, np.ndarray):
+                found.setdefault(name, value.reshape(shapes[name]))
+    return found
 
 
 def _given(values: Arrays, name: str, shape: tuple[int, ...], net: Net) -> torch.Tensor:

@@ -1,11 +1,13 @@
-"""Nodes of a graph of torch.export as Python text."""
+"""Nodes of a graph of torch.export as Python text, of the kind that torch.jit.script takes, too."""
 
 from __future__ import annotations
 
+import inspect
 import keyword
 import math
 import operator
 import re
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +16,18 @@ import torch.nn.functional as F
 from torch.fx import Node
 
 INERT = ("aten::detach", "aten::detach_", "aten::alias", "aten::lift_fresh_copy")
+ENDLESS = 2 ** 62       # from here on an end of a slice is that of the axis
+# of sizes, and of tensors, where they stand between two operands
 INFIX = {operator.add: "+", operator.sub: "-", operator.mul: "*", operator.floordiv: "//",
-         operator.truediv: "/", operator.mod: "%", operator.ge: ">=", operator.gt: ">",
-         operator.le: "<=", operator.lt: "<", operator.eq: "==", operator.ne: "!="}
+         operator.truediv: "/", operator.mod: "%", operator.pow: "**", operator.ge: ">=",
+         operator.gt: ">", operator.le: "<=", operator.lt: "<", operator.eq: "==",
+         operator.ne: "!="}
+OF_TENSORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "ge": ">=", "gt": ">",
+              "le": "<=", "lt": "<", "eq": "==", "ne": "!=", "__and__": "&", "__or__": "|",
+              "bitwise_and": "&", "bitwise_or": "|"}
+BUILT_IN = {"sym_max": "max", "sym_min": "min", "sym_float": "float", "sym_int": "int",
+            "trunc": "int", "sym_not": "not "}
+SYMBOLS = {torch.SymInt: "int", torch.SymFloat: "float", torch.SymBool: "bool"}
 Name = Callable[[Node], str]
 Foreign = Callable[[str], str | None]
 
@@ -24,14 +35,19 @@ Foreign = Callable[[str], str | None]
 def is_inert(node: Node) -> bool:
     """Whether what the node gives is what it takes, perhaps in another layout."""
     name = schema_name(node)
-    return name in INERT or (name == "aten::contiguous"
-                             and node.kwargs.get("memory_format") == torch.channels_last)
+    return name in INERT or (name == "aten::slice" and _bounds(node)[1] == ":") or (
+        name == "aten::contiguous" and node.kwargs.get("memory_format") == torch.channels_last)
 
 
 def schema_name(node: Node) -> str:
     """aten::relu, caffe::nms_of_lists; empty for what is no operator of torch."""
     target: Any = node.target
     return target.name().partition(".")[0] if isinstance(target, torch._ops.OpOverload) else ""
+
+
+def number_type(node: Node) -> str:
+    """int, float or bool for a node that is a number; empty for one that is a tensor."""
+    return SYMBOLS.get(type(node.meta.get("val")), "")
 
 
 def identifier(name: str, taken: set[str]) -> str:
@@ -47,52 +63,125 @@ def expression(node: Node, name: Name, inline: set[Node], foreign: Foreign) -> s
     """The node with the nodes of `inline` that it reads in its place."""
     def named(other: Node) -> str:
         if other in inline and other is not node:
-            return expression(other, name, inline, foreign)
+            return _text_of(other, named, foreign)
         return name(other)
     return call(node, named, foreign)
 
 
 def call(node: Node, name: Name, foreign: Foreign) -> str:
     """The node as a call of torch's functions, or as an operator of Python's."""
-    values = [_text(value, name) for value in node.args]
+    text = _text_of(node, name, foreign)
+    if node.target is operator.getitem or not text.startswith("("):
+        return text
+    depth = 0
+    for i, letter in enumerate(text):
+        depth += (letter == "(") - (letter == ")")
+        if not depth:
+            return text[1:-1] if i == len(text) - 1 else text
+    return text
+
+
+def _text_of(node: Node, name: Name, foreign: Foreign) -> str:
+    """As an operand: what has operators stands in parentheses."""
+    values = [_value(value, name) for value in node.args]
     target: Any = node.target
     if target is operator.getitem:
         return f"{values[0]}[{values[1]}]"
     if target in INFIX:
         return f"({values[0]} {INFIX[target]} {values[1]})"
-    named = [f"{key}={_text(value, name)}" for key, value in node.kwargs.items()
+    named = [f"{key}={_value(value, name)}" for key, value in node.kwargs.items()
              if key not in ("device", "pin_memory", "layout")]
+    own = _own_words(node, values, name) if not named else None
+    if own is not None:
+        return own
     schema = schema_name(node)
-    if schema == "aten::sym_size":
-        return f"{values[0]}.shape[{values[1]}]"
-    if schema in ("aten::to", "aten::item", "aten::expand"):
+    if schema in ("aten::to", "aten::expand"):
         rest = [value for value in values[1:] if not value.startswith("torch.device")]
         return f"{values[0]}.{schema[6:]}({', '.join([*rest, *named])})"
-    return f"{_function(node, schema, foreign)}({', '.join([*values, *named])})"
-
-
-def _function(node: Node, schema: str, foreign: Foreign) -> str:
-    target: Any = node.target
     if not schema:
-        module = getattr(target, "__module__", "") or ""
-        known = {"math": "math", "_operator": "operator"}.get(module, "torch")
-        return f"{known}.{target.__name__}"
-    own = foreign(schema)
-    if own:
-        return own
-    short = schema.removeprefix("aten::")
+        return f"{_of_numbers(target)}({', '.join([*values, *named])})"
+    function = foreign(schema) or _function(node, schema.removeprefix("aten::"))
+    if function == ".":
+        return f"{values[0]}.{schema[6:]}({', '.join([*values[1:], *named])})"
+    return f"{function}({', '.join([*values, *named])})"
+
+
+def _own_words(node: Node, values: list[str], name: Name) -> str | None:
+    """What Python has operators, indices or names of its own for."""
+    short = schema_name(node).removeprefix("aten::")
+    if short in OF_TENSORS and len(values) == 2:
+        return f"({values[0]} {OF_TENSORS[short]} {values[1]})"
+    if short == "rsub" and len(values) == 2:
+        return f"({values[1]} - {values[0]})"
+    if short in ("neg", "bitwise_not"):
+        return f"({'-' if short == 'neg' else '~'}{values[0]})"
+    if short == "numpy_T":
+        return f"{values[0]}.T"
+    if short == "sym_size":
+        return f"{values[0]}.shape[{values[1]}]"
+    if short == "item":
+        return f"{number_type(node) or 'float'}({values[0]})"
+    if short == "index":
+        chosen: Any = node.args[1]
+        return f"{values[0]}[{', '.join(':' if i is None else name(i) for i in chosen)}]"
+    if short in ("slice", "select"):
+        axis, chosen = _bounds(node, name) if short == "slice" else (
+            node.args[1], _value(node.args[2], name))
+        if isinstance(axis, int) and axis >= 0:
+            return f"{values[0]}[{':, ' * axis}{chosen}]"
+    return None
+
+
+def _bounds(node: Node, name: Name = str) -> tuple[Any, str]:
+    """Axis and start:end:step of a slice."""
+    _, axis, start, end, step = (*node.args, *(None, 0, None, None, 1)[len(node.args):])
+    first = "" if start in (0, None) else _value(start, name)
+    last = "" if end is None or (isinstance(end, int) and end > ENDLESS) else _value(end, name)
+    behind = "" if step == 1 else f":{_value(step, name)}"
+    return axis or 0, f"{first}:{last}{behind}"
+
+
+def _of_numbers(target: Any) -> str:
+    """The name of a function of sizes."""
+    word = BUILT_IN.get(target.__name__)
+    if word is not None:
+        return word
+    module = getattr(target, "__module__", "")
+    place = {"math": "math", "_operator": "operator"}.get(module, "torch")
+    return f"{place}.{target.__name__}"
+
+
+def _function(node: Node, short: str) -> str:
+    """The function of torch that is this operator; "." for a method of its first argument."""
     if not short.startswith("_"):
         for place, words in ((torch, "torch"), (F, "F")):
-            if callable(getattr(place, short, None)):
+            if _takes(getattr(place, short, None), node):
                 return f"{words}.{short}"
-    return f"torch.ops.{target!s}"
+        if inspect.ismethoddescriptor(getattr(torch.Tensor, short, None)):
+            return "."
+    target: Any = node.target
+    return f"torch.ops.{str(target).rpartition('.')[0]}"
 
 
-def _text(value: Any, name: Name) -> str:
+def _takes(function: Any, node: Node) -> bool:
+    """Whether a function takes what the operator takes, in that order: torch's own in Python may
+    have other arguments, or none of the name at all.
+    """
+    if isinstance(function, types.BuiltinFunctionType):
+        return True
+    if not isinstance(function, types.FunctionType):
+        return False
+    target: Any = node.target
+    wanted = [each.name for each in target._schema.arguments][:len(node.args)]
+    taken = list(inspect.signature(function).parameters)
+    return taken[1:len(wanted)] == wanted[1:] and taken[:1] in (["input"], ["self"])
+
+
+def _value(value: Any, name: Name) -> str:
     if isinstance(value, Node):
         return name(value)
     if isinstance(value, (list, tuple)):
-        inner = ", ".join(_text(each, name) for each in value)
+        inner = ", ".join(_value(each, name) for each in value)
         return f"[{inner}]" if isinstance(value, list) else f"({inner}{',' * (len(value) == 1)})"
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'

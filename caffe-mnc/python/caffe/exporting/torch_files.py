@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+import runpy
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from caffe.engine.errors import CaffeError
+from caffe.exporting.code_text import code_of
 from caffe.exporting.program import foreign_of, program_of
+from caffe.exporting.safetensors_file import write_safetensors
 from caffe.exporting.targets import TARGETS, Form, Tensors, Written
 
 
@@ -40,32 +43,20 @@ def write_program(module: Any, inputs: Tensors, path: Path, form: Form) -> Writt
 
 @TARGETS.register("torchscript")
 def write_script(module: Any, inputs: Tensors, path: Path, form: Form) -> Written:
-    """TorchScript of fixed sizes: what `torch.jit.load` takes, in C++ too; a tuple of the outputs.
-
-    Raises CaffeError where sizes are to be dynamic.
+    """TorchScript, of the net as plain code: `torch.jit.load` takes it, in C++ too, and needs no
+    operators but torch's; a tuple of the outputs.
     """
-    if form.dynamic:
-        raise CaffeError("TorchScript files have the sizes they were traced with; --dynamic is for "
-                         "pt2, onnx and code")
-    program = program_of(module, inputs, form)
-    traced = torch.jit.trace(_InOrder(program, list(inputs)), tuple(inputs.values()),
-                             check_trace=False)
+    code = code_of(module, inputs, form, "net", in_order=True)
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "net.py"
+        place.write_text(code.text)
+        write_safetensors(place.with_suffix(".safetensors"), code.tensors)
+        script = torch.jit.script(runpy.run_path(str(place), run_name="net")["Net"]().eval())
     with open(path, "wb") as file:
-        torch.jit.save(traced, file)
+        torch.jit.save(script, file)
     with open(path, "rb") as written:
         again = torch.jit.load(written)
 
     def run(given: Tensors) -> dict[str, torch.Tensor]:
         return dict(zip(module.outputs, again(*(given[name] for name in inputs))))
-    return Written(run, sorted(foreign_of(program)))
-
-
-class _InOrder(torch.nn.Module):
-    """A program with inputs and outputs in their order, as TorchScript has them."""
-
-    def __init__(self, program: torch.export.ExportedProgram, names: list[str]) -> None:
-        super().__init__()
-        self.names, self.program = names, program.module(check_guards=False)
-
-    def forward(self, *values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.program(**dict(zip(self.names, values))).values())
+    return Written(run)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,6 +45,12 @@ class Proposal(Layer):
     def forward(self, bottom, top):
         for blob, value in zip(top, self._proposals(*(blob.tensor for blob in bottom))):
             blob.tensor = value
+
+    def likely(self, index, shapes, random):
+        if index != 2:
+            return None
+        height, width = np.multiply(shapes[0][2:], self.param.proposal_param.feat_stride)
+        return np.resize([height, width, 1, 1], shapes[2])
 
     def tensor_form(self):
         return self._proposals if len(self.anchors) else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 from torch import Tensor
 
 from caffe import ops
@@ -40,6 +41,15 @@ class RegionLayer(TorchLayer):
 
     def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
         return [(shapes[1][0], shapes[0][1], *self.size)]
+
+    def likely(self, index, shapes, random):
+        if index != 1 or self.spatial_scale <= 0:
+            return None
+        (images, _, height, width), count = shapes[0], shapes[1][0]
+        last = np.array([width, height]) / self.spatial_scale - 1
+        corners = np.sort(random.uniform(size=(count, 2, 2)), 1).reshape(count, 4) * [*last, *last]
+        rois = np.column_stack((random.integers(max(images, 1), size=count), corners))
+        return rois.reshape(shapes[1])
 
 
 def _row_size(shape: tuple[int, ...]) -> int:
