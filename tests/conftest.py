@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 import os
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
@@ -66,6 +69,31 @@ def real_material() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no real material at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def torchvision_models():
+    """torchvision.models; a skip where it is not installed.
+
+    Where its C++ part is of another build than torch (CUDA's, beside a torch for CPUs), its operators are
+    declared without a kernel: the classifiers call none of them.
+    """
+    declared = []
+    for _ in range(4):
+        try:
+            yield importlib.import_module("torchvision.models")
+            return
+        except ModuleNotFoundError as error:
+            pytest.skip(f"torchvision is not installed ({error})")
+        except RuntimeError as error:
+            lacking = re.search(r"operator torchvision::(\w+) does not exist", str(error))
+            if lacking is None:
+                pytest.skip(f"torchvision cannot be imported: {error}")
+            declared.append(torch.library.Library("torchvision", "FRAGMENT"))
+            declared[-1].define(f"{lacking[1]}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+            for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
+                del sys.modules[name]
+    pytest.skip("torchvision cannot be imported beside this torch")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """Writes what the table of docs/export.md lacks: `python -m pytest tests/caffe/export_table.py`.
 
-A row stays as it is until it is taken out; the whole table takes ten minutes.
+A row, or a column, stays as it is until it is taken out; the whole table takes ten minutes.
+test_export_cases.py holds that it is true.
 The cases of the contract test go into nets of some tens of layers, which are exported; a layer that
 an export names is taken out, and the rest tried again.
 """
@@ -22,6 +23,8 @@ from test_layer_contract import ALL, prototxt
 PAGE = Path(__file__).resolve().parents[2] / "docs/export.md"
 BEGIN, END = "<!-- written by tests/caffe/export_table.py -->", "<!-- end -->"
 TOGETHER = 24
+COLUMNS = {"torch": "torch", "pt2": "pt2", "code, torchscript": "torchscript", "onnx": "onnx"}
+BLOBS = "no: values decide what is done"
 ENTRIES = {p.id: p.values for p in ALL if p.values[1].bottoms and p.values[1].tops}
 
 
@@ -31,24 +34,31 @@ def test_write_the_table(tmp_path):
     PAGE.write_text(f"{head}{BEGIN}\n{rows}{END}{rest.partition(END)[2]}")
 
 
-def written() -> dict[str, list[str]]:
-    """type -> what the page has of it, by column: torch, pt2, onnx"""
-    rows = PAGE.read_text().partition(BEGIN)[2].partition(END)[0].strip().splitlines()[2:]
-    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
-    return {kind: rest for kind, *rest in cells}
+def written() -> dict[str, dict[str, str]]:
+    """type -> what the page has of it, by column"""
+    head, _, *rows = PAGE.read_text().partition(BEGIN)[2].partition(END)[0].strip().splitlines()
+    _, *columns = cells_of(head)
+    return {kind: dict(zip(columns, rest, strict=True)) for kind, *rest in map(cells_of, rows)}
+
+
+def cells_of(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip("|").split("|")]
 
 
 def table(folder: Path) -> str:
     rows = written()
-    movable = {name: (kind, case) for name, (kind, case) in ENTRIES.items()
-               if kind not in rows and can_move(kind, case)}
-    refused = [refusals(folder, target, movable) for target in ("pt2", "onnx")]
-    lines = ["| type | torch | pt2 | onnx |", "|---|---|---|---|"]
-    for kind in dict.fromkeys(kind for kind, _ in ENTRIES.values()):
-        names = [name for name, (other, _) in movable.items() if other == kind]
-        cells = ["yes", *(cell([found.get(name) for name in names]) for found in refused)]
-        row = rows.get(kind) or (cells if names else ["yes", *["no: values decide what is done"] * 2])
-        lines.append(f"| {kind} | {' | '.join(row)} |")
+    lines = [f"| type | {' | '.join(COLUMNS)} |", "|---" * (len(COLUMNS) + 1) + "|"]
+    movable = {name: entry for name, entry in ENTRIES.items() if can_move(*entry)}
+    kinds = list(dict.fromkeys(kind for kind, _ in ENTRIES.values()))
+    for column, target in COLUMNS.items():
+        lacking = [kind for kind in kinds if column not in rows.setdefault(kind, {})]
+        tried = {name: entry for name, entry in movable.items() if entry[0] in lacking}
+        refused = refusals(folder, target, tried) if target != "torch" else {}
+        for kind in lacking:
+            found = [refused.get(name) for name, (other, _) in tried.items() if other == kind]
+            rows[kind][column] = "yes" if target == "torch" else cell(found) if found else BLOBS
+    lines += [f"| {kind} | {' | '.join(rows[kind][column] for column in COLUMNS)} |"
+              for kind in kinds]
     return "\n".join(lines) + "\n"
 
 

@@ -15,22 +15,21 @@ import torch
 
 import caffe
 import caffe.export as exporting
-import export_table
 from caffe import ops
 from caffe.commands.export import main
 from caffe.engine.net.net import Net
 from caffe.export import Form, export
 from caffe.exporting import plain, targets
+from caffe.exporting.checking import samples
 from test_plan import DOUBLING, INPUT, WARP, Doubling, conv, data, layer, nets  # noqa: F401
 
 MISSING = [name for name in ("onnx", "onnxscript", "onnxruntime")
            if importlib.util.find_spec(name) is None]
-REGIONS = ("MaskPooling", "MaskResize", "ROIPooling", "ROIWarping")
 needs_onnx = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {', '.join(MISSING)}")
 EVERY = pytest.mark.parametrize("target", [
     "torch", "torchscript", "pt2", "code", pytest.param("onnx", marks=needs_onnx)])
 DYNAMIC = pytest.mark.parametrize("target", [
-    "pt2", "code", pytest.param("onnx", marks=needs_onnx)])
+    "pt2", "torchscript", "code", pytest.param("onnx", marks=needs_onnx)])
 
 
 def pooling(kind, top, options):
@@ -128,6 +127,7 @@ def test_operators_of_ours_are_told(tmp_path):
                      .replace("pooling", kind[3:].lower()))
         net, = nets(*WARP[:2], pool, count=1)
         assert export(net, tmp_path / "net.pt2", "pt2", values=values).foreign == foreign
+        assert not export(net, tmp_path / "net.pt", "torchscript", values=values).foreign
 
 
 @needs_onnx
@@ -176,6 +176,34 @@ def test_values_must_fit_the_inputs(tmp_path):
     for values, got in (({}, "none"), ({"x": np.zeros(3)}, r"\(3,\)")):
         with pytest.raises(caffe.CaffeError, match=rf'shape \(2, 3, 8, 10\) for input "x", got {got}'):
             export(net, tmp_path / "net.pth", "torch", values=values)
+
+
+def test_labels_are_no_random_numbers(tmp_path):
+    label = INPUT.replace('"in"', '"l"').replace('"x"', '"label"').replace("dim: 3", "dim: 1")
+    net, = nets(INPUT, label, layer("SoftmaxWithLoss", "x label", "loss"), count=1)
+    with pytest.raises(caffe.CaffeError, match=r"layer \"SoftmaxWithLoss_loss\".*--values FILE.npz"):
+        export(net, tmp_path / "net.pt", "torchscript")
+    values = {"x": data(2, 3, 8, 10), "label": np.zeros((2, 1, 8, 10), np.float32)}
+    assert export(net, tmp_path / "net.pt", "torchscript", values=values).difference < 1e-6
+
+
+def test_rois_and_sizes_of_images_are_such_as_can_be(tmp_path):
+    """Without --values: RoIs in the image, that differ; an image of the map's size."""
+    pool = layer("ROIPooling", "x rois", "y", "roi_pooling_param { pooled_w: 2 pooled_h: 2 spatial_scale: 0.5 }")
+    net, = nets(WARP[0], WARP[1].replace("dim: 2", "dim: 6"), pool, count=1)
+    given, = samples(net, net.to_torch(), Form(), None)[1:2]
+    rois = given["rois"].numpy()
+    assert set(rois[:, 0]) == {0, 1} and (rois[:, 3:] >= rois[:, 1:3]).all() and rois.std(0).min() > 0
+    assert rois.max() < 20 and export(net, tmp_path / "net.pt", "torchscript").difference < 1e-6
+    scores, shifts = (INPUT.replace('"in"', f'"{n}"').replace('"x"', f'"{n}"').replace("dim: 2 dim: 3", f"dim: 1 dim: {c}")
+                      for n, c in (("s", 4), ("d", 8)))
+    info = 'layer { name: "i" type: "Input" top: "info" input_param { shape { dim: 1 dim: 3 } } }'
+    net, = nets(scores, shifts, info, layer("Proposal", "s d info", "rois", """proposal_param { feat_stride: 16
+        base_size: 16 min_size: 4 ratio: 1 scale: 2 scale: 4 pre_nms_topn: 50 post_nms_topn: 9 nms_thresh: 0.7 }"""), count=1)
+    given = samples(net, net.to_torch(), Form(), None)[0]
+    assert given["info"].tolist() == [[128, 160, 1]]
+    for target in ("torchscript", "pt2"):
+        assert export(net, tmp_path / "net.pt", target).difference < 1e-5
 
 
 def test_the_command_says_what_it_wrote(tmp_path, capsys):
@@ -230,25 +258,6 @@ def test_real_networks_in_plain_code_give_what_the_real_caffe_gave(real_material
                                        atol=1e-5 * np.abs(wanted).max())
 
 
-def test_the_page_tells_what_leaves_the_net():
-    """`python -m pytest tests/caffe/export_table.py` adds what it lacks."""
-    found, movable = export_table.written(), {
-        kind for kind, case in export_table.ENTRIES.values() if export_table.can_move(kind, case)}
-    assert len(found) > 80 and set(found) <= {kind for kind, _ in export_table.ENTRIES.values()}
-    assert {cells[0] for cells in found.values()} == {"yes"}
-    assert {k for k, cells in found.items() if not cells[1].startswith("no")} <= movable
-
-
-@needs_onnx
-def test_cases_go_through_onnx_where_the_page_says_so(tmp_path):
-    """A tenth of all, and those of regions."""
-    said, entries = export_table.written(), export_table.ENTRIES
-    chosen = {name: (kind, case) for i, (name, (kind, case)) in enumerate(entries.items())
-              if (i % 10 == 0 or kind in REGIONS) and said.get(kind, [""])[-1] == "yes"}
-    assert len(chosen) > 15
-    assert export_table.refusals(tmp_path, "onnx", chosen) == {}
-
-
 CONVS = (INPUT, conv("c1/3x3", "x", "a"), layer("ReLU", "a", "a"), *POOLINGS[:3], POOLINGS[7], POOLINGS[8],
          layer("LRN", "a", "norm", "lrn_param { local_size: 3 alpha: 0.5 }"),
          layer("Softmax", "norm", "soft"), layer("Concat", "a soft", "cat"),
@@ -284,10 +293,8 @@ def test_a_size_that_the_net_fixes_is_no_dynamic_one(target, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_torchscript_has_fixed_sizes(tmp_path):
+def test_torchscript_gives_a_tuple(tmp_path):
     net, = nets(*NET[:2], count=1)
-    with pytest.raises(caffe.CaffeError, match="have the sizes they were traced with"):
-        export(net, tmp_path / "net.pt", "torchscript", form=Form({"x": (0,)}))
     export(net, tmp_path / "net.pt", "torchscript")
     x = data(2, 3, 8, 10)
     with warnings.catch_warnings():
@@ -379,3 +386,29 @@ def test_a_python_layer_goes_by_its_tensor_form(tmp_path):
     net, = nets(INPUT, layer("Python", "x", "y", DOUBLING.replace("test_plan", __name__).replace(
         "Doubling", "Tripling")), count=1)
     assert export(net, tmp_path / "net.pt2", "pt2").difference == 0
+
+
+def detector():
+    """An SSD of one map: 4 x 5 cells, 4 priors each, 3 classes."""
+    def head(name, outputs):
+        flat = f"{name}_flat"
+        return (conv(name, "a", name, outputs),
+                layer("Permute", name, f"{name}_turned", "permute_param { order: 0 order: 2 order: 3 order: 1 }"),
+                layer("Flatten", f"{name}_turned", flat))
+    pool = "pooling_param { pool: MAX kernel_size: 2 stride: 2 }"
+    return (INPUT, conv("c", "x", "c", 4), layer("Pooling", "c", "a", pool), *head("loc", 16), *head("conf", 12),
+            layer("PriorBox", "a x", "priors", "prior_box_param { min_size: 3 max_size: 5 aspect_ratio: 2 flip: true }"),
+            layer("Reshape", "conf_flat", "rows", "reshape_param { shape { dim: 0 dim: -1 dim: 3 } }"),
+            layer("Softmax", "rows", "prob", "softmax_param { axis: 2 }"), layer("Flatten", "prob", "probs"),
+            layer("DetectionOutput", "loc_flat probs priors", "found", """detection_output_param { num_classes: 3
+                nms_param { nms_threshold: 0.4 top_k: 30 } keep_top_k: 12 confidence_threshold: 0.4 code_type: CENTER_SIZE }"""))
+
+
+@EVERY
+def test_an_ssd_with_its_detections(target, tmp_path):
+    net, = nets(*detector(), count=1)
+    done = export(net, tmp_path / "net.py", target)
+    assert done.difference < 5e-5 and done.outputs == ["found"]
+    assert done.foreign == (["caffe::nms_of_lists"] if target == "pt2" else [])
+    found = net.forward(x=data(2, 3, 8, 10))["found"]
+    assert 5 < found.shape[2] <= 24 and found[0, 0, :, 1].min() == 1

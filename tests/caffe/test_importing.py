@@ -112,22 +112,14 @@ def test_lite0_with_its_published_weights(tmp_path):
     close(net.blobs["fc"].data, Lite0(read_source("lite0"))(torchs(image, LITE)))
 
 
-def torchvision_models():
-    try:
-        import torchvision.models as models
-    except (ImportError, RuntimeError) as error:        # RuntimeError: made for another torch
-        pytest.skip(f"torchvision cannot be imported: {error}")
-    return models
-
-
 @pytest.mark.parametrize("name, features, scores", [
     ("vgg16", "pool5", "fc8"), ("resnet50", "res5c", "fc1000"), ("resnet101", "res5c", "fc1000")])
-def test_torchvisions_own(run, name, features, scores):
-    net = torchvision_models().get_model(name, weights=None).eval()
+def test_torchvisions_own(run, torchvision_models, name, features, scores):
+    net = torchvision_models.get_model(name, weights=None).eval()
     for key, module in net.named_modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, *((0.1, 0.3) if key.endswith("bn3") else (0.5, 1.5)))
-    image = bordered(224, 224)
+    image = bordered(224, 224) if name == "vgg16" else bordered(97, 130)
     ours = run(net.state_dict(), IMAGENET, image)
     x = torchs(image, IMAGENET)
     with torch.no_grad():
@@ -162,7 +154,7 @@ def test_the_command_writes_both_files(tmp_path, capsys):
 
 @pytest.mark.parametrize("state, what", [
     ({"encoder.weight": torch.ones(2)}, r"no net that is known by these names \(encoder.weight, …\)"),
-    ({"layer1.0.conv1.weight": torch.ones(1, 1, 1, 1)}, "a ResNet of basic blocks"),
+    ({"layer1.0.conv1.weight": torch.ones(1, 1, 1, 1)}, "a ResNet of basic blocks.* goes as ONNX"),
     ({"features.0.weight": torch.ones(2, 3, 3, 3), "features.1.weight": torch.ones(2)}, "no features.0.bias"),
     ({"features.0.weight": torch.ones(2, 3, 3, 3), "features.0.bias": torch.ones(2), "features.1.weight": torch.ones(2)},
      "batch normalisation is not known"),
@@ -174,6 +166,12 @@ def test_others_are_refused_in_words(tmp_path, capsys, state, what):
     error = capsys.readouterr().err
     assert re.search(what, error), error
     assert sorted(p.name for p in tmp_path.iterdir()) == ["other.pth"]
+
+
+@pytest.mark.parametrize("source", ["timm:resnet50", "hub:pytorch/vision"])
+def test_models_of_timm_and_hub_are_told_how(tmp_path, capsys, source):
+    assert main(["import", source, "-o", str(tmp_path / "x")]) == 1
+    assert "torch.save(model.state_dict()" in (said := capsys.readouterr().err) and "torch.onnx.export(" in said
 
 
 def models_of(monkeypatch, get):

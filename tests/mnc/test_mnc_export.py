@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -122,19 +123,17 @@ def drawn_weights(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("task, target, settings", [
-    ("det", "onnx", []), ("det", "torchscript", []), ("det", "code", []), ("det", "pt2", []),
-    ("seg", "onnx", ["TEST.USE_MASK_MERGE", "False"]), ("seg", "torchscript", [])])
+    ("det", "torchscript", []), ("det", "code", []), ("det", "pt2", []), ("seg", "torchscript", []),
+    ("seg", "pt2", ["TEST.USE_MASK_MERGE", "False"])])      # ONNX: the tests above and below
 def test_each_task_in_each_form(tiny_net, mini_cfg, tmp_path, capsys, task, target, settings):
-    if target == "onnx" and MISSING:
-        pytest.skip(f"not installed: {', '.join(MISSING)}")
     net = drawn_weights(tiny_net("faster_rcnn_end2end" if task == "det" else "mnc_5stage"))
     path = tmp_path / "net.py"
-    assert cli.main(["export", *net, "--to", target, "-o", str(path), "--cpu",
-                     "--set", "TEST.RPN_POST_NMS_TOP_N", "20", "TEST.SCALES", "(96,)",
+    assert cli.main(["export", *net, "--to", target, "-o", str(path), "--cpu", "--check",
+                     str(ROOT / "data/demo/scene_5.jpg"), "--set", "TEST.RPN_POST_NMS_TOP_N", "20", "TEST.SCALES", "(96,)",
                      "TEST.NMS_NESTED", "0.9", *settings]) == 0
     said = capsys.readouterr().out
     assert path.is_file() and f"-> {', '.join(FOUND[task])}; " in said
-    assert re.search(r"\n[1-9]\d* (instances|boxes) of a score of .* in 4 images, as the net", said)
+    assert re.search(r"\n[1-9]\d* (instances|boxes)( of a score of \S+ and more)? in 1 images, as", said)
     assert ("mask voting is in it" in said) == (task == "seg" and not settings)
     assert "Not in it: dropping nested" in said
 
@@ -149,7 +148,9 @@ def test_boxes_alone_are_drawn(tiny_net, mini_cfg, tmp_path, capsys):
     assert model.instances(read_image(image)).masks.shape[1:] == (0, 0)
     assert cli.main(["demo", image, "--model", str(path), "--out", str(tmp_path / "out"),
                      "--score", "0.1", "--cpu"]) == 0
-    assert (read_image(tmp_path / "out/scene_5.jpg").shape[0]) >= 480
+    plain = cv2.resize(read_image(image), None, fx=2, fy=2, interpolation=cv2.INTER_CUBIC)
+    drawn = read_image(tmp_path / "out/scene_5.jpg")
+    assert drawn.shape == plain.shape and 0.01 < (abs(drawn.astype(int) - plain) > 60).any(2).mean() < 0.5
 
 
 def test_nets_of_given_regions_are_refused_with_what_goes(tiny_net, tmp_path, capsys):
@@ -161,7 +162,7 @@ def test_nets_of_given_regions_are_refused_with_what_goes(tiny_net, tmp_path, ca
     command[command.index("onnx")] = "torchscript"
     assert export_command(command) == 0
     found = torch.jit.load(tmp_path / "net.onnx")(
-        torch.rand(2, 3, 70, 90), torch.tensor([[1.0, 3, 5, 60, 50]]), torch.rand(1, 1, 21, 21))
+        torch.rand(2, 3, 70, 90), torch.tensor([[1.0, 3, 5, 60, 50]]), torch.rand(1, 1, 10, 10))
     assert len(found) > 1 and all(len(value) == 1 for value in found)
 
 

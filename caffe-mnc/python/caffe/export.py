@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffe.engine.errors import CaffeError
+from caffe.engine.errors import CaffeError, LayerError
 from caffe.engine.formats.atomic_file import atomic_path
 from caffe.engine.layer import TEST
 from caffe.engine.net.net import Net
@@ -57,7 +57,13 @@ def export(net: Net, path: str | Path, target: str, *, outputs: Iterable[str] | 
     module = net.to_torch(names).eval()
     shapes = {name: net.blobs[name].shape for name in module.inputs}
     traced, *checked = samples(net, module, form, values)
-    expected = [(each, outputs_of(net, module, each, form)) for each in checked]
+    try:
+        expected = [(each, outputs_of(net, module, each, form)) for each in checked]
+    except LayerError as error:
+        if values is not None:
+            raise
+        raise CaffeError(f"{error}; if random inputs are not for it (labels, indices), give an "
+                         "array for each input: values=, --values FILE.npz") from error
     for name, shape in shapes.items():
         net.blobs[name].reshape(*shape)
     apart = 0.0

@@ -73,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--input", action="append", default=[], metavar="NAME=1x3x600x1000",
                    help="size of an input, if not the prototxt's (repeatable)")
     p.add_argument("--dynamic", action="append", default=[], metavar="NAME:0,2,3",
-                   help="axes of an input that may have any size (repeatable; pt2, onnx, code)")
+                   help="axes of an input that may have any size (repeatable; all but torch)")
     p.add_argument("--fp16", action="store_true",
                    help="weights and arithmetic in 16 bits; outputs may differ by 1e-2")
     p.add_argument("--outputs", nargs="+", metavar="BLOB",

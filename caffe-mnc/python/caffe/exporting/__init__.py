@@ -5,6 +5,6 @@
     checking.py     inputs of the sizes asked for, and how far outputs are apart
     torch_files.py  state_dict, pt2, TorchScript
     onnx_file.py    ONNX, run by onnxruntime
-    code_file.py    a .py of plain torch: fx_text.py, graphs as text; plain.py, operators that torch
-                    lacks; safetensors_file.py, the weights beside it
+    code_file.py    a .py of plain torch: code_text.py, its text; fx_text.py, nodes of a graph;
+                    plain.py, operators that torch lacks; safetensors_file.py, the weights beside it
 """

@@ -60,12 +60,13 @@ def _likely(net: Net, shapes: Shapes, random: np.random.Generator) -> dict[str, 
     except LayerError:      # outputs_of says so
         return {}
     found: dict[str, np.ndarray] = {}
-    memory = {net.blobs[name].memory: name for name in shapes}
+    inputs = {net.blobs[name].memory: name for name in shapes}
     for node in net.nodes:
+        sizes = [blob.shape for blob in node.bottom]
         for i, blob in enumerate(node.bottom):
-            name = memory.get(blob.memory)
-            value = name and node.layer.likely(i, [each.shape for each in node.bottom], random)
-            if name and isinstance(value, np.ndarray):
+            value = node.layer.likely(i, sizes, random) if blob.memory in inputs else None
+            if value is not None:
+                name = inputs[blob.memory]
                 found.setdefault(name, value.reshape(shapes[name]))
     return found
 

@@ -134,7 +134,8 @@ def _own_words(node: Node, values: list[str], name: Name) -> str | None:
 
 def _bounds(node: Node, name: Name = str) -> tuple[Any, str]:
     """Axis and start:end:step of a slice."""
-    _, axis, start, end, step = (*node.args, *(None, 0, None, None, 1)[len(node.args):])
+    given: list[Any] = [*node.args, *[None, 0, None, None, 1][len(node.args):]]
+    _, axis, start, end, step = given
     first = "" if start in (0, None) else _value(start, name)
     last = "" if end is None or (isinstance(end, int) and end > ENDLESS) else _value(end, name)
     behind = "" if step == 1 else f":{_value(step, name)}"

@@ -20,6 +20,7 @@ from caffe.engine.errors import CaffeError, LayerError
 from caffe.exporting.targets import Form, Tensors
 
 OURS = "caffe::"
+ALIKE = re.compile(r"L\['(\w+)'\]\.size\(\)\[(\d+)\] == L\['(\w+)'\]\.size\(\)\[(\d+)\]")
 TRIES = 40      # sizes at which a graph of dynamic sizes has to hold
 
 
@@ -84,18 +85,22 @@ def _signed(module: nn.Module, names: list[str]) -> Iterator[nn.Module]:
 def _hold_everywhere(program: torch.export.ExportedProgram, inputs: Tensors, form: Form) -> None:
     """Raise CaffeError if the graph was followed in a way that is right for some sizes only.
 
-    torch.export notes what it relied on; ONNX files would not say it.
+    torch.export notes what it relied on; ONNX files would not say it. Axes of two inputs that have
+    to be alike, as of RoIs and their masks, are no such size.
     """
-    random = np.random.default_rng(0)
+    random, guards = np.random.default_rng(0), list(getattr(program, "_guards_code", ()))
+    alike = [match.groups() for match in map(ALIKE.fullmatch, guards) if match]
     for _ in range(TRIES if form.dynamic else 0):
-        shapes = {name: tuple(int(random.integers(3 * n // 4, 3 * n // 2 + 1))
-                              if i in form.dynamic.get(name, ()) else n
-                              for i, n in enumerate(value.shape)) for name, value in inputs.items()}
+        shapes = {name: [int(random.integers(3 * n // 4, 3 * n // 2 + 1))
+                         if i in form.dynamic.get(name, ()) else n
+                         for i, n in enumerate(value.shape)] for name, value in inputs.items()}
+        for name, axis, other, place in alike:
+            shapes[name][int(axis)] = shapes[other][int(place)]
         known = {"L": {name: torch.empty(shape, device="meta") for name, shape in shapes.items()},
                  "math": math, "torch": torch}
-        for relied in getattr(program, "_guards_code", ()):
+        for relied in guards:
             if not eval(relied, known):     # torch's own words
-                sizes = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+                sizes = ", ".join(f"{name} {tuple(s)}" for name, s in shapes.items())
                 raise CaffeError(f"dynamic: the net does otherwise at {sizes}: torch.export relied "
                                  f"on {relied[:200]}")
 

