@@ -7,6 +7,7 @@ alone, so that something is there to compare with where they are not installed.
 from __future__ import annotations
 
 import math
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -158,3 +159,14 @@ def lite0_state() -> dict[str, Tensor]:
     convolution("_conv_head", "_bn1", 1280, inputs)
     state["_fc.weight"], state["_fc.bias"] = torch.randn(7, 1280) * 0.03, torch.randn(7)
     return state
+
+
+def small_vgg(models: ModuleType) -> nn.Module:
+    """torchvision's VGG16 with few units behind its convolutions, whose weights keep values in size."""
+    net = models.get_model("vgg16", weights=None, init_weights=False)
+    net.classifier = nn.Sequential(nn.Linear(49 * 512, 16), nn.ReLU(), nn.Dropout(), nn.Linear(16, 16),
+                                   nn.ReLU(), nn.Dropout(), nn.Linear(16, 7))
+    for layer in net.features:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return net.eval()

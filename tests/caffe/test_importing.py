@@ -15,7 +15,7 @@ import torch
 import caffe
 from caffe.cli import main
 from caffe.importing.releases import IMAGENET, LITE, Pixels, converted
-from torch_releases import Lite0, ResNet, vgg16
+from torch_releases import Lite0, ResNet, small_vgg, vgg16
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +115,7 @@ def test_lite0_with_its_published_weights(tmp_path):
 @pytest.mark.parametrize("name, features, scores", [
     ("vgg16", "pool5", "fc8"), ("resnet50", "res5c", "fc1000"), ("resnet101", "res5c", "fc1000")])
 def test_torchvisions_own(run, torchvision_models, name, features, scores):
-    net = torchvision_models.get_model(name, weights=None).eval()
+    net = small_vgg(torchvision_models) if name == "vgg16" else torchvision_models.get_model(name, weights=None).eval()
     for key, module in net.named_modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.uniform_(module.weight, *((0.1, 0.3) if key.endswith("bn3") else (0.5, 1.5)))

@@ -13,6 +13,7 @@ from caffe.cli import main
 from caffe.engine.errors import LayerError, WeightsError
 from caffe.importing.onnx_check import kept_if_equal
 from caffe.importing.onnx_net import OPERATORS, net_of
+from torch_releases import small_vgg
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed (the extra export)")
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed (the extra export)")
@@ -196,10 +197,8 @@ def test_a_net_that_differs_is_not_kept(tmp_path):
 @pytest.mark.filterwarnings("ignore")       # torch's exporter, of itself
 def test_torchvisions_nets(tmp_path, torchvision_models, name):
     more = dict(aux_logits=False, init_weights=False) if name == "googlenet" else {}
-    net = torchvision_models.get_model(name, weights=None, **more).eval()
-    side = 64
-    if name == "vgg16":             # it wants 7 x 7 cells, and has 4096 units behind them
-        side, net.classifier = 224, torch.nn.Sequential(torch.nn.Linear(512 * 49, 16), torch.nn.ReLU(), torch.nn.Dropout())
-        net.eval()
+    vgg = name == "vgg16"
+    net = small_vgg(torchvision_models) if vgg else torchvision_models.get_model(name, weights=None, **more).eval()
+    side = 224 if vgg else 64
     torch.onnx.export(net, (torch.randn(1, 3, side, side),), str(tmp_path / "net.onnx"), dynamo=True, external_data=False, verbose=False)
     kept_if_equal(net_of(tmp_path / "net.onnx"), tmp_path / "net.onnx", tmp_path / "made")

@@ -123,7 +123,7 @@ def drawn_weights(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("task, target, settings", [
-    ("det", "torchscript", []), ("det", "code", []), ("det", "pt2", []), ("seg", "torchscript", []),
+    ("det", "torchscript", []), ("det", "code", []), ("seg", "torchscript", []),
     ("seg", "pt2", ["TEST.USE_MASK_MERGE", "False"])])      # ONNX: the tests above and below
 def test_each_task_in_each_form(tiny_net, mini_cfg, tmp_path, capsys, task, target, settings):
     net = drawn_weights(tiny_net("faster_rcnn_end2end" if task == "det" else "mnc_5stage"))
@@ -153,6 +153,7 @@ def test_boxes_alone_are_drawn(tiny_net, mini_cfg, tmp_path, capsys):
     assert drawn.shape == plain.shape and 0.01 < (abs(drawn.astype(int) - plain) > 60).any(2).mean() < 0.5
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_nets_of_given_regions_are_refused_with_what_goes(tiny_net, tmp_path, capsys):
     net = drawn_weights(tiny_net("cfm"))
     assert cli.main(["export", *net, "-o", str(tmp_path / "net.onnx"), "--cpu"]) == 1

@@ -25,6 +25,8 @@ INFIX = {operator.add: "+", operator.sub: "-", operator.mul: "*", operator.floor
 OF_TENSORS = {"add": "+", "sub": "-", "mul": "*", "div": "/", "pow": "**", "ge": ">=", "gt": ">",
               "le": "<=", "lt": "<", "eq": "==", "ne": "!=", "__and__": "&", "__or__": "|",
               "bitwise_and": "&", "bitwise_or": "|"}
+# written in Python, these take what the operators take; others of F do not (unfold, elu)
+ALIKE = ("hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "pad", "relu6")
 BUILT_IN = {"sym_max": "max", "sym_min": "min", "sym_float": "float", "sym_int": "int",
             "trunc": "int", "sym_not": "not "}
 SYMBOLS = {torch.SymInt: "int", torch.SymFloat: "float", torch.SymBool: "bool"}
@@ -156,26 +158,13 @@ def _function(node: Node, short: str) -> str:
     """The function of torch that is this operator; "." for a method of its first argument."""
     if not short.startswith("_"):
         for place, words in ((torch, "torch"), (F, "F")):
-            if _takes(getattr(place, short, None), node):
+            known = isinstance(getattr(place, short, None), types.BuiltinFunctionType)
+            if known or (place is F and short in ALIKE):
                 return f"{words}.{short}"
         if inspect.ismethoddescriptor(getattr(torch.Tensor, short, None)):
             return "."
     target: Any = node.target
     return f"torch.ops.{str(target).rpartition('.')[0]}"
-
-
-def _takes(function: Any, node: Node) -> bool:
-    """Whether a function takes what the operator takes, in that order: torch's own in Python may
-    have other arguments, or none of the name at all.
-    """
-    if isinstance(function, types.BuiltinFunctionType):
-        return True
-    if not isinstance(function, types.FunctionType):
-        return False
-    target: Any = node.target
-    wanted = [each.name for each in target._schema.arguments][:len(node.args)]
-    taken = list(inspect.signature(function).parameters)
-    return taken[1:len(wanted)] == wanted[1:] and taken[:1] in (["input"], ["self"])
 
 
 def _value(value: Any, name: Name) -> str:

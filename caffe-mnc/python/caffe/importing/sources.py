@@ -28,7 +28,7 @@ def import_net(source: str | os.PathLike[str]) -> WrittenNet:
 
 
 def read_source(source: str | os.PathLike[str]) -> State:
-    """The tensors that `source` names; for what it raises see `import_net`."""
+    """The tensors that `source` names. Raises WeightsError and others, as `import_net`."""
     name = os.fspath(source)
     if name.startswith(TORCHVISION):
         return _torchvision(*name.removeprefix(TORCHVISION).split(":", 1))
