@@ -95,7 +95,7 @@ def _check_gpus(args: argparse.Namespace) -> None:
     gpu = getattr(args, "gpu", None)
     if gpu in (None, "cpu") or getattr(args, "cpu", False) or torch.cuda.is_available():
         return
-    if COMMANDS[args.command].runs_nets:
+    if COMMANDS[args.command].device:
         several = " or --workers N" if COMMANDS[args.command].shared else ""
         raise ConfigError(f"--gpu {gpu}: PyTorch finds no CUDA device here; say --cpu{several} to "
                           "compute on the CPU, or install a CUDA build of PyTorch")
