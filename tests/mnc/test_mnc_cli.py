@@ -567,6 +567,7 @@ def test_layer_types_of_a_plugin_are_known(tmp_path, capsys):
 @pytest.mark.parametrize("words, hint", [
     (["trian"], "no command 'trian'; did you mean train?"),
     (["test", "--imbd", "x"], "unrecognized arguments: --imbd x; did you mean --imdb?"),
+    (["evaluate", "x", "--cpu"], "unrecognized arguments: --cpu\n"),
     (["nothinglike"], "no command 'nothinglike'\n")])
 def test_a_word_that_is_not_known_is_answered_with_one_like_it(words, hint, capsys):
     with pytest.raises(SystemExit) as end:

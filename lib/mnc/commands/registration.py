@@ -93,9 +93,9 @@ def add_classes_argument(p: argparse.ArgumentParser) -> None:
 
 
 def like(word: str, known: Sequence[str]) -> str:
-    """"; did you mean …?" where a known word is like this one."""
-    folded = {each.lower(): each for each in known}
-    near = difflib.get_close_matches(word.lower(), folded, 1)
+    """"; did you mean …?" where a known word is like this one; dashes before it do not count."""
+    folded = {each.lower().lstrip("-"): each for each in known}
+    near = difflib.get_close_matches(word.lower().lstrip("-"), folded, 1)
     return f"; did you mean {folded[near[0]]}?" if near else ""
 
 
