@@ -50,9 +50,12 @@ def nms_forward(boxes: Tensor, thresh: float, inclusive: bool, limit: int) -> Te
     return _rows(kept, boxes)
 
 
+MOST = 2 ** 31 - 1      # boxes; with no limit exported graphs check sizes by numbers beyond int64
+
+
 @nms_forward.register_fake
 def _(boxes, thresh, inclusive, limit):
-    count = torch.library.get_ctx().new_dynamic_size()
+    count = torch.library.get_ctx().new_dynamic_size(max=MOST)
     return boxes.new_empty(count, dtype=torch.int64)
 
 
@@ -82,7 +85,7 @@ def nms_of_lists(boxes: Tensor, scores: Tensor, thresh: float, inclusive: bool,
 
 @nms_of_lists.register_fake
 def _(boxes, scores, thresh, inclusive, limit):
-    count = torch.library.get_ctx().new_dynamic_size()
+    count = torch.library.get_ctx().new_dynamic_size(max=MOST)
     return boxes.new_empty((count, 2), dtype=torch.int64)
 
 
