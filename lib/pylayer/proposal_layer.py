@@ -84,7 +84,7 @@ class ProposalLayer(caffe.Layer):
     def _forward_on_device(self, bottom: list, top: list, limits: ProposalLimits) -> None:
         scores, deltas = (blob.tensor.permute(0, 2, 3, 1) for blob in bottom[:2])
         scores = scores[..., len(self.cell_anchors):].reshape(-1)
-        anchors = torch.as_tensor(self.anchors, dtype=deltas.dtype, device=deltas.device)
+        anchors = torch.tensor(self.anchors, dtype=deltas.dtype, device=deltas.device)
         deltas = on_device.bounded_growth(deltas.reshape(-1, 4), self.most_growth)
         rois, index = on_device.propose(scores, deltas, anchors, self.image_size, limits)
         self.anchor_index = index

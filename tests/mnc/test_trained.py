@@ -57,7 +57,7 @@ def test_test_and_demo_take_it(folder, tiny_scenes, tmp_path, caplog, mini_cfg):
 
 @pytest.mark.parametrize("command", [["test"], ["demo"], ["serve"], ["export", "-o", "x.onnx"]])
 def test_model_stands_alone_in_every_command(folder, command, capsys):
-    for others in (["--net", "w"], ["--net", "Mini"], ["--weights", "w"], ["--def", "p"]):
+    for others in (["--net", "w.caffemodel"], ["--net", "Mini"], ["--weights", "w"], ["--def", "p"]):
         assert cli.main([*command, "--cpu", "--model", str(folder), *others]) == 1
         assert "leave out --def, --net and --weights" in capsys.readouterr().err
 
