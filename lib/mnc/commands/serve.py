@@ -48,7 +48,6 @@ def run(args: argparse.Namespace) -> int:
     from mnc.segmenter import Segmenter
     from mnc.serving.app import Limits, create_app
 
-    listening = listen(args.host, args.port)
     prototxt, weights = model_files(args)
     classes = read_classes(args.classes)[1:] if args.classes else None
     own = {key: value_of(key) for key in args.set_cfgs[::2]}
@@ -56,12 +55,14 @@ def run(args: argparse.Namespace) -> int:
         own["TEST.PRECISION"] = args.precision
     if args.backend:
         own["TEST.BACKEND"] = args.backend
-    segmenter = Segmenter(prototxt, weights, config=args.cfg_file, settings=own, classes=classes)
-    limits = Limits(args.waiting, args.megabytes, args.megapixels)
-    where = listening.getsockname()[1]
-    print(f"{weights} at http://{args.host}:{where}/ (Ctrl-C ends it)", flush=True)
-    server = uvicorn.Server(uvicorn.Config(create_app(segmenter, limits), log_level="warning"))
-    server.run(sockets=[listening])
+    with listen(args.host, args.port) as listening:     # a taken port is said before the net loads
+        segmenter = Segmenter(prototxt, weights, config=args.cfg_file, settings=own,
+                              classes=classes)
+        limits = Limits(args.waiting, args.megabytes, args.megapixels)
+        where = listening.getsockname()[1]
+        print(f"{weights} at http://{args.host}:{where}/ (Ctrl-C ends it)", flush=True)
+        server = uvicorn.Server(uvicorn.Config(create_app(segmenter, limits), log_level="warning"))
+        server.run(sockets=[listening])
     return 0
 
 
