@@ -149,7 +149,7 @@ cfg.COMPAT = EasyDict(
     BRIDGE_TEST_CLASS="all",        # class whose shifts move a box in testing; "foreground": never
                                     # the background's, as in training
     MASK_VOTING="reference",        # voted masks lie up to half a cell off; exact: where training
-                                    # has them
+                                    # has them (with TEST.USE_GPU_MASK_MERGE True alone)
     BBOX_GROWTH=75.0,               # most growth of a box by its shifts, as a logarithm; 75: below
                                     # what overflows the public code's; 4.135, log(1000 / 16), is
                                     # Detectron's

@@ -31,6 +31,7 @@ def mask_scores(net: NetWriter, sizes: Sizes, features: str, s: str = "") -> Non
 
 
 def fully_connected_mask(net: NetWriter, sizes: Sizes, features: str, s: str) -> None:
+    """A hidden layer and a score a pixel, as in the paper."""
     inner_product(net, "fc6_maskest", features, s, sizes.mask_hidden,
                   filled(net, sizes.fillers.mask_hidden, bias=True))
     relu(net, f"relu6_maskest{s}", f"fc6_maskest{s}")
