@@ -90,8 +90,14 @@ def test_solvers_name_the_net_they_cannot_find(folder, records, tmp_path, monkey
         assert any(word in str(caught.value) for word in known), f"{name}: {caught.value}"
 
 
-def test_networks_compute_what_the_real_caffe_computed(real_material):
-    """V1, legacy blobs, HDF5, left-over Split layers: ten trained nets, on a recorded input."""
+@pytest.mark.parametrize("backend", (None, "torch", "onnxruntime", "openvino"))
+def test_networks_compute_what_the_real_caffe_computed(real_material, backend):
+    """V1, legacy blobs, HDF5, left-over Split layers: ten trained nets, on a recorded input; as
+    they are, optimised, and with their dense parts in each runtime.
+    """
+    if backend not in (None, "torch"):
+        for package in (backend, "onnxscript"):
+            pytest.importorskip(package, reason=f"pip install mnc-caffe[{backend}]")
     models = json.loads((real_material / "models.json").read_text())
     assert len(models) == 10
     for name, files in models.items():
@@ -99,12 +105,16 @@ def test_networks_compute_what_the_real_caffe_computed(real_material):
         net = caffe.Net(str(real_material / files["prototxt"]), caffe.TEST,
                         weights=str(real_material / files["weights"]))
         net.blobs[net.inputs[0]].reshape(*recorded["in"].shape)
+        keys = [key for key in recorded.files if key.startswith("out_")]
+        if backend:
+            net.optimize([key[4:] for key in keys], backend=backend)
         net.forward(**{net.inputs[0]: recorded["in"]})
-        for key in recorded.files:
-            if key.startswith("out_"):
-                np.testing.assert_allclose(net.blobs[key[4:]].data, recorded[key], rtol=1e-5,
-                                           atol=1e-5 * np.abs(recorded[key]).max(),
-                                           err_msg=f"{name} {key}")
+        assert backend in (None, "torch") or any(
+            chain.runner for chain in net._optimized._plan._chains), name
+        for key in keys:
+            np.testing.assert_allclose(net.blobs[key[4:]].data, recorded[key], rtol=1e-5,
+                                       atol=1e-5 * np.abs(recorded[key]).max(),
+                                       err_msg=f"{name} {key}")
 
 
 def test_networks_of_forks_compute_what_their_fork_computed(real_material):

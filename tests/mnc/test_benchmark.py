@@ -76,8 +76,14 @@ def test_the_dense_part_stands_beside_its_peers(tmp_path, monkeypatch, capsys):
                  "--cpu", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
     assert found["engine to best"] == 1 and found["size"] == [64, 80]
-    assert 0 < found["seconds"]["torch"]["least"] <= found["seconds"]["torch"]["median"]
-    assert "this engine / best: 1.00" in capsys.readouterr().out
+    seconds = {name: each["least"] for name, each in found["seconds"].items()}
+    assert 0 < seconds["torch"] <= found["seconds"]["torch"]["median"]
+    assert found["image to masks"] == pytest.approx(
+        seconds["image to masks"]
+        / (seconds["torch"] + seconds["products after the dense part"]))
+    said = capsys.readouterr().out
+    assert "this engine / best: 1.00" in said
+    assert f"part): {found['image to masks']:.2f}" in said
 
 
 def measured_together(out) -> tuple[int, str]:

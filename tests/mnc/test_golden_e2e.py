@@ -12,6 +12,7 @@ from golden_mnc import GOLDEN, relative_error
 from mnc.boxes import proposals
 from mnc.boxes.nms import nms
 from mnc.config import overridden
+from mnc.inference.networks import READ, optimize
 from mnc.instances import Raw
 from mnc.masks.voting import vote_masks
 
@@ -112,6 +113,28 @@ def test_a_test_pass():
     net.forward()
     wanted = of_kind(golden, "blob")
     assert len(wanted) > 50
+    errors = {name: relative_error(net.blobs[name].data, value) for name, value in wanted.items()}
+    assert max(errors.values()) < 5e-5, errors
+
+
+@pytest.mark.parametrize("backend", ("torch", "onnxruntime", "openvino"))
+def test_a_test_pass_of_the_optimised_net(backend):
+    """Weights packed, layers joined, the dense part in each runtime: what is read of it is equal."""
+    if backend != "torch":
+        for package in (backend, "onnxscript"):
+            pytest.importorskip(package, reason=f"pip install mnc-caffe[{backend}]")
+    golden = arrays("test")
+    net = build("test", caffe.TEST)
+    optimize(net, backend=backend)
+    net.blobs["data"].reshape(*arrays("train")["blob:data"].shape)
+    net.blobs["data"].data[...] = arrays("train")["blob:data"]
+    net.blobs["im_info"].data[...] = golden["blob:im_info"]
+    net.forward()
+    chains = net._optimized._plan._chains
+    assert any(chain.runner for chain in chains) == (backend != "torch")
+    wanted = {name: value for name, value in of_kind(golden, "blob").items()
+              if name.removesuffix("_ext") in READ}
+    assert len(wanted) >= 6
     errors = {name: relative_error(net.blobs[name].data, value) for name, value in wanted.items()}
     assert max(errors.values()) < 5e-5, errors
 

@@ -16,6 +16,7 @@ from torch import Tensor
 import caffe
 from caffe.layer_types.convolution import Convolution
 from caffe.layer_types.inner_product import InnerProduct
+from mnc.config import cfg
 
 Call = Callable[[], object]
 
@@ -43,12 +44,23 @@ class Calls:
     to_weight: Call
 
 
-def products(net: caffe.Net, train: bool, dtype: torch.dtype) -> Iterator[tuple[Product, Call]]:
-    """Every product of the last pass of `net`, described and ready to be called."""
+def products(net: caffe.Net, train: bool) -> Iterator[tuple[Product, Call]]:
+    """Every product of the last pass of `net`, described and ready to be called, in the precision
+    that the configuration asks for."""
+    dtype = torch.bfloat16 if cfg.TEST.PRECISION == "bf16" else net.dtype
     for layer in net.layers:
         if isinstance(layer, (Convolution, InnerProduct)):
             for shape in layer.seen_shapes or ():
                 yield from _products_of(layer, shape, train, dtype)
+
+
+def bare(calls: list[Call]) -> Call:
+    """All of them, one after another."""
+    def work() -> None:
+        with torch.inference_mode():
+            for call in calls:
+                call()
+    return work
 
 
 def _products_of(layer: Convolution | InnerProduct, shape: tuple[int, ...], train: bool,

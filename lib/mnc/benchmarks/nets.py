@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 import caffe
-from mnc.benchmarks.floor import products
+from mnc.benchmarks.floor import bare, products
 from mnc.benchmarks.machine import machine, peak_memory
 from mnc.benchmarks.parts import PARTS, Stopwatch
 from mnc.benchmarks.subjects import Plan, testing, training
@@ -34,13 +34,8 @@ def measure(plan: Plan, image: np.ndarray, *, train: bool, repeat: int) -> Figur
         subject = (training if train else testing)(plan, image, Path(folder))
         take_turns(subject.works, 1)
         peak = peak_memory()
-        floor = list(products(subject.net, train, _precision(subject.net)))
-
-        def bare() -> None:
-            with torch.inference_mode():
-                for _, call in floor:
-                    call()
-        works = {**subject.works, "floor": bare}
+        floor = list(products(subject.net, train))
+        works = {**subject.works, "floor": bare([call for _, call in floor])}
         if subject.reference:
             works["reference"] = subject.reference
         times = take_turns(works, repeat)
@@ -57,10 +52,6 @@ def measure(plan: Plan, image: np.ndarray, *, train: bool, repeat: int) -> Figur
             "memory GB": {"peak": peak, "before the net": before, **sizes_of(subject.net)},
             "floor": [asdict(replace(product, seconds=took))
                       for (product, _), took in zip(floor, alone)]}
-
-
-def _precision(net: caffe.Net) -> torch.dtype:
-    return torch.bfloat16 if cfg.TEST.PRECISION == "bf16" else net.dtype
 
 
 def sizes_of(net: caffe.Net) -> dict[str, float]:

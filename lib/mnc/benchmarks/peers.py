@@ -1,6 +1,8 @@
 """The dense part of a net, up to its proposals, in each runtime that is installed.
 
-They take turns in one run. Only mnc.commands.benchmark asks; the measuring is this room's.
+Beside them, for the whole: this engine from image to masks, and the bare products that come after
+the dense part. All take turns in one run. Only mnc.commands.benchmark asks; the measuring is this
+room's.
 """
 
 from __future__ import annotations
@@ -14,14 +16,16 @@ import numpy as np
 
 import caffe
 from caffe.extend import read_net
+from mnc.benchmarks.floor import Call, bare, products
 from mnc.benchmarks.machine import machine
-from mnc.benchmarks.subjects import CLASSES, fill_blank
+from mnc.benchmarks.subjects import CLASSES, Plan, fill_blank, testing
 from mnc.benchmarks.timing import take_turns
 from mnc.config import BACKENDS
 from mnc.nets import generate
 
 OURS = "torch"          # the engine itself
 ENDS = "proposal"       # the layer that makes boxes: the first that is not dense
+WHOLE, REST = "image to masks", "products after the dense part"
 
 
 def measure_peers(net: str, task: str, image: np.ndarray, folder: Path, *, precision: str,
@@ -35,12 +39,24 @@ def measure_peers(net: str, task: str, image: np.ndarray, folder: Path, *, preci
         one.share_with(nets[OURS])
         one.optimize(precision="bfloat16" if precision == "bf16" else None, backend=name)
         one.blobs["data"].data[...] = data
-    times = take_turns({name: one.run for name, one in nets.items()}, repeat)
+    runs = {name: one.run for name, one in nets.items()}
+    whole, rest = _whole(Plan(net, task), image, folder, {n.layer.name for n in nets[OURS].nodes})
+    times = take_turns({**runs, WHOLE: whole, REST: rest}, repeat)
     found = {name: {"least": min(took), "median": median(took)} for name, took in times.items()}
-    best = min(each["least"] for each in found.values())
+    best = min(found[name]["least"] for name in runs)
     return {"net": net, "task": task, "size": list(image.shape[:2]), "precision": precision,
             "repeat": repeat, "seconds": found, "machine": machine(),
-            "engine to best": found[OURS]["least"] / best}
+            "engine to best": found[OURS]["least"] / best,
+            "image to masks": found[WHOLE]["least"] / (best + found[REST]["least"])}
+
+
+def _whole(plan: Plan, image: np.ndarray, folder: Path, dense: set[str]) -> tuple[Call, Call]:
+    """(this engine from image to masks; the products of the layers after the `dense` ones)"""
+    subject = testing(plan, image, folder)
+    work = subject.works["image to masks"]
+    work()                              # products know their shapes after a pass
+    return work, bare([call for product, call in products(subject.net, False)
+                       if product.layer not in dense])
 
 
 def _installed(precision: str) -> list[str]:
@@ -67,4 +83,5 @@ def peer_report(found: dict[str, Any]) -> str:
              "| runtime | least, ms | median, ms |", "| --- | --- | --- |"]
     lines += [f"| {'this engine' if name == OURS else name} | {1000 * t['least']:.1f} | "
               f"{1000 * t['median']:.1f} |" for name, t in found["seconds"].items()]
-    return "\n".join([*lines, "", f"this engine / best: {found['engine to best']:.2f}"])
+    return "\n".join([*lines, "", f"this engine / best: {found['engine to best']:.2f}",
+                      f"{WHOLE} / (best + {REST}): {found[WHOLE]:.2f}"])

@@ -29,8 +29,8 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
                    help="instead of a net: the region operators, each beside a copy and its "
                         "reference")
     p.add_argument("--peers", action="store_true",
-                   help="instead of a whole net: its part before the proposals, in this engine and "
-                        "in OpenVINO and ONNX Runtime, where they are installed")
+                   help="a net's part before the proposals in this engine and in OpenVINO and ONNX "
+                        "Runtime, where they are installed; the whole beside the best of them")
     p.add_argument("--suite", action="store_true",
                    help="instead: small nets, and training steps of LeNet, beside torch modules")
     p.add_argument("--against", metavar="FILE",
