@@ -26,12 +26,15 @@ from mnc.data.dataset import DataError
 from mnc.data.folders import images_in
 from mnc.data.given_images import Image, as_bgr
 from mnc.data.video import frames, open_video
-from mnc.drawing.instances import draw_instances, paint
+from mnc.drawing.instances import covered, draw_instances
 from mnc.inference import Instances, load_net, segment_image
 from mnc.inference.networks import blob_of
+from mnc.masks import run_lengths
+from mnc.masks.rendering import pasted
 from mnc.nets.backbones import NETS
 from mnc.nets.settings import find_settings, known_classes
 from mnc.project import project_file
+from mnc.results.coco import to_xywh
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,16 +123,26 @@ class Segmenter:
         (mnc.data.given_images says it all).
         """
         pixels = as_bgr(image)
-        height, width = pixels.shape[:2]
         found = self.instances(pixels)
-        return [Instance(self._mask(found, n, height, width), found.boxes[n, :4].astype(float),
-                         int(found.labels[n]), float(found.boxes[n, 4]),
-                         self.classes[found.labels[n]]) for n in range(len(found))]
+        return [Instance(self._mask(box, mask, pixels.shape[:2]), box[:4].astype(float),
+                         int(label), float(box[4]), self.classes[label])
+                for box, mask, label in zip(found.boxes, found.masks, found.labels)]
 
     def instances(self, image: Image) -> Instances:
         """The same as arrays: boxes (N, 5), masks (N, S, S) over the boxes, labels (N,)."""
         detections = segment_image(self.nets, as_bgr(image), self.cfg)
         return Instances.from_detections(detections, self.score)
+
+    def coco(self, image: Image) -> list[dict[str, object]]:
+        """The same as entries of COCO's result files, without "image_id", with "category_name".
+
+        Masks are run-length codes, (category_id - 1) is the place in `classes[1:]`. Of large
+        photographs with many instances this takes the least memory: no mask is as large as they.
+        """
+        pixels = as_bgr(image)
+        found, size = self.instances(pixels), pixels.shape[:2]
+        return [self._entry(box, mask, int(label), size)
+                for box, mask, label in zip(found.boxes, found.masks, found.labels)]
 
     def batch(self, images: Iterable[Image]) -> list[list[Instance]]:
         """Instances of each of several images, of any sizes."""
@@ -164,10 +177,17 @@ class Segmenter:
         return draw_instances(pixels, self.instances(pixels), self.classes,
                               self.cfg.BINARIZE_THRESH)
 
-    def _mask(self, found: Instances, n: int, height: int, width: int) -> np.ndarray:
-        painted, _ = paint(found.boxes[n:n + 1], found.masks[n:n + 1], np.array([1]),
-                           (height, width), self.cfg.BINARIZE_THRESH)
-        return painted > 0
+    def _mask(self, box: np.ndarray, mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+        """(H, W) bool"""
+        corner, inside = covered(box, mask, size, self.cfg.BINARIZE_THRESH)
+        return pasted(np.array(corner), inside, size)
+
+    def _entry(self, box: np.ndarray, mask: np.ndarray, label: int,
+               size: tuple[int, int]) -> dict[str, object]:
+        corner, inside = covered(box, mask, size, self.cfg.BINARIZE_THRESH)
+        return {"category_id": label, "category_name": self.classes[label],
+                "score": float(box[4]), "bbox": to_xywh(box),
+                "segmentation": run_lengths.placed(inside, corner[:2], size)}
 
 
 def as_paths(name: str, given: str | os.PathLike | Sequence) -> list[str | os.PathLike]:

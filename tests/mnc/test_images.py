@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -31,6 +32,26 @@ def test_prepared_as_by_the_reference(golden, want, scale, size):
     assert factor == golden[f"prep_image/{scale}"]
     assert got.dtype == np.float32 and got.shape == want.shape
     np.testing.assert_allclose(got, want, atol=1e-5 * np.abs(want).max())
+
+
+@pytest.mark.parametrize("means", [np.array([[[102.9801, 115.9465, 122.7717]]]), np.array([1, 2.5, 3], np.float32),
+                                   [7, 8, 9], 128.0])
+@pytest.mark.parametrize("dtype", [np.uint8, np.float64])
+def test_bytes_and_numbers_are_prepared_alike(means, dtype):
+    """A window of a larger image, as tiles are."""
+    image = np.random.randint(0, 256, (40, 60, 3), np.uint8)[3:33, 5:45]
+    got, _ = prepare_image(image.astype(dtype), means, 60, 1000)
+    plain = (image.astype(np.float32) - means).astype(np.float32)
+    np.testing.assert_array_equal(got, cv2.resize(plain, None, fx=2, fy=2, interpolation=cv2.INTER_LINEAR))
+
+
+def test_a_large_photograph_is_prepared_in_the_memory_of_its_numbers():
+    image = np.zeros((1500, 2000, 3), np.uint8)
+    tracemalloc.start()
+    prepare_image(image, np.array([[[102.9801, 115.9465, 122.7717]]]), 300, 500)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * 4 * image.size
 
 
 def test_blob_as_by_the_reference(golden):

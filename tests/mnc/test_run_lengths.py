@@ -151,3 +151,13 @@ def test_masks_are_cut_out_of_their_codes_and_put_into_images(seed):
     x, y, right, below = rng.integers(0, 4, 4).tolist()
     whole = np.pad(mask, ((y, below), (x, right)))
     assert np.array_equal(run_lengths.decode(run_lengths.at(mask, (x, y), whole.shape)), whole)
+
+
+@pytest.mark.parametrize("corner, shape", [((0, 0), SIZE), ((3, 0), (13, 4)), ((2, 5), (8, 15)), ((16, 12), (1, 1))])
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+def test_a_mask_of_a_box_is_coded_as_its_image(corner, shape, share):
+    """Also where it reaches head and foot, so that a run goes on in the next column."""
+    mask = np.random.default_rng(4).uniform(size=shape) < share
+    image = np.zeros(SIZE, bool)
+    image[corner[1]:corner[1] + shape[0], corner[0]:corner[0] + shape[1]] = mask
+    assert run_lengths.placed(mask, corner, SIZE) == run_lengths.encode(image)

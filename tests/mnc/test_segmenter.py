@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from contextlib import nullcontext
 
 import cv2
@@ -17,7 +18,9 @@ from mnc.config import cfg, changes_in_file, overridden
 from mnc.data import DataError
 from mnc.data.images import read_image
 from mnc.inference import segment_image
+from mnc.masks import run_lengths
 from mnc.nets.settings import save_settings
+from mnc.results.coco import to_xywh
 
 SETTINGS = {"TEST.RPN_POST_NMS_TOP_N": 12}
 
@@ -62,6 +65,26 @@ def test_instances_of_an_image(segmenter, tiny_scenes):
                                and ys.min() >= y1 and ys.max() <= y2)
     assert [each.score for each in found] == sorted((e.score for e in found), reverse=True)
     assert [e.score for e in segmenter(pixels)] == [e.score for e in found]   # array as the file
+
+
+def test_the_same_as_entries_of_cocos_files(segmenter, tiny_scenes):
+    path = image_of(tiny_scenes)
+    entries, found = segmenter.coco(path), segmenter(path)
+    assert len(entries) == len(found) > 0
+    for entry, each in zip(entries, found):
+        assert (run_lengths.decode(entry["segmentation"]) == each.mask).all()
+        assert (entry["category_id"], entry["category_name"], entry["score"]) == (each.label, each.name, each.score)
+        assert entry["bbox"] == to_xywh(each.box)
+
+
+def test_a_mask_takes_a_byte_a_pixel(segmenter):
+    """Of 12 megapixels two planes of whole numbers would be 192 MB for each instance."""
+    size = 1500, 2000
+    tracemalloc.start()
+    mask = segmenter._mask(np.array([10, 20, 900, 700, 1]), np.ones((21, 21), np.float32), size)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert mask.sum() == 891 * 681 and peak < 2.5 * mask.nbytes
 
 
 def test_settings_are_its_own(segmenter, tiny_scenes):

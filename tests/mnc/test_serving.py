@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from pycocotools import mask as codes
 
-from mnc.segmenter import Instance
+from mnc.masks import run_lengths
 
 pytest.importorskip("fastapi")
 pytest.importorskip("httpx")
@@ -45,22 +45,19 @@ class Fake:
     def __init__(self):
         self.hold = threading.Event()
         self.hold.set()
-        self.sizes = []
 
-    def batch(self, images):
+    def coco(self, image):
         self.hold.wait(30)
-        self.sizes.append(len(images))
-        return [self.see(image) for image in images]
-
-    def see(self, image):
         height, width = image.shape[:2]
         left, corner = np.zeros((2, height, width), bool)
         left[:, :width // 3] = True
         corner[:height // 2, width // 2:] = True
         if image[0, 0].tolist() == [0, 0, 255]:
             raise RuntimeError("red")
-        return [Instance(left, np.array([0, 0, width // 3 - 1, height - 1.0]), 1, 0.9, "cat"),
-                Instance(corner, np.array([width // 2, 0, width - 1.0, height // 2 - 1]), 2, 0.3, "dög")]
+        return [{"category_id": number, "category_name": name, "score": score, "bbox": box,
+                 "segmentation": run_lengths.encode(mask)} for number, name, score, box, mask in
+                [(1, "cat", 0.9, [0, 0, width // 3, height], left),
+                 (2, "dög", 0.3, [width // 2, 0, width // 2, height // 2], corner)]]
 
 
 def png(color=(9, 90, 200), shape=(40, 60)) -> bytes:
@@ -110,7 +107,7 @@ def test_an_answer_is_cocos(address):
     (b"no image", "a.txt", {}, 400, "a.txt: not a decodable image"),
     (b"", "empty.png", {}, 400, "empty.png"),
     (png()[:60], "cut.png", {}, 400, "cut.png"),
-    (png(shape=(200, 200)), "large.png", {}, 400, "large.png: 200 x 200 pixels, more than 0.01 million"),
+    (png(shape=(200, 200)), "large.png", {}, 400, "large.png: an image of 200 x 200 pixels; up to 10000 are read"),
     (bytes(2_000_000), "heavy.png", {}, 413, "more than 1 MB"),
     (bytes(15_000_000), "heavier.png", {}, 413, "more than 1 MB"),
     (png(), "a.png", {"score": "much"}, 422, "score"),
@@ -169,20 +166,64 @@ def test_a_full_queue_asks_to_come_later():
         assert status == [200] * 3 + [503] * 3 and late
         refused = next(job.result() for job in jobs if job.result().status_code == 503)
         assert refused.headers["retry-after"] == "5" and "try again" in refused.text
-    assert fake.sizes == [1, 2]                 # those that waited went to the net together
+
+
+def decode(content, name):
+    if not content:
+        raise ValueError(name)
+    return np.zeros((len(content), 1, 3))
 
 
 def test_a_worker_refuses_when_full():
     hold = threading.Event()
-    worker = Worker(lambda images: hold.wait(30) and [[]] * len(images), limit=1, batch=1)
-    first = worker.ask(np.zeros((1, 1, 3)))
+    worker = Worker(decode, lambda images: hold.wait(30) and [[]] * len(images), limit=1, batch=1)
+    first = worker.ask(b"1", "a")
     while worker.waiting:
         time.sleep(0.01)
-    second = worker.ask(np.zeros((1, 1, 3)))
+    second = worker.ask(b"22", "b")
     with pytest.raises(Full):
-        worker.ask(np.zeros((1, 1, 3)))
+        worker.ask(b"1", "c")
     hold.set()
-    assert first.result(30) == second.result(30) == [] and worker.counts["refused"] == 1
+    assert first.result(30) == ((1, 1, 3), []) and second.result(30) == ((2, 1, 3), [])
+    assert worker.counts["refused"] == 1
+
+
+def test_those_that_wait_go_to_the_net_together_and_are_decoded_then():
+    hold, decoded, sizes = threading.Event(), [], []
+
+    def noted(content, name):
+        decoded.append(name)
+        return decode(content, name)
+
+    def segment(images):
+        sizes.append(len(images))
+        hold.wait(30)
+        return [[]] * len(images)
+
+    worker = Worker(noted, segment, limit=9, batch=3)
+    answers = [worker.ask(b"1", "first")]
+    while not sizes:
+        time.sleep(0.01)
+    answers += [worker.ask(content, str(n)) for n, content in enumerate((b"1", b"", b"1", b"1"))]
+    assert decoded == ["first"]                 # what waits takes the memory of its file
+    hold.set()
+    with pytest.raises(ValueError, match="1"):
+        answers[2].result(30)
+    assert answers[4].result(30) == ((1, 1, 3), []) and sizes == [1, 2, 1]
+    assert worker.counts == {"segmented": 4, "failed": 1}
+
+
+def test_waiting_photographs_are_not_kept_decoded():
+    """Sixteen of 48 megapixels would be 2.3 GB; too many pixels are refused by the header."""
+    whole = cv2.imencode(".png", np.zeros((6000, 8000), np.uint8))[1].tobytes()
+    fake = Fake()
+    fake.coco = lambda image: []
+    with served(fake) as address, ThreadPoolExecutor(16) as pool:
+        ask(address, whole)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        answers = list(pool.map(lambda _: ask(address, whole).status_code, range(16)))
+    assert answers == [200] * 16
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 700_000        # kilobytes
 
 
 def test_sixteen_clients_at_once(tiny_model, tmp_path, tiny_scenes):

@@ -16,7 +16,8 @@ imports from there (tests/test_imports.py). README.md of caffe-mnc shows a layer
                 (torch's weights as a net with its parameters)
     of others   read_arrays (.npz), read_text, read_encoded, stored_name, parse_json, parse_yaml,
                 parse_xml (any encoding, bounded depth), inside (names that stay in their folder),
-                read_file, decode_image, decode_map (pixels, their number bounded)
+                read_file, decode_image, decode_map (pixels, their number bounded),
+                check_image_size (by the header)
     training    Solver, train_to (with snapshots when due and before an error), signals, locked
                 (one training a snapshot prefix), Job (work in a thread that is waited for with
                 time-outs), iteration_of (whose snapshot would replace given weights),
@@ -40,6 +41,7 @@ from caffe.engine.errors import CaffeError, LayerError, PrototxtError, WeightsEr
 from caffe.engine.fillers import fill
 from caffe.engine.formats.arrays import read_arrays
 from caffe.engine.formats.atomic_file import atomic_path
+from caffe.engine.formats.image_file import check_size as check_image_size
 from caffe.engine.formats.image_file import decode as decode_image
 from caffe.engine.formats.image_file import decode_map, read_file
 from caffe.engine.formats.paths import inside
@@ -122,6 +124,7 @@ __all__ = [
     "atomic_path",
     "beneath",
     "between",
+    "check_image_size",
     "current_device",
     "decode_image",
     "decode_map",

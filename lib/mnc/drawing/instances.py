@@ -25,8 +25,7 @@ def paint(boxes: np.ndarray, masks: np.ndarray, labels: np.ndarray, image_size: 
     """
     instance_map, class_map = np.zeros((2, *image_size), int)
     for n, (box, mask, label) in enumerate(zip(boxes, masks, labels), 1):
-        x1, y1, x2, y2 = clipped_corners(box, image_size)
-        inside = cv2.resize(mask.astype(np.float32), (x2 - x1 + 1, y2 - y1 + 1)) >= threshold
+        (x1, y1, x2, y2), inside = covered(box, mask, image_size, threshold)
         window = np.s_[y1:y2 + 1, x1:x2 + 1]
         instance_map[window][inside] = n
         class_map[window][inside] = label
@@ -35,6 +34,16 @@ def paint(boxes: np.ndarray, masks: np.ndarray, labels: np.ndarray, image_size: 
         for y in (y1, y2):
             class_map[y - 1:y + 1, x1:x2 + 1] = BOX_EDGE
     return instance_map, class_map
+
+
+def covered(box: np.ndarray, mask: np.ndarray, image_size: tuple[int, int],
+            threshold: float) -> tuple[tuple[int, int, int, int], np.ndarray]:
+    """(x1 y1 x2 y2, (h, w) bool): the box clipped to the image, and which of its pixels are in.
+
+    mask (S, S). Of the size of the box alone: images may be large, and instances many.
+    """
+    x1, y1, x2, y2 = corners = clipped_corners(box, image_size)
+    return corners, cv2.resize(mask.astype(np.float32), (x2 - x1 + 1, y2 - y1 + 1)) >= threshold
 
 
 def clipped_corners(box: np.ndarray, image_size: tuple[int, int]) -> tuple[int, int, int, int]:
@@ -86,19 +95,15 @@ def draw_instances(image: np.ndarray, instances: Instances, classes: Sequence[st
 
 def _draw_mask(picture: np.ndarray, box: np.ndarray, mask: np.ndarray, color: list[int],
                how: tuple[float, int]) -> None:
-    """Tint the mask and draw its contour; how: (threshold, pixels of the contour).
-
-    Only the window of the box is touched: pictures may be large, and instances many.
-    """
-    x1, y1, x2, y2 = clipped_corners(box, (picture.shape[0], picture.shape[1]))
-    size = x2 - x1 + 1, y2 - y1 + 1
-    inside = (cv2.resize(mask.astype(np.float32), size) >= how[0]).astype(np.uint8)
+    """Tint the mask and draw its contour; how: (threshold, pixels of the contour)."""
+    (x1, y1, x2, y2), inside = covered(box, mask, (picture.shape[0], picture.shape[1]), how[0])
     window = picture[y1:y2 + 1, x1:x2 + 1]
     paper = np.empty_like(window)
     paper[:] = color
     tinted = cv2.addWeighted(window, 1 - TINT, paper, TINT, 0)
-    window[...] = np.where(inside[..., None] > 0, tinted, window)
-    contours, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE,
+    filled = inside.astype(np.uint8)
+    window[...] = cv2.copyTo(tinted, filled, window)
+    contours, _ = cv2.findContours(filled, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE,
                                    offset=(x1, y1))
     cv2.drawContours(picture, contours, -1, color, how[1])
 

@@ -145,13 +145,20 @@ def cropped(code: Code) -> tuple[list[int], np.ndarray] | None:
 
 def at(mask: np.ndarray, corner: Sequence[int], size: tuple[int, int]) -> Code:
     """The code, as runs, of a mask (h, w) whose first pixel is x, y of an image (H, W)."""
-    rows, columns = np.nonzero(mask)
-    places = np.sort((columns + corner[0]) * size[0] + rows + corner[1])
-    breaks = np.flatnonzero(np.diff(places) != 1)
-    starts = places[np.concatenate(([0], breaks + 1))] if len(places) else places
-    stops = places[np.concatenate((breaks, [-1]))] + 1 if len(places) else places
-    turns = np.concatenate(([0], np.stack((starts, stops), axis=1).ravel(), [size[0] * size[1]]))
-    return {"size": list(size), "counts": np.diff(turns).tolist()}
+    columns, rows = np.nonzero(np.diff(np.asarray(mask, np.int8).T, prepend=0, append=0))
+    turns = (columns + corner[0]) * size[0] + rows + corner[1]
+    # a run to the foot of the image goes on at the head of the next column
+    same = np.flatnonzero(turns[1:] == turns[:-1])
+    turns = np.delete(turns, np.concatenate((same, same + 1)))
+    rest = [size[0] * size[1]] if not len(turns) or turns[-1] < size[0] * size[1] else []
+    counts = np.diff(np.concatenate(([0], turns, rest)).astype(int))
+    return {"size": list(size), "counts": counts.tolist()}
+
+
+def placed(mask: np.ndarray, corner: Sequence[int], size: tuple[int, int]) -> Code:
+    """`encode` of an image (H, W) that has this mask (h, w) at x, y, and nothing else."""
+    check_size(size)
+    return as_json(_pycocotools().frPyObjects(at(mask, corner, size), *size))
 
 
 def area(code: Code) -> int:

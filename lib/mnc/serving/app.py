@@ -6,8 +6,9 @@ Apart from mnc.commands.serve, which calls it, because it needs the packages of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Protocol
@@ -18,8 +19,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from pydantic import BaseModel, Field
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from caffe.extend import decode_image
-from mnc.masks import run_lengths
+from caffe.extend import check_image_size, decode_image
 from mnc.serving.worker import Full, Worker
 
 PAGE = Path(__file__).parent / "page.html"
@@ -49,8 +49,8 @@ class Model(Protocol):
     @property
     def classes(self) -> Sequence[str]: ...
 
-    def batch(self, images: Iterable[np.ndarray]) -> Sequence[Sequence[Any]]:
-        """What is seen in each image (H, W, 3) BGR, as mnc.segmenter's Instance."""
+    def coco(self, image: np.ndarray) -> list[dict[str, object]]:
+        """What is seen in an image (H, W, 3) BGR, best score first: entries as of `Found`."""
 
 
 class Found(BaseModel):
@@ -93,8 +93,8 @@ class Service:
         segmenter.score = LEAST_SCORE
         self._limits = limits
         self._classes = [str(name) for name in segmenter.classes[1:]]
-        self._worker = Worker(lambda images: [[_entry(each) for each in found]
-                                              for found in segmenter.batch(images)],
+        self._worker = Worker(partial(self._checked, decode_image),
+                              lambda images: list(map(segmenter.coco, images)),
                               limits.waiting, limits.batch)
 
     def page(self) -> str:
@@ -109,15 +109,22 @@ class Service:
 
         Raises HTTPException: 400, 503.
         """
-        pixels = await asyncio.to_thread(_decoded, await image.read(), image.filename, self._limits)
+        content, name = await image.read(), image.filename or "the image"
+        await asyncio.to_thread(self._checked, check_image_size, content, name)  # before it waits
         try:
-            found = await asyncio.wrap_future(self._worker.ask(pixels))
+            shape, found = await asyncio.wrap_future(self._worker.ask(content, name))
         except Full:
             raise HTTPException(503, f"{self._limits.waiting} images wait already; try again later",
                                 {"Retry-After": "5"}) from None
         kept = [each for each in map(Found.model_validate, found) if each.score >= score]
-        return Answer(height=pixels.shape[0], width=pixels.shape[1], classes=self._classes,
-                      instances=kept)
+        return Answer(height=shape[0], width=shape[1], classes=self._classes, instances=kept)
+
+    def _checked(self, read: Callable[..., Any], content: bytes, name: str) -> Any:
+        """What `read` makes of a file; HTTPException 400 for no image and for too many pixels."""
+        try:
+            return read(content, name, most=self._limits.megapixels * 1e6)
+        except (ValueError, MemoryError) as error:
+            raise HTTPException(400, str(error) or f"{name}: too large") from None
 
     def health(self) -> dict[str, object]:
         """Whether it works, and on what."""
@@ -176,26 +183,6 @@ class Bounded:
             message = await receive()
             came += len(message.get("body", b""))
             more = message.get("more_body", False)
-
-
-def _decoded(content: bytes, name: str | None, limits: Limits) -> np.ndarray:
-    """(H, W, 3) BGR; HTTPException 400 for what is no image or has too many pixels."""
-    try:
-        image = decode_image(content, name or "the image")
-    except (ValueError, MemoryError) as error:
-        raise HTTPException(400, str(error)) from None
-    if image.shape[0] * image.shape[1] > limits.megapixels * 1e6:
-        raise HTTPException(400, f"{name}: {image.shape[1]} x {image.shape[0]} pixels, more than "
-                                 f"{limits.megapixels:g} million")
-    return image
-
-
-def _entry(found: Any) -> dict[str, object]:
-    """As COCO's result files have it."""
-    x1, y1, x2, y2 = found.box.tolist()
-    return {"category_id": found.label, "category_name": found.name, "score": found.score,
-            "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1],
-            "segmentation": run_lengths.encode(found.mask)}
 
 
 def _version() -> str:

@@ -25,15 +25,16 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         return file.read()
 
 
-def decode(content: bytes, label: str, *, color: bool | None = True,
-           upright: bool = True) -> np.ndarray:
+def decode(content: bytes, label: str, *, color: bool | None = True, upright: bool = True,
+           most: float = MOST_PIXELS) -> np.ndarray:
     """(H, W, 3) BGR, or (H, W) grey if not `color`; None: as it is in the file, channels and depth.
 
-    uint8, but for None. ValueError beginning with `label` if it is no image, damaged or too large.
+    uint8, but for None. most: pixels that it may have. ValueError beginning with `label` if it is
+    no image, damaged or too large.
     """
     import cv2
 
-    check_size(content, label)
+    check_size(content, label, most)
     flag = {True: cv2.IMREAD_COLOR, False: cv2.IMREAD_GRAYSCALE, None: cv2.IMREAD_UNCHANGED}[color]
     if not upright and color is not None:
         flag |= cv2.IMREAD_IGNORE_ORIENTATION
@@ -82,14 +83,14 @@ def _damaged(content: bytes, label: str) -> str:
 
 # --- sizes ---------------------------------------------------------------------------------------
 
-def check_size(content: bytes, label: str) -> None:
-    """ValueError if the header says that the image has more pixels than are read."""
+def check_size(content: bytes, label: str, most: float = MOST_PIXELS) -> None:
+    """ValueError if these bytes are no image, or one of more pixels than `most`, by its header."""
     try:
         width, height = map(int, _size(content))
     except (struct.error, IndexError, ValueError, TypeError, OverflowError, OSError):
         raise ValueError(_damaged(content, label)) from None
-    if width * height > MOST_PIXELS:
-        raise ValueError(f"{label}: an image of {width} x {height} pixels; up to {MOST_PIXELS} are "
+    if width * height > most:
+        raise ValueError(f"{label}: an image of {width} x {height} pixels; up to {most:.0f} are "
                          "read")
     if width * height > most_pixels_in(content):
         raise ValueError(f"{_damaged(content, label)}: its header promises {width} x {height} "
