@@ -18,7 +18,7 @@ from caffe.proto import caffe_pb2
 from mnc.nets.fit import TrainingError, train_net_path
 
 DROP = 0.8                  # of the iterations, at full rate; then gamma times it ("step")
-PASSES, LEAST, MOST = 3, 1300, 40000        # over one's own images; iterations
+PASSES, LEAST, MOST = 3, 1550, 40000        # over one's own images; iterations
 PEAK, WARMUP = 1.7, 0.05    # times the solver's rate; of the iterations
 POWER = 0.9                 # of "poly"
 
