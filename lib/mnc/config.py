@@ -123,6 +123,7 @@ cfg.TEST = EasyDict(
     USE_GPU_MASK_MERGE=True,      # which form of mask voting, not which device
     USE_FLIPPED=False,            # look at the mirrored image, too
     PRECISION="fp32", BACKEND="torch",      # of convolutions and products: PRECISIONS, BACKENDS
+    CALIBRATE="",                 # PRECISION int8: a data set or images such as the net will see
     USE_UPSIDE_DOWN=False,        # and upside down (not task cfm)
     USE_TRANSPOSED=False,         # and with rows for columns (not task cfm); all three: 8 views
     DET_STAGE5=False,             # task det: add the boxes that stage 5 regresses to stage 3's
@@ -158,6 +159,7 @@ cfg.COMPAT = EasyDict(
 DEFAULTS = copy.deepcopy(cfg)
 
 PRECISIONS = ("fp32", "tf32", "bf16")   # of products; tf32 is the GPU's way to do float32 ones
+TEST_PRECISIONS = (*PRECISIONS, "int8")     # on the CPU, after TEST.CALIBRATE
 BACKENDS = ("torch", "openvino", "onnxruntime", "auto")     # auto: the fastest, by measurement
 
 _CHOICES: dict[str, tuple[str, ...]] = {

@@ -28,6 +28,7 @@ from mnc.data.given_images import Image, as_bgr
 from mnc.data.video import frames, open_video
 from mnc.drawing.instances import covered, draw_instances
 from mnc.inference import Instances, load_net, segment_image
+from mnc.inference.calibration import arithmetic
 from mnc.inference.networks import blob_of
 from mnc.masks import run_lengths
 from mnc.masks.rendering import pasted
@@ -94,7 +95,7 @@ class Segmenter:
         config = config or find_settings(nets, files)
         changes = {**(changes_in_file(config) if config else {}), **(settings or {})}
         with overridden(changes):
-            self.nets = [load_net(path, file, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
+            self.nets = [load_net(path, file, **arithmetic(cfg))
                          for path, file in zip(nets, files)]
             self.cfg = copy.deepcopy(cfg)
             known = known_classes(files[0])

@@ -51,7 +51,9 @@ class Validation:
         check_instances(dataset)
         with unchanged_random():                    # fillers draw
             self.net = caffe.Net(str(prototxt), caffe.TEST)
-        optimize(self.net, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
+        # weights change at each validation: there is no calibrating anew
+        optimize(self.net, "fp32" if cfg.TEST.PRECISION == "int8" else cfg.TEST.PRECISION,
+                 cfg.TEST.BACKEND)
         given = "rois" in self.net.inputs
         self.task = TASKS["cfm" if given else
                           "seg" if "mask_proposal" in self.net.blobs else "det"]

@@ -288,7 +288,7 @@ def test_products_may_be_in_bfloat16():
     np.testing.assert_allclose(coarse, exact, rtol=0.03, atol=0.03)
     np.testing.assert_allclose(found["prob"].sum(1), 1, rtol=1e-6)
     with pytest.raises(caffe.CaffeError, match="bfloat16"):
-        fast.optimize(precision="int8")
+        fast.optimize(precision="int4")
 
 
 @pytest.mark.parametrize("pool, tolerance", [("AVE", 0.02), ("MAX", 0)])

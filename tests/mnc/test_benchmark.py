@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+from caffe.ops.int8 import int8_computable
 from mnc.benchmarks import kernels as kernel_benchmark
 from mnc.benchmarks import peers, suite
 from mnc.cli import main
@@ -42,6 +43,17 @@ def test_a_training_iteration_has_gradients_in_its_floor(tmp_path):
     assert ("conv1_1", "d input") not in what                   # nothing lies below it
     rows = next(p["input"][0] for p in found["floor"] if p["layer"] == "fc6")
     assert rows > 8                                             # more RoIs than the ground truth's
+
+
+@pytest.mark.skipif(not int8_computable(), reason="no 8-bit products in this torch")
+def test_a_pass_in_8_bits_is_calibrated_with_its_image(tmp_path, monkeypatch, capsys):
+    found = run(tmp_path, "--precision", "int8")
+    assert found["precision"] == "int8" and found["seconds"]["floor"] > 0
+    assert "fc7_mask_ext" in {p["layer"] for p in found["floor"]}
+    monkeypatch.setattr(peers, "find_spec", lambda name: None)
+    assert set(run(tmp_path, "--peers", "--precision", "int8")["seconds"]) >= {"torch"}
+    assert main(["benchmark", "--cpu", "--precision", "int8", "--calibrate", "scenes_val"]) == 1
+    assert "leave --calibrate out" in capsys.readouterr().err
 
 
 def test_work_counts_multiplications_and_additions(tmp_path):

@@ -16,6 +16,7 @@ from torch import Tensor
 import caffe
 from caffe.layer_types.convolution import Convolution
 from caffe.layer_types.inner_product import InnerProduct
+from caffe.ops.int8 import Int8, Levels
 from mnc.config import cfg
 
 Call = Callable[[], object]
@@ -48,6 +49,8 @@ def products(net: caffe.Net, train: bool) -> Iterator[tuple[Product, Call]]:
     """Every product of the last pass of `net`, described and ready to be called, in the precision
     that the configuration asks for."""
     dtype = torch.bfloat16 if cfg.TEST.PRECISION == "bf16" else net.dtype
+    if cfg.TEST.PRECISION == "int8" and not train:
+        dtype = torch.uint8
     for layer in net.layers:
         if isinstance(layer, (Convolution, InnerProduct)):
             for shape in layer.seen_shapes or ():
@@ -65,9 +68,11 @@ def bare(calls: list[Call]) -> Call:
 
 def _products_of(layer: Convolution | InnerProduct, shape: tuple[int, ...], train: bool,
                  dtype: torch.dtype) -> Iterator[tuple[Product, Call]]:
-    weight, *rest = (blob.tensor.detach().to(dtype) for blob in layer.blobs)
+    weight, *rest = (blob.tensor.detach().to(layer.dtype if dtype == torch.uint8 else dtype)
+                     for blob in layer.blobs)
     bias = rest[0] if rest else None
-    calls = (_convolution(layer, shape, weight, bias) if isinstance(layer, Convolution)
+    calls = (_in_bytes(layer, shape, weight, bias) if dtype == torch.uint8
+             else _convolution(layer, shape, weight, bias) if isinstance(layer, Convolution)
              else _inner_product(layer, shape, weight, bias))
     gflop = 2e-9 * calls.y.numel() * weight[0].numel()
     for what, call, wanted in (
@@ -90,6 +95,22 @@ def _convolution(layer: Convolution, shape: tuple[int, ...], weight: Tensor,
             y, x, weight, None, *places, False, (0, 0), layer.group, (*mask, False))
     return Calls(x, y, lambda: F.conv2d(x, weight, bias, *places, layer.group),
                  backward(True, False), backward(False, True))
+
+
+def _in_bytes(layer: Convolution | InnerProduct, shape: tuple[int, ...], weight: Tensor,
+              bias: Tensor | None) -> Calls:
+    """In 8 bits, from uint8 to uint8; it has no gradients."""
+    rounded = layer.round_weight(weight)
+    x = torch.randint(0, 256, shape).to(torch.uint8)
+    x = _last(x) if len(shape) == 4 and isinstance(layer, Convolution) else x
+    params = [rounded.weight, *([] if bias is None else [bias])]
+    int8 = Int8(Levels(), Levels(), torch.uint8, rounded.scales)
+    y, = layer.run(x, params=params, int8=int8)
+    return Calls(x, y, lambda: layer.run(x, params=params, int8=int8), _none, _none)
+
+
+def _none() -> None:
+    """No gradient."""
 
 
 def _inner_product(layer: InnerProduct, shape: tuple[int, ...], weight: Tensor,

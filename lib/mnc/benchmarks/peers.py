@@ -37,7 +37,7 @@ def measure_peers(net: str, task: str, image: np.ndarray, folder: Path, *, preci
     nets = {name: _dense_part(prototxt, data.shape) for name in _installed(precision)}
     for name, one in nets.items():
         one.share_with(nets[OURS])
-        one.optimize(precision="bfloat16" if precision == "bf16" else None, backend=name)
+        _optimize(one, name, precision, data)
         one.blobs["data"].data[...] = data
     runs = {name: one.run for name, one in nets.items()}
     whole, rest = _whole(Plan(net, task), image, folder, {n.layer.name for n in nets[OURS].nodes})
@@ -50,6 +50,15 @@ def measure_peers(net: str, task: str, image: np.ndarray, folder: Path, *, preci
             "image to masks": found[WHOLE]["least"] / (best + found[REST]["least"])}
 
 
+def _optimize(net: caffe.Net, backend: str, precision: str, data: np.ndarray) -> None:
+    """Others have bfloat16 beside the engine's int8."""
+    if precision == "int8" and backend == OURS:
+        others = {name: net.blobs[name].data for name in net.inputs}
+        net.optimize(precision="int8", calibrate=[{**others, "data": data}])
+    else:
+        net.optimize(precision=None if precision == "fp32" else "bfloat16", backend=backend)
+
+
 def _whole(plan: Plan, image: np.ndarray, folder: Path, dense: set[str]) -> tuple[Call, Call]:
     """(this engine from image to masks; the products of the layers after the `dense` ones)"""
     subject = testing(plan, image, folder)
@@ -60,9 +69,9 @@ def _whole(plan: Plan, image: np.ndarray, folder: Path, dense: set[str]) -> tupl
 
 
 def _installed(precision: str) -> list[str]:
-    """The engine first; what is not for bfloat16 on the CPU is left out there."""
+    """The engine first; what is not for bfloat16 on the CPU is left out there and for int8."""
     others = [name for name in BACKENDS if name not in (OURS, "auto") and find_spec(name)
-              and not (precision == "bf16" and name == "onnxruntime")]
+              and not (precision in ("bf16", "int8") and name == "onnxruntime")]
     return [OURS, *others]
 
 
@@ -81,7 +90,8 @@ def peer_report(found: dict[str, Any]) -> str:
     by = "x".join(map(str, found["size"]))
     lines = [f"{found['net']}, dense part, {by}, {found['precision']}; {found['machine']}", "",
              "| runtime | least, ms | median, ms |", "| --- | --- | --- |"]
-    lines += [f"| {'this engine' if name == OURS else name} | {1000 * t['least']:.1f} | "
+    beside = " (bf16)" if found["precision"] == "int8" else ""
+    lines += [f"| {'this engine' if name == OURS else name + beside} | {1000 * t['least']:.1f} | "
               f"{1000 * t['median']:.1f} |" for name, t in found["seconds"].items()]
     return "\n".join([*lines, "", f"this engine / best: {found['engine to best']:.2f}",
                       f"{WHOLE} / (best + {REST}): {found[WHOLE]:.2f}"])

@@ -20,6 +20,7 @@ from mnc.config import cfg
 from mnc.data.dataset import Dataset
 from mnc.data.imdb import get_dataset
 from mnc.data.roidb import prepare
+from mnc.inference.calibration import Calibration
 from mnc.inference.cascade import segment_image
 from mnc.inference.networks import optimize, run_net
 from mnc.inference.settings import TestSettings
@@ -58,9 +59,10 @@ def testing(plan: Plan, image: np.ndarray, folder: Path) -> Subject:
     if plan.weights:
         net.copy_from(plan.weights, required=True)
     fill_blank(net)
-    optimize(net, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
     cfg.TEST.SCALES = (side,)
     settings = TestSettings.of(cfg)
+    optimize(net, cfg.TEST.PRECISION, cfg.TEST.BACKEND,
+             Calibration([image], settings) if cfg.TEST.PRECISION == "int8" else None)
     works = {"net": lambda: run_net(net, image, settings),
              "image to masks": lambda: segment_image(net, image, settings)}
     for plain in others:

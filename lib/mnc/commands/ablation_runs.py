@@ -17,6 +17,7 @@ from mnc.config import ConfigError, cfg
 from mnc.data import get_dataset
 from mnc.data.hashes import file_hash, value_hash
 from mnc.inference import load_net, test_dataset
+from mnc.inference.calibration import arithmetic
 from mnc.project import project_file
 from mnc.schemes import ITERATIONS, SCHEMES
 from mnc.training.schemes import DECAY, Places, seed, train_scheme
@@ -72,8 +73,7 @@ def one_run(name: str, number: int, args: argparse.Namespace) -> Run:
                            iterations(args), args.weights)
     trained = time.monotonic()
     with where.configuration(scheme.test):
-        net = load_net(where.prototxt(scheme.test, "test"), weights, cfg.TEST.PRECISION,
-                       cfg.TEST.BACKEND)
+        net = load_net(where.prototxt(scheme.test, "test"), weights, **arithmetic(cfg))
         found = test_dataset(net, test, cfg)
         figures = results.measure(test, found, "seg", cfg.BINARIZE_THRESH)
     return {**{key: round(figures[key], 5) for key in (*MEASURES, "mAP^r_vol")},

@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     from mnc.benchmarks.kernels import as_json, kernel_report, measure_kernels
     from mnc.benchmarks.machine import machine
 
+    if args.calibrate:
+        raise ConfigError("a benchmark calibrates with the image it runs on: leave --calibrate out")
     logging.getLogger("caffe").setLevel(logging.WARNING)
     if args.device:
         (caffe.set_mode_cpu if args.device == "cpu" else caffe.set_mode_gpu)()

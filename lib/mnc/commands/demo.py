@@ -131,11 +131,12 @@ def _draw_images(args: argparse.Namespace) -> int:
 def _finder_of_net(args: argparse.Namespace) -> Finder:
     from mnc.commands.demo_images import Finder
     from mnc.data.classes import class_names
+    from mnc.inference.calibration import arithmetic
     from mnc.inference.networks import blob_of, load_net
     from mnc.nets.settings import known_classes
 
     prototxt, weights = model_files(args)
-    net = load_net(prototxt, weights, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
+    net = load_net(prototxt, weights, **arithmetic(cfg))
     number = blob_of(net, "cls_prob").shape[1]
     return Finder.of(net, class_names(number, args.classes, known_classes(weights)))
 

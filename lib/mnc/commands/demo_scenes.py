@@ -18,6 +18,7 @@ from mnc.data import Dataset, Subset, get_dataset
 from mnc.drawing.instances import draw_instances
 from mnc.drawing.report import Page, counted
 from mnc.inference import Instances, load_net, test_dataset
+from mnc.inference.calibration import arithmetic
 from mnc.instances import SetDetections
 from mnc.results.names import output_paths
 from mnc.training.loop import train
@@ -41,7 +42,7 @@ def scenes_demo(out: Path, iters: int, images: int, pictures: int = 12) -> dict[
     snapshot = fine_tune(data, out / "training", iters)
     clock.say(f"trained {iters} iterations: {snapshot}")
     held_out = Subset(validation, range(min(images, len(validation))))
-    net = load_net(MINI.path("test.prototxt"), snapshot, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
+    net = load_net(MINI.path("test.prototxt"), snapshot, **arithmetic(cfg))
     detections = test_dataset(net, held_out, cfg)
     metrics = results.measure(held_out, detections, "seg", cfg.BINARIZE_THRESH)
     results.save_metrics(out / "metrics.json", metrics, weights=str(snapshot), images=len(held_out))

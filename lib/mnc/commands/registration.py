@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
-from mnc.config import BACKENDS, PRECISIONS
+from mnc.config import BACKENDS, PRECISIONS, TEST_PRECISIONS
 
 
 @dataclass(frozen=True)
@@ -124,10 +124,15 @@ def _add_arithmetic_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--backend", choices=BACKENDS,
                    help="of tests on the CPU: what computes the dense part; auto measures those "
                         "installed at the first image (default: TEST.BACKEND, torch)")
-    p.add_argument("--precision", choices=PRECISIONS,
+    training = p.get_default("phase") == "TRAIN"
+    p.add_argument("--precision", choices=PRECISIONS if training else TEST_PRECISIONS,
                    help="of convolutions and matrix products: tf32 rounds their inputs on a GPU, "
-                        "bf16 computes in bfloat16 (default: TEST.PRECISION, in training "
-                        "TRAIN.PRECISION: fp32)")
+                        "bf16 computes in bfloat16, int8 in 8 bits, with --calibrate (default: "
+                        "TEST.PRECISION, in training TRAIN.PRECISION: fp32)")
+    if not training:
+        p.add_argument("--calibrate", metavar="IMDB",
+                       help="of --precision int8: a data set, or a folder or pattern of images, "
+                            "such as the net will see (TEST.CALIBRATE)")
 
 
 def _add_settings_arguments(p: argparse.ArgumentParser) -> None:

@@ -51,10 +51,8 @@ def run(args: argparse.Namespace) -> int:
     prototxt, weights = model_files(args)
     classes = read_classes(args.classes)[1:] if args.classes else None
     own = {key: value_of(key) for key in args.set_cfgs[::2]}
-    if args.precision:
-        own["TEST.PRECISION"] = args.precision
-    if args.backend:
-        own["TEST.BACKEND"] = args.backend
+    own |= {f"TEST.{key}": getattr(args, key.lower()) for key in (
+        "PRECISION", "BACKEND", "CALIBRATE") if getattr(args, key.lower())}
     with listen(args.host, args.port) as listening:     # a taken port is said before the net loads
         segmenter = Segmenter(prototxt, weights, config=args.cfg_file, settings=own,
                               classes=classes)

@@ -125,6 +125,10 @@ def configure(args: argparse.Namespace) -> None:
         cfg[args.phase].PRECISION = args.precision
     if getattr(args, "backend", None):
         cfg.TEST.BACKEND = args.backend
+    if getattr(args, "calibrate", None):
+        if cfg.TEST.PRECISION != "int8":
+            raise ConfigError("--calibrate is for --precision int8")
+        cfg.TEST.CALIBRATE = args.calibrate
 
 
 def compute_on_device(args: argparse.Namespace) -> None:

@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Test a net, or several together, on a data set; returns the exit status."""
     from mnc.commands.report import Report, write_pictures
     from mnc.data import get_dataset
+    from mnc.inference.calibration import arithmetic
     from mnc.inference.cfm import ProposalFolder
     from mnc.inference.networks import load_net
     from mnc.inference.runs import Run
@@ -41,8 +42,7 @@ def run(args: argparse.Namespace) -> int:
     dataset, models = get_dataset(args.imdb), models_of(args)
     for prototxt, _ in models:
         check_net(prototxt, dataset.classes)
-    nets = [load_net(prototxt, weights, cfg.TEST.PRECISION, cfg.TEST.BACKEND)
-            for prototxt, weights in models]
+    nets = [load_net(prototxt, weights, **arithmetic(cfg)) for prototxt, weights in models]
     output = Path(args.out or get_output_dir(folder_name(args.imdb),
                                              "+".join(net.name for net in nets)))
     output.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """From images to detections: nets, scales, mirrored images, passes, voting or NMS."""
 
-from mnc.config import PRECISIONS
+from mnc.config import TEST_PRECISIONS as PRECISIONS
 from mnc.inference.cascade import detect_boxes, im_detect, segment_image
 from mnc.inference.networks import load_net, optimize
 from mnc.inference.settings import TestSettings

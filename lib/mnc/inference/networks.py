@@ -5,26 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import caffe
-from mnc.config import BACKENDS, PRECISIONS
+from mnc.config import BACKENDS, TEST_PRECISIONS
 from mnc.data.images import prepare_image
 from mnc.inference.settings import TestSettings
 from mnc.instances import InferenceError, Raw
 from mnc.masks.rendering import resize
+
+if TYPE_CHECKING:
+    from mnc.inference.calibration import Calibration
 
 READ = ("rois", "mask_proposal", "mask_prob", "seg_cls_prob", "cls_prob", "bbox_pred")
 Nets = caffe.Net | Sequence[caffe.Net]
 
 
 def load_net(prototxt: str | os.PathLike, weights: str | os.PathLike,
-             precision: str = "fp32", backend: str = "torch") -> caffe.Net:
+             precision: str = "fp32", backend: str = "torch",
+             calibration: Calibration | None = None) -> caffe.Net:
     """The test net with its weights, named after the weight file, optimised.
 
     Raises FileNotFoundError if there is no such weight file, InferenceError for a net that takes
-    no images, or a precision or backend that is not one of PRECISIONS and BACKENDS.
+    no images, or a precision or backend that is not one of TEST_PRECISIONS and BACKENDS.
     """
     weights = Path(weights)
     if not weights.exists():
@@ -35,38 +40,46 @@ def load_net(prototxt: str | os.PathLike, weights: str | os.PathLike,
                              "training has none; name its test.prototxt")
     net.copy_from(str(weights), required=True)
     net.name = weights.name.removesuffix(".h5").removesuffix(".caffemodel")
-    optimize(net, precision, backend)
+    optimize(net, precision, backend, calibration)
     return net
 
 
-def optimize(net: caffe.Net, precision: str = "fp32", backend: str = "torch") -> None:
-    """Let a test net compute no more than the blobs that are read here, in one of PRECISIONS, its
-    dense part by one of BACKENDS.
+def optimize(net: caffe.Net, precision: str = "fp32", backend: str = "torch",
+             calibration: Calibration | None = None) -> None:
+    """Let a test net compute no more than the blobs that are read here, in one of TEST_PRECISIONS,
+    its dense part by one of BACKENDS. For int8 it runs the images of `calibration` first.
 
     Raises InferenceError for others, ImportError for a backend that is not installed.
     """
-    if precision not in PRECISIONS:
+    if precision not in TEST_PRECISIONS:
         raise InferenceError(f"precision {precision!r} (TEST.PRECISION, --precision): it is one of "
-                             f"{', '.join(PRECISIONS)}")
+                             f"{', '.join(TEST_PRECISIONS)}")
     if backend not in BACKENDS:
         raise InferenceError(f"backend {backend!r} (TEST.BACKEND, --backend): it is one of "
                              f"{', '.join(BACKENDS)}")
     names = (f"{name}{suffix}" for name in READ for suffix in ("", "_ext"))
     net.optimize([name for name in names if name in net.blobs],
-                 precision="bfloat16" if precision == "bf16" else None, backend=backend)
+                 precision={"bf16": "bfloat16", "int8": "int8"}.get(precision), backend=backend,
+                 calibrate=calibration.inputs(net, net_inputs) if calibration else None)
 
 
 def run_net(net: caffe.Net, image: np.ndarray, settings: TestSettings,
             short_side: int | None = None) -> float:
     """Forward of one BGR image (H, W, 3) at a scale (the first of settings.scales); the factor."""
+    inputs, scale = net_inputs(image, settings, short_side)
+    for name, value in inputs.items():
+        blob_of(net, name).reshape(*value.shape)
+    net.forward(**inputs)
+    return scale
+
+
+def net_inputs(image: np.ndarray, settings: TestSettings,
+               short_side: int | None = None) -> tuple[dict[str, Any], float]:
+    """(the arrays of a net's input blobs for a BGR image (H, W, 3), the factor of its scale)"""
     scaled, scale = prepare_image(image, settings.pixel_means, short_side or settings.scales[0],
                                   settings.max_size)
     data = np.ascontiguousarray(scaled.transpose(2, 0, 1)[None], np.float32)        # (1, 3, h, w)
-    im_info = np.array([[*data.shape[2:], scale]], np.float32)
-    for name, value in (("data", data), ("im_info", im_info)):
-        blob_of(net, name).reshape(*value.shape)
-    net.forward(data=data, im_info=im_info)
-    return scale
+    return {"data": data, "im_info": np.array([[*data.shape[2:], scale]], np.float32)}, scale
 
 
 def blob_of(net: caffe.Net, name: str):

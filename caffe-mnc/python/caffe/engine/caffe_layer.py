@@ -65,6 +65,7 @@ class Layer:
     owns_output = False         # what `run` makes (or `fuse_with`'s function) may be overwritten
     is_product = False          # `run` is a product with the parameters, in whatever precision
     keeps_low_precision = False     # each value comes of one value of a bottom, rounded if at all
+    selects = False             # the tops are values of the bottom: `run` takes uint8, too
     packs_like: Hashable = ()   # layers of one class that say the same may share packed parameters
     activation: str | None = None   # the name of what it does, for `run` of packed products before
 
@@ -122,6 +123,20 @@ class Layer:
 
         What changes is in torch's oneDNN layout (`is_mkldnn`), of the same shapes."""
         return params
+
+    def round_weight(self, weight: torch.Tensor) -> Any:
+        """The weight in 8 bits, a caffe.ops.int8.Rounded, if `run` of a product takes it:
+        packed among the parameters, with `int8`, a caffe.ops.int8.Int8, and a bottom in
+        uint8. weight: of the layer's own shape.
+        """
+        return None
+
+    def piece(self, x: torch.Tensor, random: np.random.Generator) -> torch.Tensor:
+        """A small part of bottom 0 that `run` takes, from which `int8` levels are chosen.
+
+        x: a value of bottom 0. The parts have one shape, but for their first axis.
+        """
+        return x
 
     def fuse_with(self, following: Layer) -> Callable[..., Tensors] | None:
         """The tops of `following` from this layer's bottoms, if the two are better done at once."""

@@ -224,7 +224,8 @@ class LossLayer(TorchLayer):
 def product_dtype(precision: str | None) -> torch.dtype | None:
     """The type of a name; None for a net's own. Raises CaffeError for others than "bfloat16"."""
     if precision not in (None, "bfloat16"):
-        raise CaffeError(f'precision {precision!r}: a net computes in its own, or in "bfloat16"')
+        raise CaffeError(f'precision {precision!r}: a net computes in its own, or in "bfloat16"; '
+                         'an optimised one also in "int8", with calibrate=...')
     return torch.bfloat16 if precision else None
 
 

@@ -14,9 +14,11 @@ from caffe.engine.layer import LAYERS, TorchLayer, at_least, exactly
 from caffe.layer_types.axes import canonical
 from caffe.layer_types.packed import convolve, pack_filter
 from caffe.layer_types.window import Window, places_in_windows, window_options
+from caffe.ops.int8 import Int8, round_filter
 
 CHANNELS_LAST = True        # off: planes stay as they come, as in Caffe (to compare)
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+PIECE = 8                   # places a side of what calibration keeps of a map
 CONVOLVE_TRANSPOSED = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
@@ -108,9 +110,11 @@ class Convolution(BaseConvolution):
         return (self.outputs, self.channels // self.group, *self.window.kernel)
 
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None,
-                activation: str = "none") -> Tensor:
+                activation: str = "none", int8: Int8 | None = None) -> Tensor:
         w = self.window
-        if weight.is_mkldnn:
+        if int8:
+            y = int8.convolve(self.as_images(x), (weight, bias), w.lattice, self.group, activation)
+        elif weight.is_mkldnn:
             y = convolve(self.as_images(x), weight, bias, w, self.group, activation)
         else:
             y = CONVOLVE[self.spatial](self.as_images(x), weight, bias, w.stride, w.pad,
@@ -120,6 +124,19 @@ class Convolution(BaseConvolution):
     def pack(self, params):
         return [pack_filter(params[0], self.window, self.group), *params[1:]] \
             if self.spatial == 2 else params
+
+    def round_weight(self, weight):
+        return round_filter(weight, self.window.lattice, self.group) \
+            if self.spatial == 2 and self.axis == 1 else None
+
+    def piece(self, x, random):
+        """A part of one of the images, of PIECE places a side, or as large as a window."""
+        piece = x.narrow(0, int(random.integers(len(x))), 1)
+        for axis, kernel, dilation in zip((2, 3), self.window.kernel, self.window.dilation):
+            side = min(max(PIECE, dilation * (kernel - 1) + 1), piece.shape[axis])
+            first = int(random.integers(piece.shape[axis] - side + 1))
+            piece = piece.narrow(axis, first, side)
+        return piece
 
     def fold_affine(self, params, factor, shift):
         """factor * (W x + b) + shift is a convolution with another W and b."""

@@ -13,6 +13,9 @@ from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, exactly
 from caffe.layer_types.axes import canonical
 from caffe.layer_types.packed import linear, pack_matrix
+from caffe.ops.int8 import Int8, round_matrix
+
+PIECE = 4                   # items of what calibration keeps of a bottom
 
 
 @LAYERS.register("InnerProduct")
@@ -63,9 +66,20 @@ class InnerProduct(TorchLayer):
     def pack(self, params):
         return params if self.transpose else [pack_matrix(params[0]), *params[1:]]
 
+    def round_weight(self, weight):
+        return None if self.transpose or self.axis == 0 else round_matrix(weight)
+
+    def piece(self, x, random):
+        """A few of the items, or all."""
+        items = x.reshape(-1, self.inputs)
+        chosen = random.permutation(len(items))[:PIECE]
+        return items[torch.from_numpy(chosen)].reshape(-1, *[1] * (self.axis - 1), self.inputs)
+
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None,
-                activation: str = "none") -> Tensor:
+                activation: str = "none", int8: Int8 | None = None) -> Tensor:
         flat = x.reshape(*x.shape[:self.axis], self.inputs)
+        if int8:
+            return int8.linear(flat, weight, bias, activation)
         if weight.is_mkldnn:
             return linear(flat, weight, bias, activation)
         if weight.requires_grad and not torch.compiler.is_exporting():

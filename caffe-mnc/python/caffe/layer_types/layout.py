@@ -21,7 +21,7 @@ class Split(Layer):
     num_bottom = exactly(1)
     num_top = at_least(1)
     replayable = True
-    pure = dense = aliases_bottom = keeps_low_precision = keeps_coordinates = True
+    pure = dense = aliases_bottom = keeps_low_precision = keeps_coordinates = selects = True
 
     def setup(self, bottom, top):
         self.tops = len(top)

@@ -14,6 +14,7 @@ from caffe.engine.layer import LAYERS, TRAIN, Layer, TorchLayer, between, exactl
 from caffe.engine.random import generator
 from caffe.layer_types.axes import expect_rank
 from caffe.layer_types.window import Window, places_in_windows
+from caffe.ops.int8 import largest
 from caffe.proto.caffe_pb2 import PoolingParameter
 
 MOST_LEVELS = 16        # of a pyramid: a map has no 2^16 rows
@@ -66,6 +67,10 @@ class Pooling(TorchLayer):
     def keeps_low_precision(self) -> bool:      # type: ignore[override]
         """Maxima are values of the bottom; sums are not, nor are places beyond 256."""
         return self.method == PoolingParameter.MAX and not self.with_places
+
+    @property
+    def selects(self) -> bool:          # type: ignore[override]
+        return self.keeps_low_precision
 
     @property
     def halves(self) -> bool:
@@ -211,6 +216,11 @@ def pool(method: int, x: Tensor, window: Window, size: tuple[int, int], *, train
         return _average(x, window, size)
     if method == PoolingParameter.STOCHASTIC:
         return _stochastic(x, window, size, train)
+    if x.dtype == torch.uint8:
+        if _torch_agrees(x.shape, window, size):
+            return largest(x, window.kernel, window.lattice, _beyond(x.shape, window, size))
+        return largest(_padded(x, window, size, 0), window.kernel,
+                       (window.stride, (0, 0), (1, 1)), False)
     lowest = torch.finfo(x.dtype).min
     if torch.compiler.is_exporting():       # others round up by rules of their own
         return F.max_pool2d(_padded(x, window, size, lowest), window.kernel, window.stride)

@@ -23,6 +23,11 @@ class Window:
     pad: tuple[int, ...]
     dilation: tuple[int, ...]
 
+    @property
+    def lattice(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """(stride, pad, dilation), as operators take them."""
+        return self.stride, self.pad, self.dilation
+
     @classmethod
     def from_param(cls, layer: Layer, options: Any, axes: int) -> Window:
         """From a ConvolutionParameter or PoolingParameter for so many spatial axes."""

@@ -15,6 +15,7 @@ from caffe.engine.formats.prototxt import label_of, read_net
 from caffe.engine.layer import TEST, TRAIN, TorchLayer, product_dtype
 from caffe.engine.net import arrays, debug_info, page
 from caffe.engine.net.build import Node, annotate, noted
+from caffe.engine.net.calibration import Inputs, Watched, check_calibration
 from caffe.engine.net.graph import Graph, arguments
 from caffe.engine.net.parameters import share
 from caffe.engine.net.plan import Optimized
@@ -96,7 +97,7 @@ class Net(Graph):
         return OrderedDict((n, self._blob(n).diff) for n in dict.fromkeys([*names, *(diffs or [])]))
 
     def optimize(self, outputs: Iterable[str] | None = None, precision: str | None = None,
-                 backend: str = "torch") -> None:
+                 backend: str = "torch", calibrate: Inputs | None = None) -> None:
         """From now on run forward for the blobs `outputs` (default: the net's outputs) alone.
 
         Same values there within rounding, in less time and memory: layers that do not lead to
@@ -112,16 +113,31 @@ class Net(Graph):
         of those installed, measured at that forward. What fails there is one line of the log, and
         torch does it. Blobs inside such a chain keep the shapes of that forward.
 
-        Raises CaffeError for nets in phase TRAIN, for an unknown precision or backend, ImportError
-        for a backend that is not installed.
+        precision "int8" (on the CPU): products of 8-bit numbers, where that costs little.
+        calibrate: inputs such as the net will see, some 8 to 32: {"data": array} with an array for
+        each input blob, {} where data layers read them. They run now, once, in float32, to find how
+        far values reach. After a change of weights call it again.
+
+        Raises CaffeError for nets in phase TRAIN, for an unknown precision or backend, for "int8"
+        without inputs or with a backend, ImportError for a backend that is not installed.
         """
         if self.phase != TEST:
             raise CaffeError("net.optimize() is for nets in phase TEST; training needs every blob")
         names = list(self.outputs if outputs is None else outputs)
         for name in names:
             self._blob(name)
-        self._optimized = Optimized(precision, backend)
+        check_calibration(precision, backend, calibrate)
+        optimized = Optimized(precision, backend) if calibrate is None else None
         self._show_outputs(names)
+        self._optimized = optimized or self._calibrated(calibrate or ())
+
+    def _calibrated(self, inputs: Inputs) -> Optimized:
+        watched = Watched(self)
+        before, self._optimized = self._optimized, watched
+        try:
+            return watched.after(inputs)
+        finally:
+            self._optimized = before
 
     def set_precision(self, precision: str | None) -> None:
         """Compute convolutions and matrix products of forward and backward in this from now on.

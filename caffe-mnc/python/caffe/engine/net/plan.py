@@ -50,7 +50,8 @@ class Plan:
 
     def __init__(self, nodes: list[Node], keep: Iterable[int],
                  precision: torch.dtype | None = None,
-                 converts: dict[str, Convert] | None = None, measured: bool = False) -> None:
+                 converts: dict[str, Convert] | None = None, measured: bool = False,
+                 weights: type[Weights] | Callable[..., Weights] = Weights) -> None:
         self._nodes, self._converts, self._measured = nodes, converts or {}, measured
         self._allowed = LOW_DIFFERENCE if precision else MOST_DIFFERENCE
         self.blobs = {i: blob for node in nodes
@@ -64,10 +65,10 @@ class Plan:
         steps = [self._step(n) for n in needed]
         for fusion in (_at_once, _fold_affine):
             steps = self._fused(steps, fusion)
-        weights = Weights(nodes, precision)
+        made = weights(nodes, precision)
         # the smallest first: while they are there twice, little else is
         for step in sorted(steps, key=lambda step: sum(b.count for b in step.layer.blobs)):
-            _prepare(step, weights, precision)
+            _prepare(step, made, precision)
         for fusion in (_activate, _overwrite):
             steps = self._fused(steps, fusion)
         self.steps = steps
@@ -227,13 +228,17 @@ class Optimized:
             ids = {i for node in net.nodes
                    for i, name, weight in zip(node.top_ids, node.top_names, node.loss_weights)
                    if weight or name in net.outputs}
-            apt = net.device.type == "cpu" and net.dtype == torch.float32
-            if self._converts and not apt:
-                log.warning('backend "%s" is for nets in float32 on the CPU: torch computes '
-                               "this one", self._backend)
-            self._plan = Plan(net.nodes, ids, self._precision, self._converts if apt else None,
-                              self._backend == "auto")
+            self._plan = self._planned(net, ids)
         self._plan.run(call)
+
+    def _planned(self, net: Net, ids: set[int]) -> Plan:
+        """The plan for the blobs `ids` of the net."""
+        apt = net.device.type == "cpu" and net.dtype == torch.float32
+        if self._converts and not apt:
+            log.warning('backend "%s" is for nets in float32 on the CPU: torch computes '
+                           "this one", self._backend)
+        return Plan(net.nodes, ids, self._precision, self._converts if apt else None,
+                    self._backend == "auto")
 
 
 def _needed(nodes: list[Node], wanted: set[int]) -> list[int]:
@@ -288,8 +293,8 @@ def _prepare(step: Step, weights: Weights, precision: torch.dtype | None) -> Non
     if compute is None:
         return
     if layer.is_product and isinstance(compute, Product):
-        step.compute = Product(layer, weights.prepared(layer, compute.params))
+        step.compute = weights.product(layer, compute.params)
     elif layer.is_product and compute == layer.run:
-        step.compute = Product(layer, weights.of(layer))
+        step.compute = weights.product(layer)
     elif precision and not (layer.keeps_low_precision and compute == layer.run):
         step.compute = lambda *bottoms: compute(*(x.to(layer.dtype) for x in bottoms))

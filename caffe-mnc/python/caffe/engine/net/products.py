@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from caffe.engine.blob import Blob
 from caffe.engine.layer import Layer
 from caffe.engine.net.build import Node
 
@@ -33,7 +33,7 @@ class Product:
         """This product and that layer at once, where a kernel can."""
         if not self.params[0].is_mkldnn or following.activation is None or self.fused:
             return None
-        return Product(self.layer, self.params, {"activation": following.activation})
+        return replace(self, fused={"activation": following.activation})
 
 
 class Weights:
@@ -44,39 +44,45 @@ class Weights:
     """
 
     def __init__(self, nodes: Iterable[Node], precision: torch.dtype | None) -> None:
-        self._precision = precision
+        self.precision = precision
         self._made: dict[tuple, list[Tensor]] = {}
         self._readers: dict[int, set[tuple]] = defaultdict(set)
         for node in nodes:
             for blob in node.layer.blobs:
-                self._readers[blob.memory].add(_kind(node.layer))
+                self._readers[blob.memory].add(kind_of(node.layer))
+
+    def product(self, layer: Layer, params: list[Tensor] | None = None) -> Product:
+        """The layer with parameters made for kernels: its own, or others of its shapes."""
+        return Product(layer, self.of(layer) if params is None else self.prepared(layer, params))
 
     def of(self, layer: Layer) -> list[Tensor]:
         """The parameters for `layer.run`, in the shapes of its own."""
-        kind = _kind(layer)
+        kind = kind_of(layer)
         if kind not in self._made:
             self._made[kind] = self.prepared(layer, [blob.tensor for blob in layer.blobs])
-            for blob, made in zip(layer.blobs, self._made[kind]):
-                if self._readers[blob.memory] == {kind} and _replaces(made, blob):
-                    blob.release(lambda made=made, dtype=blob.dtype: _dense(made, dtype))
+            for i, (blob, made) in enumerate(zip(layer.blobs, self._made[kind])):
+                if made.is_mkldnn or made.dtype != blob.dtype:
+                    self.give_up(layer, i, partial(_dense, made, blob.dtype))
         return self._made[kind]
+
+    def give_up(self, layer: Layer, index: int, source: Callable[[], Tensor]) -> None:
+        """Let a parameter of the layer give up its values for what `source` makes, unless others
+        have them: layers of another kind, views of a user, other nets, which may be in training.
+        source: gives a tensor of the parameter's shape.
+        """
+        blob = layer.blobs[index]
+        if self._readers[blob.memory] == {kind_of(layer)} and not blob.touched and not blob.lent:
+            blob.release(source)
 
     def prepared(self, layer: Layer, params: list[Tensor]) -> list[Tensor]:
         """Parameters of other values than the layer's own, of its shapes."""
-        lowered = [p.to(self._precision or p.dtype) for p in params]
+        lowered = [p.to(self.precision or p.dtype) for p in params]
         return layer.pack(lowered)
 
 
-def _kind(layer: Layer) -> tuple:
+def kind_of(layer: Layer) -> tuple:
     """Layers that say the same here can compute with the same packed parameters."""
     return (type(layer), layer.packs_like, *(blob.memory for blob in layer.blobs))
-
-
-def _replaces(made: Tensor, blob: Blob) -> bool:
-    """Whether there is a copy of the weight now, and nobody else has the first: no view of a user,
-    no other net, which may be in training.
-    """
-    return not blob.touched and not blob.lent and (made.is_mkldnn or made.dtype != blob.dtype)
 
 
 def _dense(weight: Tensor, dtype: torch.dtype) -> Tensor:
