@@ -130,6 +130,17 @@ def test_the_flags_of_a_test(tiny_scenes, tmp_path, capsys):
     assert "AP^r@0.5" in capsys.readouterr().out
 
 
+@needs_int8
+def test_results_calibrated_with_other_images_are_not_reused(tiny_scenes, folder, capsys):
+    command = ["test", "--net", "Mini", "--imdb", f"sbd:{tiny_scenes}:val", "--cpu", "--reuse",
+               "--out", str(folder / "out"), "--precision", "int8", "--calibrate", str(folder)]
+    assert main(command) == main(command) == 0
+    assert "is reused" in capsys.readouterr().out
+    cv2.imwrite(str(folder / "3.png"), np.full((50, 50, 3), 7, np.uint8))
+    assert main(command) == 0
+    assert "calibration_sha256" in capsys.readouterr().out
+
+
 def test_training_has_no_such_precision(capsys):
     with pytest.raises(SystemExit):
         main(["train", "--precision", "int8"])

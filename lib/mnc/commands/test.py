@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Test a net, or several together, on a data set; returns the exit status."""
     from mnc.commands.report import Report, write_pictures
     from mnc.data import get_dataset
-    from mnc.inference.calibration import arithmetic
+    from mnc.inference.calibration import Drawn, arithmetic
     from mnc.inference.cfm import ProposalFolder
     from mnc.inference.networks import load_net
     from mnc.inference.runs import Run
@@ -35,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from mnc.nets.fit import check_net
     from mnc.results.detections import Saved
     from mnc.results.names import folder_name
-    from mnc.results.origin import origin
+    from mnc.results.origin import files_hash, origin
 
     task = TASKS[args.task]
     check_forms(task, args.write)
@@ -51,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
     proposals = proposals_of(args)
     prototxts, weights = zip(*models)
     about = origin(prototxts, weights, cfg, dataset, task.name, proposals)
+    if cfg.TEST.PRECISION == "int8":
+        about["calibration_sha256"] = files_hash(Drawn(cfg.TEST.CALIBRATE).paths)
     source = ProposalFolder(proposals, dataset) if proposals else None
     finder = Finder(nets, TestSettings.of(cfg), task, source)
     work = Run(output / f"detections_{task.name}.npz", dataset, about)

@@ -77,18 +77,24 @@ class Drawn:
     """
 
     def __init__(self, name: str) -> None:
-        self._read, count = _source(name)
-        self._chosen = np.linspace(0, count - 1, min(count, MOST_IMAGES)).round().astype(int)
+        paths, self._read = _source(name)
+        chosen = np.linspace(0, len(paths) - 1, min(len(paths), MOST_IMAGES)).round().astype(int)
+        self._chosen = {i: paths[i] for i in chosen.tolist()}
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files of the images."""
+        return list(self._chosen.values())
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (self._read(i) for i in self._chosen.tolist())
+        return map(self._read, self._chosen)
 
 
-def _source(name: str) -> tuple[Callable[[int], np.ndarray], int]:
-    """(what reads image number i, how many there are)"""
+def _source(name: str) -> tuple[list[Path], Callable[[int], np.ndarray]]:
+    """(the files, what reads image number i)"""
     if Path(name).exists() or glob.glob(name, recursive=True):
         files = image_files([name])
-        return lambda i: read_image(files[i]), len(files)
+        return files, lambda i: read_image(files[i])
     from mnc.data import get_dataset
 
     try:
@@ -96,4 +102,4 @@ def _source(name: str) -> tuple[Callable[[int], np.ndarray], int]:
     except DataError as error:
         raise DataError(f"--calibrate {name}: no such file or folder, nor a data set: {error}"
                         ) from error
-    return dataset.image, len(dataset)
+    return [Path(dataset.image_path(i)) for i in range(len(dataset))], dataset.image

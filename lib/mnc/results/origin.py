@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,11 @@ def origin(prototxts: Sequence[str | Path], weights: Sequence[str | Path], cfg, 
         found |= {"proposals": str(proposals),
                   "proposals_sha256": value_hash(list(map(_state, files)))}
     return found
+
+
+def files_hash(paths: Iterable[str | Path]) -> str:
+    """Of the sizes of files and the times of their last change."""
+    return value_hash([_state(Path(path)) for path in paths])
 
 
 def settings(cfg) -> dict[str, object]:
@@ -74,7 +79,8 @@ def differences(one: Mapping[str, object], other: Mapping[str, object]) -> list[
 def _compared(about: Mapping[str, Any]) -> dict[str, object]:
     models = [{key: model[key] for key in ("prototxt_sha256", "weights_sha256")}
               for model in about.get("models", ())]
-    keys = ("task", "settings", "images_sha256", "images_changed_sha256", "proposals_sha256")
+    keys = ("task", "settings", "images_sha256", "images_changed_sha256", "proposals_sha256",
+            "calibration_sha256")
     rest = {key: about.get(key) for key in keys}
     return {**rest, "models": models}
 
