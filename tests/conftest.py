@@ -43,6 +43,13 @@ def restored_cfg():
             cfg[key] = value
 
 
+@pytest.fixture(autouse=True)
+def packed_however_small(monkeypatch) -> None:
+    """The tests' nets are tiny: their weights are packed all the same."""
+    monkeypatch.setattr("caffe.layer_types.packed.SMALL", 0)
+    monkeypatch.setattr("caffe.layer_types.packed.SMALL_OF_PIXELS", 0)
+
+
 LOG_LEVELS = {"mnc": logging.NOTSET, "caffe": logging.INFO}       # as a fresh import leaves them
 
 

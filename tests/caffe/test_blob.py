@@ -111,3 +111,22 @@ def test_an_adopted_tensor_comes_to_the_blobs_device():
     blob = Blob((2,), device="meta")
     blob.tensor = torch.ones(2, dtype=torch.float64)
     assert blob.tensor.device.type == "meta" and blob.tensor.dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 5, 4), (3, 1, 5, 4)])
+def test_a_blob_in_channels_last_shows_users_caffes_order(shape):
+    _, c, h, w = shape
+    pixelwise = (h * w * c, 1, w * c, c)
+    blob, value = Blob(shape), torch.arange(60.0 * c).reshape(shape)
+    blob.tensor = value
+    blob.order_channels_last()
+    assert blob.tensor.stride() == pixelwise and torch.equal(blob.tensor, value)
+    blob.add_diff(value)
+    assert blob.diff_tensor.stride() == pixelwise and torch.equal(blob.diff_tensor, value)
+    blob.clear_diff()
+    assert blob.overwrite_diff().stride() == pixelwise
+    blob.tensor.mul_(2)             # as an update does
+    assert np.array_equal(blob.data, 2 * value.numpy()) and blob.data.flags.c_contiguous
+    blob.data[0, 0, 1, 2] = -1
+    assert blob.tensor[0, 0, 1, 2] == -1
+    assert Blob(shape).tensor.stride() != pixelwise

@@ -305,3 +305,34 @@ def test_the_gradient_of_a_single_operator_is_whole(kind, of_x, of_b):
     layer.backward([top], [True], [bottom])
     assert bottom.diff.tolist() == of_x
     assert [b.diff.tolist() for b in layer.blobs] == of_b
+
+
+def test_filters_lie_as_kernels_want_them_until_a_user_looks():
+    """And an image of one channel, whose own order is open, makes a map in channels-last."""
+    net = caffe.Net.from_proto(read_net("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 2 dim: 1 dim: 8 dim: 7 } } }
+        layer { name: "c" type: "Convolution" bottom: "x" top: "y" convolution_param {
+          num_output: 4 kernel_size: 3 weight_filler { type: "gaussian" std: 1 } } }"""), caffe.TEST)
+    before = net.params["c"][0].tensor.clone().contiguous()
+    assert net.params["c"][0].tensor.stride() == (9, 1, 3, 1)
+    first = net.forward(x=np.ones((2, 1, 8, 7)))["y"].copy()
+    assert net._blob("y").tensor.shape == first.shape
+    assert np.array_equal(net.params["c"][0].data, before.numpy())
+    net.params["c"][0].data[...] *= 2
+    second = net.forward()["y"]
+    np.testing.assert_allclose(second, 2 * first, rtol=1e-6)
+
+
+def test_pooling_follows_other_sizes_and_back():
+    net = caffe.Net.from_proto(read_net("""
+        layer { name: "x" type: "Input" top: "x" input_param { shape { dim: 1 dim: 1 dim: 4 dim: 4 } } }
+        layer { name: "p" type: "Pooling" bottom: "x" top: "y" pooling_param {
+          kernel_size: 3 stride: 2 } }
+        layer { name: "q" type: "Pooling" bottom: "x" top: "z" pooling_param {
+          pool: AVE kernel_size: 3 stride: 2 } }"""), caffe.TEST)
+    for side, most, mean in ((4, [[10, 11], [14, 15]], [[5, 6.5], [11, 12.5]]), (3, [[8]], [[4]]),
+                             (4, [[10, 11], [14, 15]], [[5, 6.5], [11, 12.5]])):
+        net.blobs["x"].reshape(1, 1, side, side)
+        found = net.forward(x=np.arange(float(side * side)).reshape(1, 1, side, side))
+        assert np.array_equal(found["y"][0, 0], most)
+        np.testing.assert_allclose(found["z"][0, 0], mean)

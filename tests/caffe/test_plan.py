@@ -9,11 +9,11 @@ import torch
 
 import caffe
 from caffe import ops
-from caffe.engine.blob import Head
 from caffe.engine.formats.prototxt import read_net
 from caffe.engine.layer import LAYERS, TorchLayer, exactly
 from caffe.engine.net.net import Net
 from caffe.engine.net.products import Product
+from caffe.engine.synced import Head
 from cases import CASES
 from test_layer_contract import prototxt
 
@@ -459,6 +459,24 @@ def test_packed_weights_are_there_once_and_shared():
     for name, blobs in fast.params.items():
         for blob, value in zip(blobs, before[name]):
             assert torch.equal(blob.tensor, value)
+
+
+def test_weights_of_small_products_are_not_packed(monkeypatch):
+    monkeypatch.setattr("caffe.layer_types.packed.SMALL", 1_500_000)
+    plain, fast = nets("""layer { name: "x" type: "Input" top: "x"
+                       input_param { shape { dim: 1 dim: 3 dim: 8 dim: 10 } } }""", *PACKED[1:])
+    fast.optimize(["g", "h"])
+    assert_same_outputs(plain, fast, x=data(1, 3, 8, 10))
+    assert not any(step.compute.params[0].is_mkldnn for step in fast._optimized._plan.steps
+                   if isinstance(step.compute, Product))
+    for net in (plain, fast):       # of more images they are no longer small
+        net.blobs["x"].reshape(800, 3, 8, 10)
+        net.reshape()
+    fast.optimize(["g"])
+    fast.forward()
+    packed = [step.compute.params[0].is_mkldnn for step in fast._optimized._plan.steps
+              if isinstance(step.compute, Product)]
+    assert packed == [True, True]
 
 
 @pytest.mark.parametrize("precision", [None, "bfloat16"])

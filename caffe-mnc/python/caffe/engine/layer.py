@@ -53,7 +53,7 @@ class TorchLayer(Layer):
     def run(self, *bottoms: torch.Tensor, params: list[torch.Tensor] | None = None,
             **fused: Any) -> Tensors:
         if not torch.compiler.is_exporting():       # sizes may be symbols there
-            self._check_shapes(tuple(tuple(x.shape) for x in bottoms))
+            self._check_shapes(tuple([x.shape for x in bottoms]))
         return self._guarded(list(bottoms), params or [b.tensor for b in self.blobs], **fused)
 
     def add_gradients(self, inputs: list[torch.Tensor],
@@ -193,6 +193,7 @@ class TorchLayer(Layer):
 
     def _check_shapes(self, shapes: tuple) -> None:
         if shapes != self.seen_shapes:
+            shapes = tuple(map(tuple, shapes))      # torch.Size prints otherwise
             self.check(*shapes)
             self.seen_shapes = shapes
 

@@ -12,7 +12,7 @@ from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, at_least, exactly
 from caffe.layer_types.axes import canonical
-from caffe.layer_types.packed import convolve, pack_filter
+from caffe.layer_types.packed import convolve, pack_filter, small_convolution
 from caffe.layer_types.window import Window, places_in_windows, window_options
 from caffe.ops.int8 import Int8, round_filter
 
@@ -51,6 +51,8 @@ class BaseConvolution(TorchLayer):
                 raise LayerError(f"{self.title}: {what} {count} channels, which is not a multiple "
                                  f"of group {self.group}")
         self.add_blob(self.weight_shape(), options.weight_filler)
+        if CHANNELS_LAST and self.spatial == 2 and self.window.kernel != (1, 1):
+            self.blobs[0].order_channels_last()     # else each forward would turn it
         if options.bias_term:
             self.add_blob((self.outputs,), options.bias_filler)
 
@@ -122,8 +124,10 @@ class Convolution(BaseConvolution):
         return self.like_bottom(y, x)
 
     def pack(self, params):
-        return [pack_filter(params[0], self.window, self.group), *params[1:]] \
-            if self.spatial == 2 else params
+        if self.spatial != 2 or (self.seen_shapes and small_convolution(
+                params[0], self.seen_shapes[0][-4:], self.window, self.group)):
+            return params
+        return [pack_filter(params[0], self.window, self.group), *params[1:]]
 
     def round_weight(self, weight):
         return round_filter(weight, self.window.lattice, self.group) \

@@ -12,7 +12,7 @@ from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, exactly
 from caffe.layer_types.axes import canonical
-from caffe.layer_types.packed import linear, pack_matrix
+from caffe.layer_types.packed import linear, pack_matrix, small_product
 from caffe.ops.int8 import Int8, round_matrix
 
 PIECE = 4                   # items of what calibration keeps of a bottom
@@ -64,7 +64,10 @@ class InnerProduct(TorchLayer):
         return math.prod(tops[0]) * self.inputs
 
     def pack(self, params):
-        return params if self.transpose else [pack_matrix(params[0]), *params[1:]]
+        rows = math.prod(self.seen_shapes[0][:self.axis]) if self.seen_shapes else 1
+        if self.transpose or small_product(params[0], rows):
+            return params
+        return [pack_matrix(params[0]), *params[1:]]
 
     def round_weight(self, weight):
         return None if self.transpose or self.axis == 0 else round_matrix(weight)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import astuple
 
 import torch
 import torch.nn.functional as F
@@ -35,6 +37,7 @@ class Pooling(TorchLayer):
 
     num_bottom = exactly(1)
     num_top = between(1, 2)
+    owns_output = True
     reads_bottoms_again = False         # but the places of maxima
 
     @classmethod
@@ -52,6 +55,9 @@ class Pooling(TorchLayer):
         self.method = options.pool
         self.floor = _rounds_down(self, options)
         self.with_places = len(top) == 2
+        # torch's operator, and the bottoms it is for
+        self._fits: torch.Size | None = None
+        self._pool: Callable[[Tensor], Tensor] = torch.clone
         if self.with_places and self.method != options.MAX:
             raise LayerError(f"{self.title}: only pool MAX has a second top")
         self.window = None if options.global_pooling else Window.from_param(self, options, 2)
@@ -107,11 +113,17 @@ class Pooling(TorchLayer):
                 and self.method != PoolingParameter.STOCHASTIC:     # of any size there
             average = self.method == PoolingParameter.AVE
             return x.mean((2, 3), True) if average else x.amax((2, 3), True)
+        if x.shape == self._fits and x.dtype != torch.uint8 and not torch.compiler.is_exporting():
+            return self._pool(x)
         window, size = self._window_for(x.shape), self.output_size(x.shape)
         if self.with_places:
             return _maximum_with_places(x, window, size)
-        if torch.compiler.is_exporting() and self._rounds_like_others(window):
-            return F.max_pool2d(x, window.kernel, window.stride, ceil_mode=not self.floor)
+        if torch.compiler.is_exporting():
+            if self._rounds_like_others(window):
+                return F.max_pool2d(x, window.kernel, window.stride, ceil_mode=not self.floor)
+        elif self.method != PoolingParameter.STOCHASTIC and _torch_agrees(x.shape, window, size):
+            self._fits = x.shape
+            self._pool = _of_torch(self.method, x.shape, window, size)
         return pool(self.method, x, window, size, train=self.phase == TRAIN)
 
     def _rounds_like_others(self, window: Window) -> bool:
@@ -221,13 +233,19 @@ def pool(method: int, x: Tensor, window: Window, size: tuple[int, int], *, train
             return largest(x, window.kernel, window.lattice, _beyond(x.shape, window, size))
         return largest(_padded(x, window, size, 0), window.kernel,
                        (window.stride, (0, 0), (1, 1)), False)
-    lowest = torch.finfo(x.dtype).min
-    if torch.compiler.is_exporting():       # others round up by rules of their own
-        return F.max_pool2d(_padded(x, window, size, lowest), window.kernel, window.stride)
-    if _torch_agrees(x.shape, window, size):
-        return F.max_pool2d(x, window.kernel, window.stride, window.pad,
-                            ceil_mode=_beyond(x.shape, window, size))
+    if not torch.compiler.is_exporting() and _torch_agrees(x.shape, window, size):
+        return _of_torch(method, x.shape, window, size)(x)
+    lowest = torch.finfo(x.dtype).min       # in graphs others round up by rules of their own
     return F.max_pool2d(_padded(x, window, size, lowest), window.kernel, window.stride)
+
+
+def _of_torch(method: int, shape: tuple[int, ...], window: Window,
+              size: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+    """torch's operator for bottoms of one shape, where the two agree: MAX, AVE"""
+    kernel, stride, pad, beyond = *astuple(window)[:3], _beyond(shape, window, size)
+    if method == PoolingParameter.AVE:
+        return lambda x: F.avg_pool2d(x, kernel, stride, pad, beyond)
+    return lambda x: torch.max_pool2d(x, kernel, stride, pad, 1, beyond)
 
 
 def _maximum_with_places(x: Tensor, window: Window,
@@ -256,8 +274,7 @@ def _stochastic(x: Tensor, window: Window, size: tuple[int, int], train: bool) -
 
 def _average(x: Tensor, window: Window, size: tuple[int, int]) -> Tensor:
     if not torch.compiler.is_exporting() and _torch_agrees(x.shape, window, size):
-        return F.avg_pool2d(x, window.kernel, window.stride, window.pad,
-                            ceil_mode=_beyond(x.shape, window, size))
+        return _of_torch(PoolingParameter.AVE, x.shape, window, size)(x)
     padded = _padded(x, window, size, 0.0)
     if torch.compiler.is_exporting():           # ONNX divides by the whole window
         total = F.avg_pool2d(padded, window.kernel, window.stride) * math.prod(window.kernel)

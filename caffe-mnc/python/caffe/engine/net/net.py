@@ -227,7 +227,7 @@ class Net(Graph):
     def _forward(self, first: int, last: int) -> float:
         self._check_range(first, last)
         if self._optimized is not None:
-            self._optimized.run(self, first, last, self._call)
+            self._optimized.run(self, first, last, self._call if self._callbacks else None)
         else:
             self._run_each(first, last)
         terms = [weight * blob.tensor.sum() for node in self.nodes[first:last + 1] if node.is_loss

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from caffe.engine import log
+from caffe.engine.blob import Blob
 from caffe.engine.errors import CaffeError
 from caffe.engine.layer import Layer, own_memory, product_dtype
-from caffe.engine.net.build import Node, noted
+from caffe.engine.net.build import Node, annotate
 from caffe.engine.net.chains import Chain, Convert, chains_of
 from caffe.engine.net.products import Product, Weights
 
@@ -39,6 +40,9 @@ class Step:
     writes: list[int]
     compute: Compute | None     # None: the layer itself runs, on its blobs
     dies: list[int] = field(default_factory=list)       # ids nobody reads later
+    read_blobs: list[Blob] = field(default_factory=list)
+    # what it works in place on, and the other ids of that memory
+    overwrites: list[tuple[int, set[int]]] = field(default_factory=list)
 
 
 class Plan:
@@ -73,11 +77,14 @@ class Plan:
             steps = self._fused(steps, fusion)
         self.steps = steps
         self._mark_deaths()
+        for step in steps:
+            step.read_blobs = [self.blobs[i] for i in step.reads]
+            step.overwrites = [(i, self._others_on_memory(i))
+                               for i in set(step.reads).intersection(step.writes)]
         self._chains = chains_of(steps, nodes, self.kept) if converts else []
-        self._sharing = {i: self._others_on_memory(i) for step in self.steps
-                         for i in set(step.reads).intersection(step.writes)}
+        self._spans = list(self._in_spans())
         memory = {self.blobs[i].memory for i in self.kept}
-        self.released = [i for i in self.blobs if self.blobs[i].memory not in memory]
+        self._released = [(i, blob) for i, blob in self.blobs.items() if blob.memory not in memory]
         for i in self.kept:
             self.blobs[i].keep()        # an earlier plan may have released it
 
@@ -123,23 +130,23 @@ class Plan:
 
     # --- running ----------------------------------------------------------------------------
 
-    def run(self, call: Callable[[str, int], None]) -> None:
+    def run(self, call: Callable[[str, int], None] | None) -> None:
         """Run the steps; `call` is told "before_forward" and "after_forward" of their layers."""
         values: dict[int, Tensor] = {}
         shapes: dict[int, torch.Size] = {}
         with torch.no_grad():
-            for steps, chain in self._spans():
-                self._run_span(steps, chain, values, shapes, call)
+            for steps, chain in self._spans:
+                self._run_span(steps, chain, values, shapes, call or _nobody)
             for i, value in values.items():
-                if self.blobs[i].shows(value):      # it is there, perhaps in another shape
-                    self.blobs[i].reshape(*value.shape)
+                blob = self.blobs[i]
+                if blob.touched and blob.shows(value):      # it is there, perhaps in another shape
+                    blob.reshape(*value.shape)
                 else:
-                    self.blobs[i].tensor = value
-        for i in self.released:
-            self.blobs[i].reshape(*shapes.get(i, self.blobs[i].shape))
-            self.blobs[i].release()
+                    blob.tensor = value
+        for i, blob in self._released:
+            blob.release_as(shapes.get(i, blob.shape))
 
-    def _spans(self) -> Iterator[tuple[list[Step], Chain | None]]:
+    def _in_spans(self) -> Iterator[tuple[list[Step], Chain | None]]:
         """The steps, those of a chain together."""
         by_first = {chain.steps[0].first: chain for chain in self._chains}
         at = 0
@@ -162,9 +169,13 @@ class Plan:
             return
         for step in steps:
             call("before_forward", step.first)
-            with noted(step.layer):
+            try:
                 self._run_step(step, values)
-            shapes.update((i, values[i].shape) for i in step.writes)
+            except BaseException as error:
+                annotate(step.layer, error)
+                raise
+            for i in step.writes:
+                shapes[i] = values[i].shape
             for i in step.dies:
                 del values[i]
             call("after_forward", step.last)
@@ -172,7 +183,7 @@ class Plan:
             reads = chain.reads
 
             def again() -> None:
-                self._run_span(steps, None, dict(zip(reads, given)), {}, lambda *_: None)
+                self._run_span(steps, None, dict(zip(reads, given)), {}, _nobody)
             chain.decide(self._converts, given, [values[i] for i in chain.writes],
                          again if self._measured else None, self._allowed)
 
@@ -180,12 +191,13 @@ class Plan:
         if step.compute is None:
             self._run_on_blobs(step, values)
         else:
-            tops = step.compute(*(values[i] for i in step.reads))
-            if not step.layer.aliases_bottom:
-                tops = tuple(own_memory(y, [self.blobs[i] for i in step.reads]) for y in tops)
-            values.update(zip(step.writes, tops))
-        for i in set(step.reads).intersection(step.writes):     # in place
-            for j in self._sharing[i].intersection(values):
+            tops = step.compute(*[values[i] for i in step.reads])
+            read = [] if step.layer.aliases_bottom else \
+                [blob for blob in step.read_blobs if blob.touched]
+            for i, y in zip(step.writes, tops):
+                values[i] = own_memory(y, read) if read else y
+        for i, others in step.overwrites:
+            for j in others.intersection(values):
                 values[j] = values[i].reshape(values[j].shape)
 
     def _run_on_blobs(self, step: Step, values: dict[int, Tensor]) -> None:
@@ -219,7 +231,8 @@ class Optimized:
         """Make another plan at the next run: weights have changed."""
         self._plan = None
 
-    def run(self, net: Net, first: int, last: int, call: Callable[[str, int], None]) -> None:
+    def run(self, net: Net, first: int, last: int,
+            call: Callable[[str, int], None] | None) -> None:
         """Run layers first..last of `net`, which must be all; `call`: see `Plan.run`."""
         if (first, last) != (0, len(net.nodes) - 1):
             raise CaffeError("a net that was optimised runs as a whole: forward() without start "
@@ -239,6 +252,10 @@ class Optimized:
                            "this one", self._backend)
         return Plan(net.nodes, ids, self._precision, self._converts if apt else None,
                     self._backend == "auto")
+
+
+def _nobody(event: str, layer: int) -> None:
+    pass
 
 
 def _needed(nodes: list[Node], wanted: set[int]) -> list[int]:
@@ -277,7 +294,7 @@ def _overwrite(before: Step, step: Step) -> Compute | None:
     compute, rewrite = before.compute, step.layer.overwriting()
     if compute is None or rewrite is None or not before.layer.owns_output:
         return None
-    return lambda *bottoms: tuple(rewrite(y) for y in compute(*bottoms))
+    return lambda *bottoms: tuple([rewrite(y) for y in compute(*bottoms)])
 
 
 def _activate(before: Step, step: Step) -> Compute | None:

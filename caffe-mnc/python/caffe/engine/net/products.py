@@ -26,8 +26,8 @@ class Product:
     def __call__(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         """The tops from the bottoms, of any shape that the layer takes."""
         dtype = self.params[0].dtype
-        bottoms = tuple(x if x.dtype == dtype else x.to(dtype) for x in bottoms)
-        return self.layer.run(*bottoms, params=self.params, **self.fused)
+        given = [x if x.dtype is dtype else x.to(dtype) for x in bottoms]
+        return self.layer.run(*given, params=self.params, **self.fused)
 
     def followed_by(self, following: Layer) -> Product | None:
         """This product and that layer at once, where a kernel can."""
