@@ -64,7 +64,8 @@ class InInt8(Optimized):
         self._seen = {}
         return plan
 
-    def run(self, net: Net, first: int, last: int, call: Callable[[str, int], None]) -> None:
+    def run(self, net: Net, first: int, last: int,
+            call: Callable[[str, int], None] | None) -> None:
         """As of any; raises CaffeError after a change of weights."""
         if self._stale:
             raise CaffeError("the net's weights have changed since it was calibrated: call "
