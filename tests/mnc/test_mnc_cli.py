@@ -25,7 +25,7 @@ from mnc.commands import demo, demo_scenes
 from mnc.commands.registration import COMMANDS
 from mnc.config import DEFAULTS, cfg, changes_in_file, overridden
 from mnc.data import DataError, get_dataset
-from mnc.data.video import VideoFile, frames, open_video
+from mnc.data.video import VideoFile, frames, is_video, open_video
 from mnc.nets.settings import save_settings
 from mnc.results import detections as results
 
@@ -326,6 +326,11 @@ def test_demo_of_a_video(demo_of_tiny, clip, tmp_path, capsys, out, written):
     assert len(seen) == 2 and seen[0].shape[0] == 480 and seen[1].mean() > seen[0].mean()
 
 
+@pytest.mark.parametrize("name", ["a.mpg", "b.MTS", "c.wmv", "rtsp://there/stream", "0"])
+def test_what_is_a_video(name):
+    assert is_video(name) and not is_video("a.jpg") and not is_video("http://there/a.jpg")
+
+
 class Camera:
     """A stand-in for cv2.VideoCapture: frames that get brighter, without an end."""
 
@@ -375,9 +380,16 @@ def test_opencv_says_nothing_of_its_own_about_a_camera(capfd):
 
 
 @pytest.mark.parametrize("arguments, said", [(["clip.avi", "a.jpg"], "is a video: name it alone"),
-                                             (["clip.avi", "--out", "clip.avi"], "is the video itself")])
+                                             (["clip.avi", "--out", "clip.avi"], "is the video itself"),
+                                             (["clip.avi", "--out", "new.gif"], "written as one of .mp4"),
+                                             (["a.jpg", "--out", "clip.avi"], "a file; pictures are written"),
+                                             (["a.jpg", "--out", "new.mp4"], "name a folder for the pictures"),
+                                             (["-"], "no name of an image came from the standard input")])
 def test_what_does_not_go_with_a_video(demo_of_tiny, clip, capsys, monkeypatch, arguments, said):
     monkeypatch.chdir(clip.parent)
+    monkeypatch.setattr("mnc.inference.networks.load_net", None)        # it would be called
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    cv2.imwrite("a.jpg", np.zeros((4, 4, 3), np.uint8))
     before = clip.read_bytes()
     assert cli.main([*demo_of_tiny, *arguments]) == 1
     assert said in capsys.readouterr().err and clip.read_bytes() == before

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mnc.commands.model_flags import add_model_arguments, check_alone, named_files, the_model
 from mnc.commands.registration import count
-from mnc.config import cfg, cfg_from_file
+from mnc.config import ConfigError, cfg, cfg_from_file
 from mnc.project import project_file
 
 if TYPE_CHECKING:
@@ -113,7 +113,8 @@ def _draw_images(args: argparse.Namespace) -> int:
     out = Path(args.out)
     clip = clip_of(given, out, args.every, args.frames)
     paths = [] if clip else image_files(given or [default_images()], deep=args.recursive)
-    checked_out(out, paths)
+    if not clip:
+        checked_out(out, paths)
     finder = _finder_of_file(args) if is_onnx(args) else _finder_of_net(args)
     if given and not is_onnx(args) and model_files(args)[1] == MINI.weight_file:
         print("Mini's own weights know the shapes of the drawn scenes, nothing of photographs; "
@@ -153,10 +154,15 @@ def _finder_of_file(args: argparse.Namespace) -> Finder:
 
 
 def named_images(words: Sequence[str]) -> list[str]:
-    """The names given; for - those on the standard input, a line each."""
+    """The names given; for - those on the standard input, a line each.
+
+    Raises ConfigError where no name is there.
+    """
     names: list[str] = []
     for word in words:
         names += [line for line in sys.stdin.read().splitlines() if line] if word == "-" else [word]
+    if words and not names:
+        raise ConfigError("- : no name of an image came from the standard input")
     return names
 
 

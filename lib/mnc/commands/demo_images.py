@@ -13,7 +13,9 @@ from tqdm import tqdm
 import caffe
 from mnc.config import ConfigError, cfg
 from mnc.data import DataError
+from mnc.data.folders import ENDINGS
 from mnc.data.images import read_image
+from mnc.data.video import READ
 from mnc.drawing.instances import draw_instances
 from mnc.drawing.report import Page, counted
 from mnc.inference import segment_image
@@ -24,7 +26,16 @@ log = logging.getLogger("mnc")
 
 
 def checked_out(out: Path, images: Sequence[Path]) -> Path:
-    """`out`; raises ConfigError if an image lies there: a picture could be written over it."""
+    """`out`; raises ConfigError if it cannot be a folder for pictures.
+
+    That is where it is a file, or named like one, and where one of the images lies there: a picture
+    could be written over it.
+    """
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out}: a file; pictures are written into a folder")
+    if out.suffix.lower() in {*ENDINGS, *READ} and not out.is_dir():
+        raise ConfigError(f"--out {out}: name a folder for the pictures; an ending {out.suffix} "
+                          "says one file")
     for image in images:
         if out.resolve() in (image.resolve().parent, image.parent.resolve()):
             raise ConfigError(f"--out {out}: {image} lies there, and pictures would be written "

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 from tqdm import tqdm
 
 from mnc.config import ConfigError
-from mnc.data.video import CODECS, VideoFile, frames, is_video, length_of, open_video, rate_of
+from mnc.data.folders import ENDINGS
+from mnc.data.video import (
+    CODECS,
+    READ,
+    VideoFile,
+    frames,
+    is_video,
+    length_of,
+    open_video,
+    rate_of,
+)
 from mnc.drawing.instances import draw_instances
 
 if TYPE_CHECKING:
@@ -43,7 +53,11 @@ def clip_of(sources: Sequence[str], out: Path, every: int, most: int | None) -> 
         raise ConfigError(f"{videos[0]} is a video: name it alone, one a command")
     source = videos[0]
     name = f"camera{source}" if source.isdecimal() else Path(source).stem
-    path = out if out.suffix.lower() in CODECS else out / f"{name}.mp4"
+    ending = out.suffix.lower()
+    if ending in {*READ, *ENDINGS} - {*CODECS} and not out.is_dir():
+        raise ConfigError(f"--out {out}: a video is written as one of {' '.join(CODECS)}, or into "
+                          "a folder")
+    path = out if ending in CODECS and not out.is_dir() else out / f"{name}.mp4"
     if path.exists() and path.samefile(source if Path(source).exists() else path.parent):
         raise ConfigError(f"--out {out}: that is the video itself; name another file")
     open_video(_place(source)).release()
