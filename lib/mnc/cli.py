@@ -15,8 +15,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 
-from mnc.commands.registration import COMMANDS, fill, like
+from mnc.commands.registration import COMMANDS, Parser, fill, like
 from mnc.config import ConfigError
+from mnc.set_names import NAMES
+
+FLAGS = ("-h", "--help", "--version")           # before any command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,11 +46,27 @@ def arguments(words: Sequence[str]) -> argparse.Namespace:
     """
     args = parsed(words)
     defaults = args.going_on(args) if hasattr(args, "going_on") else {}
+    check_data_sets(args)
     if not defaults:
         return args
     again = parsed(words, defaults)
     again.set_cfgs = [*defaults.get("set_cfgs", ()), *args.set_cfgs]
     return again
+
+
+def check_data_sets(args: argparse.Namespace) -> None:
+    """ConfigError for a mistyped data set: before torch is loaded, which takes seconds.
+
+    Names that are like none that comes along are left to mnc.data, and so are all where a plugin
+    or this process may have registered others.
+    """
+    if getattr(args, "plugin", None) or "mnc.data.imdb" in sys.modules:
+        return
+    for given in (getattr(args, "imdb", None), getattr(args, "val", None)):
+        for name in given.split("+") if isinstance(given, str) else ():
+            hint = "" if name in NAMES or os.path.exists(name) else like(name, NAMES)
+            if hint and ":" not in name:
+                raise ConfigError(f"unknown data set \"{name}\"{hint}")
 
 
 def parsed(words: Sequence[str],
@@ -61,6 +80,8 @@ def parsed(words: Sequence[str],
     own.set_defaults(**(defaults or {}))
     if command and not command.startswith("-") and command not in COMMANDS:
         top.error(f"no command {command!r}{like(command, list(COMMANDS))}")
+    if command and command[:1] == "-" and not any(flag.startswith(command) for flag in FLAGS):
+        top.error(f"unrecognized arguments: {command}{like(command, FLAGS)}")
     args, unknown = top.parse_known_args(words)
     if unknown:
         known = re.findall(r"--[\w-]+", own.format_usage())
@@ -71,7 +92,7 @@ def parsed(words: Sequence[str],
 
 def parsers(command: str | None = None) -> tuple[argparse.ArgumentParser, argparse.ArgumentParser]:
     """(the parser of `mnc`, that of this command in it); of other commands it knows the names."""
-    top = own = argparse.ArgumentParser(prog="mnc", description="Multi-task Network Cascades")
+    top = own = Parser(prog="mnc", description="Multi-task Network Cascades")
     top.add_argument("--version", action="version", version=f"mnc {version()}")
     names = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, known in COMMANDS.items():

@@ -7,7 +7,8 @@ import shutil
 import pytest
 
 from mnc.data import DataError, get_dataset
-from mnc.data.imdb import parts_of
+from mnc.data.imdb import DATASETS, parts_of
+from mnc.set_names import NAMES
 
 
 @pytest.mark.parametrize("name, parts", [
@@ -20,6 +21,10 @@ from mnc.data.imdb import parts_of
 ])
 def test_joined_names(name, parts):
     assert parts_of(name) == parts
+
+
+def test_the_names_that_need_no_torch_are_those_of_the_data_sets():
+    assert set(NAMES) == set(DATASETS)
 
 
 def test_a_folder_with_a_plus(tiny_scenes, tmp_path):

@@ -448,12 +448,13 @@ def test_the_nets_name_is_asked_back(capsys):
 
 def test_what_the_user_mistypes_needs_no_torch():
     """Loading it takes seconds."""
-    for arguments in (["--help"], ["tarin"], ["train", "--net", "Vgg"], ["demo", "--precision", "8"],
+    for arguments in (["--help"], ["tarin"], ["--versoin"], ["test", "--imdb", "scenes_val+scene_train"],
+                      ["train", "--val", "scene_val"], ["train", "--net", "Vgg"], ["demo", "--precision", "8"],
                       ["demo", "--net", "Minni"],
                       ["benchmark", "--help"], ["test", "--imbd", "x"], ["evaluate"],
                       ["compare", "--metrics", "x"], ["ablation", "--help"], ["generate", "--task", "x"], []):
         code = ("import sys\nfrom mnc.cli import main\ntry: main(sys.argv[1:])\n"
-                "except SystemExit: print(sorted({'torch', 'caffe', 'cv2'} & set(sys.modules)))")
+                "except SystemExit: pass\nfinally: print(sorted({'torch', 'caffe', 'cv2'} & set(sys.modules)))")
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True,
                               text=True, env={"PYTHONPATH": ":".join(sys.path)})
         assert done.stdout.endswith("[]\n"), (arguments, done.stdout[-500:], done.stderr[-500:])
@@ -580,6 +581,9 @@ def test_layer_types_of_a_plugin_are_known(tmp_path, capsys):
     (["trian"], "no command 'trian'; did you mean train?"),
     (["test", "--imbd", "x"], "unrecognized arguments: --imbd x; did you mean --imdb?"),
     (["evaluate", "x", "--cpu"], "unrecognized arguments: --cpu\n"),
+    (["train", "--net", "Mni"], "; did you mean Mini?"),
+    (["data", "shwo", "x"], "; did you mean show?"),
+    (["--versoin"], "unrecognized arguments: --versoin; did you mean --version?"),
     (["nothinglike"], "no command 'nothinglike'\n")])
 def test_a_word_that_is_not_known_is_answered_with_one_like_it(words, hint, capsys):
     with pytest.raises(SystemExit) as end:

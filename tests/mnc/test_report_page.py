@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from mnc import cli
-from mnc.commands.report_page import image_f1, true_instances
+from mnc.commands.report_page import image_f1, paired_colors, true_instances
 from mnc.data import get_dataset
 from mnc.data.dataset import Annotation
 from mnc.evaluation.matching import match
-from mnc.instances import Detections
+from mnc.instances import Detections, Instances
 from mnc.results.detections import save_detections
 
 
@@ -95,3 +95,16 @@ def test_truth_is_drawn_without_a_score_and_without_a_mask_too():
     truth = true_instances(Annotation(np.array([[0, 0, 3, 3], [1, 1, 2, 2]], np.float32), np.array([1, 2]),
                                       [np.eye(4, dtype=bool), None]))
     assert np.isnan(truth.boxes[:, 4]).all() and truth.masks[1].shape == (2, 2) and truth.masks[1].all()
+
+
+def test_a_result_has_the_colour_of_what_it_is_about():
+    truth = Instances(np.array([[0, 0, 9, 9, np.nan], [20, 0, 29, 9, np.nan]]), np.ones((2, 3, 3)), np.array([1, 2]))
+    found = Instances(np.array([[20, 1, 29, 9, 0.9], [20, 0, 29, 9, 0.8], [0, 0, 9, 8, 0.7], [50, 0, 59, 9, 0.6]]),
+                      np.ones((4, 3, 3)), np.array([1, 2, 1, 1]))
+    here, there = (each.tolist() for each in paired_colors(truth, found))
+    assert there[0] == here[1] and there[2] == here[0] and here[0] != here[1]
+    assert not any(color in here for color in (there[1], there[3])) and there[1] != there[3]
+    nothing = truth.boxes[:0]
+    none = Instances(nothing, np.ones((0, 3, 3)), np.zeros(0, int))
+    assert [len(each) for each in paired_colors(none, found)] == [0, 4]
+    assert [len(each) for each in paired_colors(truth, none)] == [2, 0]

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import html
+import shlex
+import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mnc.commands.report_page import meanings
 from mnc.config import cfg
 from mnc.data.dataset import Dataset
 from mnc.drawing.curves import svg_panels
@@ -28,7 +32,9 @@ def write_page(path: Path, args: argparse.Namespace, dataset: Dataset,
     from mnc.commands.compare import named, read_metrics
 
     page = Page(path, f"Systems on {args.imdb}")
-    page.add(_table(*table))
+    page.note(f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}, by "
+              f"{shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])}")
+    page.add(_table(*table) + meanings())
     systems = {name: file for name, file in map(named, args.results) if read_metrics(file) is None}
     seen = {name: _of(file, dataset) for name, file in systems.items()}
     if not seen:
@@ -36,10 +42,14 @@ def write_page(path: Path, args: argparse.Namespace, dataset: Dataset,
         return
     panels = {title: {name: each[title] for name, each in seen.items() if each[title]}
               for title in ("AP of masks by overlap", "precision by recall")}
+    page.add("<h2>Where they differ</h2>")
     page.add(svg_panels({title: lines for title, lines in panels.items() if lines}))
-    page.note("Precision and recall are of all classes together, at scores from .05 to .95 and an "
-              "overlap of 0.5.")
+    page.note("AP in these curves and below is the area under precision and recall, not a mean of "
+              "its values at some recalls as in the table. Precision and recall are of all classes "
+              "together, at scores from .05 to .95 and an overlap of 0.5.")
     page.add("<h2>AP lost by kinds of error</h2>")
+    page.note("AP that would be won if the errors of this kind alone were mended (mnc analyse says "
+              "more).")
     page.add(_errors({name: each["errors"] for name, each in seen.items()}))
 
 

@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from typing import NoReturn
 
 from mnc.config import BACKENDS, PRECISIONS, TEST_PRECISIONS
 
@@ -83,6 +85,16 @@ def fill(parser: argparse.ArgumentParser, name: str) -> None:
         _add_arithmetic_arguments(parser)
     if COMMANDS[name].settings:
         _add_settings_arguments(parser)
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what a mistyped choice is like. Its subcommands' parsers are of the same kind."""
+
+    def error(self, message: str) -> NoReturn:
+        """End the process with the message and status 2."""
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        known = re.findall(r"[\w.+-]+", wrong[2]) if wrong else []
+        super().error(message + (like(wrong[1], known) if wrong else ""))
 
 
 def add_classes_argument(p: argparse.ArgumentParser) -> None:

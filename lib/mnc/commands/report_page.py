@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import cv2
 import numpy as np
 
+from mnc.boxes.overlaps import bbox_overlaps
 from mnc.data.dataset import Annotation
-from mnc.drawing.instances import draw_instances
+from mnc.drawing.instances import draw_instances, instance_colors
 from mnc.drawing.report import Page, counted
 from mnc.evaluation import matching
 from mnc.evaluation.figures import mean_of
@@ -27,6 +28,7 @@ from mnc.tasks import TASKS
 if TYPE_CHECKING:
     from mnc.commands.report import Report
 
+PAIR = 1080                 # pixels of the long side of truth and result as the page shows them
 SCORE = 0.5                 # least score of what is drawn and counted
 MEANINGS = (
     ("AP", "average precision: the mean of precision over recall; 100 finds all and nothing else"),
@@ -46,8 +48,13 @@ def write_page(report: Report, saved: Saved, found: Mapping[str, Any],
     page = Page(report.output / "report" / "index.html", f"Results on {report.imdb}")
     page.add(_rows(_origin(report, saved, about)))
     page.add("<h2>Figures</h2>" + _figures(found))
-    page.add("<details><summary>What they mean</summary>" + _rows(MEANINGS) + "</details>")
+    page.add(meanings())
     _pictures(page, report, saved)
+
+
+def meanings() -> str:
+    """What the names of figures mean, to be unfolded by a click."""
+    return "<details><summary>What they mean</summary>" + _rows(MEANINGS) + "</details>"
 
 
 def _origin(report: Report, saved: Saved,
@@ -99,9 +106,9 @@ def _pictures(page: Page, report: Report, saved: Saved) -> None:
     shown = order if len(order) <= report.shown else np.r_[
         order[:best], order[len(order) - report.shown + best:]]
     page.add(f"<h2>Images: the best {min(best, len(order))} and the worst</h2>")
-    page.note(f"Left the truth, right the results of a score of {SCORE:g} and more. F1: of the "
-              "instances and results together, the share that belongs together, at an overlap of "
-              f"{matching.RIGHT_OVERLAP:g}.")
+    page.note(f"Left the truth, right the results of a score of {SCORE:g} and more; what is about "
+              "one thing has one colour. F1: of the instances and results together, the share that "
+              f"belongs together, at an overlap of {matching.RIGHT_OVERLAP:g}.")
     page.sorting({"f1": "F1", "score": "best score", "number": "instances", "name": "name"},
                  dataset.classes[1:])
     paths = output_paths(page.path.parent / "pictures", dataset, ".jpg")
@@ -116,15 +123,28 @@ def _picture(page: Page, report: Report, detections: Any, which: tuple[int, floa
     dataset = report.dataset
     image, truth = dataset.image(i), true_instances(dataset.annotation(i))
     found = Instances.from_detections(detections, SCORE)
-    sides = [draw_instances(image, each, dataset.classes, report.binarize)
-             for each in (truth, found)]
+    sides = [draw_instances(image, each, dataset.classes, report.binarize, colors=colors)
+             for each, colors in zip((truth, found), paired_colors(truth, found))]
     labels = sorted({*truth.labels.tolist(), *found.labels.tolist()})
     caption = (f"{dataset.names[i]}: F1 {f1:.2f}. There: {counted(truth, dataset.classes)}. "
                f"Found: {counted(found, dataset.classes)}.")
     page.picture(caption, cv2.hconcat(sides), path,
                  {"f1": f1, "score": found.boxes[0, 4] if len(found) else 0,
                   "number": len(truth), "name": dataset.names[i],
-                  "classes": "|".join(dataset.classes[label] for label in labels)})
+                  "classes": "|".join(dataset.classes[label] for label in labels)}, PAIR)
+
+
+def paired_colors(truth: Instances, found: Instances) -> tuple[np.ndarray, np.ndarray]:
+    """Colours (G, 3) and (N, 3): a result has that of the instance which its box is about."""
+    colors = instance_colors(len(truth) + len(found))
+    own = np.arange(len(truth), len(colors))
+    overlaps = bbox_overlaps(found.boxes[:, :4], truth.boxes[:, :4])        # (N, G)
+    for n in range(len(found) if len(truth) else 0):                        # the best score first
+        g = int(overlaps[n].argmax())
+        if overlaps[n, g] >= matching.RIGHT_OVERLAP:
+            own[n] = g
+            overlaps[:, g] = 0
+    return colors[:len(truth)], colors[own]
 
 
 def true_instances(truth: Annotation) -> Instances:

@@ -16,9 +16,9 @@ from mnc.data.dataset import DataError
 # what a file of this ending is encoded with; of pip's OpenCV
 CODECS = {".mp4": "mp4v", ".m4v": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG",
           ".webm": "VP80"}
-# what else is a video by its ending, and is read; and what is none, though it comes from elsewhere
-READ = {*CODECS, ".3gp", ".3g2", ".asf", ".divx", ".f4v", ".flv", ".m2ts", ".m2v", ".mjpeg", ".mpeg",
-        ".mpg", ".mts", ".mxf", ".ogv", ".qt", ".ts", ".vob", ".wmv", ".y4m"}
+# what is read as a video, by its ending or by where it comes from
+READ = {*CODECS, ".3gp", ".3g2", ".asf", ".divx", ".f4v", ".flv", ".m2ts", ".m2v", ".mjpeg",
+        ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".qt", ".ts", ".vob", ".wmv", ".y4m"}
 STREAMS = ("rtsp://", "rtsps://", "rtmp://", "udp://", "tcp://", "srt://")
 RATE = 25.0                 # frames a second of what does not say
 

@@ -22,7 +22,8 @@ def write_analysis(page: Page, found: Mapping[str, Any], classes: Sequence[str])
     """Sections of errors, confusion, scores, sizes and numbers, of the figures in analysis.json."""
     page.note(f"{found['images']} images, {found['instances']} instances, {found['results']} "
               f"results. AP at IoU {found['overlap']:g}, the area under precision and recall, mean "
-              f"of the classes: {100 * found['AP']:.1f}.")
+              f"of the classes: {100 * found['AP']:.1f}. (In the tables of mnc test mAP^r "
+              "and mAP^b are means of precision at 11 recalls, COCO's at 101: a little different.)")
     _errors(page, found["errors"])
     _scores(page, found)
     page.add("<h2>Which class is taken for which</h2>")

@@ -69,27 +69,29 @@ def instance_colors(number: int) -> np.ndarray:
 
 
 def draw_instances(image: np.ndarray, instances: Instances, classes: Sequence[str],
-                   threshold: float = 0.4, short_side: int = 480) -> np.ndarray:
+                   threshold: float = 0.4, short_side: int = 480,
+                   colors: np.ndarray | None = None) -> np.ndarray:
     """The BGR image (H, W, 3), enlarged if small, with each mask, contour, box, class and score.
 
-    Lines and letters grow with the picture. The better score lies on top, and its label has the
-    first choice of a place (mnc.drawing.labels). A score that is no number is not written.
+    colors (N, 3) B, G, R: of the instances, by default `instance_colors`. Lines and letters grow
+    with the picture. The better score lies on top, and its label has the first choice of a place
+    (mnc.drawing.labels). A score that is no number is not written.
     """
     short, long = sorted(image.shape[:2])
     zoom = max(1, min(round(short_side / short), LONGEST * short_side // long))
     picture = cv2.resize(image, None, fx=zoom, fy=zoom, interpolation=cv2.INTER_CUBIC)
-    colors = instance_colors(len(instances)).tolist()
+    paints = (instance_colors(len(instances)) if colors is None else colors).tolist()
     boxes = instances.boxes[:, :4] * zoom + [0, 0, zoom - 1, zoom - 1]      # inclusive pixels
     line = max(1, round(min(picture.shape[:2]) / LINES))
     for n in range(len(instances) - 1, -1, -1):
         if np.size(instances.masks[n]):     # boxes alone have none
-            _draw_mask(picture, boxes[n], instances.masks[n], colors[n], (threshold, 2 * line))
+            _draw_mask(picture, boxes[n], instances.masks[n], paints[n], (threshold, 2 * line))
     for n in range(len(instances) - 1, -1, -1):
         x1, y1, x2, y2 = clipped_corners(boxes[n], (picture.shape[0], picture.shape[1]))
-        cv2.rectangle(picture, (x1, y1), (x2, y2), colors[n], line)
+        cv2.rectangle(picture, (x1, y1), (x2, y2), paints[n], line)
     texts = [classes[label] if np.isnan(score) else f"{classes[label]} {score:.2f}"
              for label, score in zip(instances.labels, instances.boxes[:, 4])]
-    draw_labels(picture, boxes, texts, colors)
+    draw_labels(picture, boxes, texts, paints)
     return picture
 
 

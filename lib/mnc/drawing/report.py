@@ -25,7 +25,7 @@ PAGE = """<!doctype html>
  td, th {{ border: 1px solid #bbb; padding: .2em .7em; }}
  th {{ cursor: pointer; }} figure[hidden] {{ display: none; }}
  figure {{ display: inline-block; margin: .5em; vertical-align: top; }}
- img {{ max-width: min(40em, 100%); }}
+ img {{ max-width: 100%; }}
  figcaption {{ color: #555; font-size: 90%; max-width: 40em; overflow-wrap: anywhere; }}
 </style>
 <h1>{title}</h1>
@@ -76,16 +76,17 @@ class Page:
         self.add(_table(metrics))
 
     def picture(self, caption: str, image: np.ndarray, file: Path,
-                sort_by: Mapping[str, object] | None = None) -> None:
+                sort_by: Mapping[str, object] | None = None, side: int = THUMBNAIL) -> None:
         """Write the picture (H, W, 3) uint8 BGR as this file, and show it with its caption.
 
         The page shows a thumbnail of a large one, which is a link to the file. The file lies in the
-        page's folder or below. sort_by: what `sorting` offers to sort and choose pictures by.
+        page's folder or below. sort_by: what `sorting` offers to sort and choose pictures by. side:
+        pixels of the thumbnail's long side.
         Raises OSError where the file cannot be written.
         """
         write_image(file, image)
         name = file.relative_to(self.path.parent)
-        scale = THUMBNAIL / max(image.shape[:2])
+        scale = side / max(image.shape[:2])
         shown = name
         if scale < 1:
             shown = Path("thumbnails", f"{name}.jpg")
