@@ -224,6 +224,22 @@ def test_what_several_read_has_levels_common_to_all():
     assert off(fast, plain, inputs()[0]) < 0.05
 
 
+def test_a_map_in_float32_is_rounded_once_for_all_that_take_bytes(monkeypatch):
+    pool = POOL.replace("size: 3", "size: 2")
+    plain, fast = calibrated(
+        INPUT, conv("c1", "x", "a"), layer("Sigmoid", "a", "s"), conv("c2", "s", "b"),
+        layer("Pooling", "s", "p", pool), conv("c3", "p", "c"), layer("TanH", "s", "t"),
+        conv("y", "b", "y"), conv("z", "c", "z"))
+    rounded = []
+    once = Levels.round
+    monkeypatch.setattr(Levels, "round", lambda self, x: rounded.append(x.shape) or once(self, x))
+    for given in inputs(2):
+        assert off(fast, plain, given) < 0.05
+    assert rounded == 2 * [(2, 3, 20, 26), (2, 8, 20, 26)]
+    entry = computes(fast)["c2"].entry
+    assert entry is computes(fast)["Pooling_p"].entry and entry._last is None
+
+
 def test_a_layer_in_place_behind_a_product_sees_float32():
     bn = 'batch_norm_param { use_global_stats: false }'
     plain, fast = calibrated(INPUT, conv("c1", "x", "a"), layer("BatchNorm", "a", "a", bn),

@@ -73,6 +73,27 @@ class InInt8(Optimized):
         super().run(net, first, last, call)
 
 
+class Entry:
+    """Makes uint8 of what is not, once for several steps that read the same map."""
+
+    def __init__(self, levels: Levels) -> None:
+        self.levels, self.readers = levels, 1
+        self._last: tuple[Tensor, Tensor] | None = None     # a map and its bytes
+        self._left = 0                                      # of the readers
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x, of any shape, in uint8."""
+        if x.dtype == torch.uint8:
+            return x
+        if self._last is None or self._last[0] is not x:
+            self._last, self._left = (x, self.levels.round(x)), self.readers
+        found = self._last[1]
+        self._left -= 1
+        if not self._left:
+            self._last = None
+        return found
+
+
 @dataclass(frozen=True, eq=False)
 class InLevels(Product):
     """A product in 8 bits: params are its weight, packed, and its bias, `scales` (N,) the weight's.
@@ -83,11 +104,12 @@ class InLevels(Product):
     given: Levels = field(default_factory=Levels)
     made: Levels | None = None
     dtype: torch.dtype = torch.float32
+    entry: Entry | None = None
 
     def __call__(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
         int8 = Int8(self.given, self.made, self.dtype, self.scales)
-        return self.layer.run(_in(self.given, bottoms[0]), params=self.params, int8=int8,
-                              **self.fused)
+        x = (self.entry or Entry(self.given))(bottoms[0])
+        return self.layer.run(x, params=self.params, int8=int8, **self.fused)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,14 +117,10 @@ class Selecting:
     """A layer that selects values, on values in uint8."""
 
     layer: Layer
-    given: Levels
+    entry: Entry
 
     def __call__(self, *bottoms: Tensor) -> tuple[Tensor, ...]:
-        return self.layer.run(_in(self.given, bottoms[0]))
-
-
-def _in(levels: Levels, x: Tensor) -> Tensor:
-    return x if x.dtype == torch.uint8 else levels.round(x)
+        return self.layer.run(self.entry(bottoms[0]))
 
 
 class Choosing(Weights):
@@ -215,6 +233,12 @@ class Flow:
             [step] if isinstance(step.compute, InLevels) else
             [end for each in step.writes for end in self.ends(each)] if self.selects(step) else [])]
 
+    def entries(self, i: int) -> int:
+        """How many steps make uint8 of blob number i, or of the same memory by another name."""
+        return sum(1 if self.takes_bytes(step) else sum(map(self.entries, step.writes))
+                   for step in self.readers[i]
+                   if self.takes_bytes(step) or step.layer.aliases_bottom)
+
     def takes_bytes(self, step: Step) -> bool:
         """Whether the step may read uint8."""
         seen = [i for i in step.writes if self.readers[i] or self._blobs[i].memory in self._shut]
@@ -230,16 +254,20 @@ class Flow:
 def hand_on(plan: Plan) -> None:
     """Let steps write uint8 where only steps read it that take it, in levels common to these."""
     flow = Flow(plan)
-    selected = {i for step in plan.steps if flow.selects(step) for i in step.writes}
-    for i in list(flow.readers):
-        ends = flow.ends(i) if i not in selected else []
-        common = Levels.around([_levels(end) for end in ends])
+    for i in list(flow.readers):            # a map comes before what is selected from it
+        ends = [end for end in flow.ends(i) if isinstance(end.compute, InLevels)
+                and not end.compute.entry]
+        common = Entry(Levels.around([_levels(end) for end in ends]))
+        common.readers = flow.entries(i)
         for end in ends:
-            end.compute = replace(end.compute, given=common)        # type: ignore[type-var]
+            end.compute = replace(end.compute, given=common.levels,     # type: ignore[type-var]
+                                  entry=common)
     for step in plan.steps:
         written = [i for i in step.writes if flow.in_bytes(i)]
         if flow.selects(step) and flow.takes_bytes(step) and written:
-            step.compute = Selecting(step.layer, _levels(flow.ends(written[0])[0]))
+            first = flow.ends(written[0])[0].compute
+            assert isinstance(first, InLevels) and first.entry
+            step.compute = Selecting(step.layer, first.entry)
         elif isinstance(step.compute, InLevels) and written == step.writes:
             step.compute = replace(step.compute, made=_levels(flow.ends(written[0])[0]))
 
