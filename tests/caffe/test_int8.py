@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 import numpy as np
@@ -298,6 +299,25 @@ def test_the_log_says_how_many_and_how_far_off(caplog):
     caplog.set_level(logging.INFO, "caffe")
     calibrated(*CHAIN)
     assert "in 8 bits: 3 of 4 products; their results are" in caplog.text
+
+
+def test_trained_nets_of_others_stay_near_what_the_real_caffe_computed(real_material):
+    """Calibrated with the recorded input; probabilities of four characters are the farthest off."""
+    models = json.loads((real_material / "models.json").read_text())
+    assert len(models) == 10
+    for name, files in models.items():
+        recorded = np.load(real_material / files["outputs"])
+        net = caffe.Net(str(real_material / files["prototxt"]), caffe.TEST,
+                        weights=str(real_material / files["weights"]))
+        keys = [key for key in recorded.files if key.startswith("out_")]
+        given = {net.inputs[0]: recorded["in"]}
+        net.optimize([key[4:] for key in keys], precision="int8", calibrate=[given])
+        net.blobs[net.inputs[0]].reshape(*recorded["in"].shape)
+        net.forward(**given)
+        assert len(in_8_bits(net)) >= 3, name
+        for key in keys:
+            apart = net.blobs[key[4:]].data - recorded[key]
+            assert np.square(apart).mean() < 0.1 ** 2 * np.square(recorded[key]).mean(), (name, key)
 
 
 # --- calibration ---------------------------------------------------------------------------------
