@@ -89,7 +89,7 @@ class Entry:
             self._last, self._left = (x, self.levels.round(x)), self.readers
         found = self._last[1]
         self._left -= 1
-        if not self._left:
+        if self._left < 1:
             self._last = None
         return found
 
