@@ -90,8 +90,10 @@ def peer_report(found: dict[str, Any]) -> str:
     by = "x".join(map(str, found["size"]))
     lines = [f"{found['net']}, dense part, {by}, {found['precision']}; {found['machine']}", "",
              "| runtime | least, ms | median, ms |", "| --- | --- | --- |"]
-    beside = " (bf16)" if found["precision"] == "int8" else ""
-    lines += [f"| {'this engine' if name == OURS else name + beside} | {1000 * t['least']:.1f} | "
+    names = {OURS: "this engine"}
+    if found["precision"] == "int8":
+        names |= {name: f"{name} (bf16)" for name in BACKENDS if name != OURS}
+    lines += [f"| {names.get(name, name)} | {1000 * t['least']:.1f} | "
               f"{1000 * t['median']:.1f} |" for name, t in found["seconds"].items()]
     return "\n".join([*lines, "", f"this engine / best: {found['engine to best']:.2f}",
                       f"{WHOLE} / (best + {REST}): {found[WHOLE]:.2f}"])

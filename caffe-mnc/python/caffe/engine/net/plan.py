@@ -281,9 +281,11 @@ def _at_once(before: Step, step: Step) -> Compute | None:
 def _fold_affine(before: Step, step: Step) -> Compute | None:
     """A factor and a shift of each channel become part of the parameters before them."""
     affine = step.layer.as_affine()
+    if affine is None:
+        return None         # before parameters are read: an earlier plan may have packed them
     params = before.compute.params if isinstance(before.compute, Product) else \
         [blob.tensor for blob in before.layer.blobs] if before.compute == before.layer.run else None
-    if affine is None or params is None:
+    if params is None:
         return None
     folded = before.layer.fold_affine(params, *affine)
     return None if folded is None else Product(before.layer, folded)
