@@ -12,6 +12,7 @@ import socket
 import subprocess
 import threading
 import time
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -258,8 +259,9 @@ SCRIPT = """
   paper.width = 60; paper.height = 40;
   const blob = await new Promise(done => paper.toBlob(done));
   await segment(new File([blob], "my photo.png", {type: "image/png"}));
-  const found = {sum: answer.instances.map(e => e.mask.reduce((a, b) => a + b, 0)),
-                 edge: [answer.instances[0].mask[19], answer.instances[0].mask[20]],
+  const found = {sum: answer.instances.map(e => e.mask.on.reduce((a, b) => a + b, 0)),
+                 edge: [inside(answer.instances[0].mask, 19, 0), inside(answer.instances[0].mask, 20, 0)],
+                 kept: answer.instances.map(e => e.mask.on.length),
                  labels: $("classes").innerText, size: [$("canvas").width, $("canvas").height]};
   const at = (x, y) => [...$("canvas").getContext("2d").getImageData(x, y, 1, 1).data];
   found.tinted = [at(10 * 12 + 5, 20 * 12 + 5), at(27 * 12, 30 * 12)];
@@ -280,6 +282,10 @@ SCRIPT = """
   found.saved = saved;
   await segment(new File(["nothing"], "bad.png", {type: "image/png"}));
   found.error = $("error").textContent;
+  const tiff = Uint8Array.from(atob("TIFF"), c => c.charCodeAt(0));
+  await segment(new File([tiff], "a.tif", {type: "image/tiff"}));
+  found.grey = [...$("canvas").getContext("2d").getImageData($("canvas").width - 9, $("canvas").height - 9, 1, 1).data];
+  found.told = $("error").textContent;
   found.knows = $("knows").textContent;
   fetch("EARS", {method: "POST", mode: "no-cors", body: JSON.stringify(found)});
 })();
@@ -317,10 +323,11 @@ def test_the_page_in_a_browser(tmp_path, monkeypatch):
     if not browser:
         pytest.skip("no browser here (chromium)")
     page = tmp_path / "page.html"
+    tiff = b64encode(cv2.imencode(".tif", np.full((40, 60, 3), 7, np.uint8))[1].tobytes()).decode()
     monkeypatch.setattr(serving, "PAGE", page)
     with served(Fake()) as address, listening() as (ears, told):
         page.write_text((ROOT / "lib/mnc/serving/page.html").read_text(encoding="utf-8")
-                        + SCRIPT.replace("EARS", ears), encoding="utf-8")
+                        + SCRIPT.replace("EARS", ears).replace("TIFF", tiff), encoding="utf-8")
         with subprocess.Popen([browser, "--headless", "--no-sandbox", "--disable-gpu",
                                "--remote-debugging-port=0", f"--user-data-dir={tmp_path / 'profile'}",
                                address], stderr=subprocess.DEVNULL) as shown:
@@ -328,12 +335,14 @@ def test_the_page_in_a_browser(tmp_path, monkeypatch):
                 found = json.loads(told.get(timeout=120))
             finally:
                 shown.terminate()
-    assert found["sum"] == [20 * 40, 30 * 20] and found["edge"] == [1, 0] and found["size"] == [720, 480]
+    assert found["sum"] == [20 * 40, 30 * 20] and found["edge"] == [True, False] and found["size"] == [720, 480]
     assert found["tinted"][0][:3] != [0, 0, 0] and found["tinted"][1][:3] == [0, 0, 0]
     assert (found["shown"], found["more"], found["less"]) == (1, 2, ["dög"])
     assert found["about"].startswith("dög\nscore 0.300") and "600 pixels" in found["about"]
     assert sorted(found["saved"]) == [".jsonapplication/json", ".pngimage/png"]
     assert "bad.png: not a decodable image" in found["error"]
+    assert found["kept"] == [20 * 40, 30 * 20]          # masks take the memory of their boxes
+    assert found["grey"] == [136, 136, 136, 255] and "cannot show such a file" in found["told"]
     assert found["knows"] == "this net knows: cat, dög"
 
 
