@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 
+import caffe
 from caffe.ops.int8 import int8_computable
 from mnc.benchmarks import kernels as kernel_benchmark
 from mnc.benchmarks import peers, suite
@@ -43,6 +44,15 @@ def test_a_training_iteration_has_gradients_in_its_floor(tmp_path):
     assert ("conv1_1", "d input") not in what                   # nothing lies below it
     rows = next(p["input"][0] for p in found["floor"] if p["layer"] == "fc6")
     assert rows > 8                                             # more RoIs than the ground truth's
+
+
+def test_training_computes_in_the_precision_that_is_asked_for(tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(caffe.Net, "set_precision", lambda net, precision: asked.append(precision))
+    assert run(tmp_path, "--phase", "train", "--precision", "bf16")["precision"] == "bf16"
+    assert asked == ["bfloat16"]
+    assert main(["benchmark", "--cpu", "--phase", "train", "--precision", "int8"]) == 1
+    assert "int8 is for tests" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not int8_computable(), reason="no 8-bit products in this torch")

@@ -75,6 +75,7 @@ def training(plan: Plan, image: np.ndarray, folder: Path) -> Subject:
     """A solver's iteration on an image (H, W, 3); all files go into `folder`."""
     cfg.TRAIN.SCALES = (min(image.shape[:2]),)
     cfg.TRAIN.USE_FLIPPED = False
+    cfg.TRAIN.PRECISION = cfg.TEST.PRECISION        # where the command's --precision lies
     dataset = one_image_data(folder, image)
     solver_file = generate(plan.net, plan.task, folder / "net", classes=CLASSES)[-1]
     roidb, maskdb = prepare(dataset, False)

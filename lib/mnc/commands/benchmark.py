@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from mnc.commands.registration import count
-from mnc.config import ConfigError, cfg, cfg_from_file
+from mnc.config import PRECISIONS, ConfigError, cfg, cfg_from_file
 
 SUITE, SUITE_END = "<!-- suite -->", "<!-- end of suite -->"      # what `--into` fills
 
@@ -136,6 +136,9 @@ def _of_a_net(args: argparse.Namespace, repeat: int) -> tuple[str, dict[str, obj
 
     image = read_image(args.image) if args.image else noise_image(*size_of(args.size))
     plan = Plan(args.net, args.task, args.weights, args.reference)
+    if args.measured == "train" and cfg.TEST.PRECISION not in PRECISIONS:
+        raise ConfigError(f"--precision {cfg.TEST.PRECISION} is for tests; training computes in "
+                          f"{', '.join(PRECISIONS)}")
     if args.team.count > 1:
         if args.measured != "train":
             raise ConfigError("--workers is for --phase train: how well they train together")
