@@ -112,8 +112,60 @@ def test_steps_by_hand(name, steps):
     history = [torch.zeros(1)]
     for expected in steps:
         gradient = torch.tensor([2.])
-        solver.update(gradient, history, 0.1)
-        assert gradient.item() == pytest.approx(expected)
+        buffer = solver.update(gradient, history, 0.1)
+        assert (gradient if buffer is None else buffer).item() == pytest.approx(expected)
+
+
+FILTERS = """layer { name: "x" type: "DummyData" top: "x" dummy_data_param {
+  shape { dim: 2 dim: 2 dim: 5 dim: 4 } data_filler { type: "gaussian" std: 1 } } }
+layer { name: "c" type: "Convolution" bottom: "x" top: "y" convolution_param {
+  num_output: 3 kernel_size: 3 weight_filler { type: "gaussian" std: 1 } } }
+layer { name: "l" type: "Reduction" bottom: "y" top: "l" loss_weight: 1
+  reduction_param { operation: SUMSQ } }"""
+
+
+@pytest.mark.parametrize("rule", ["SGD", "Adam"])
+@pytest.mark.parametrize("looked_at", ["", "data", "diff", "data diff"])
+@pytest.mark.parametrize("piece", [8, 1 << 19])
+def test_filters_learn_the_same_whoever_looks_at_them(rule, looked_at, piece, monkeypatch):
+    """They lie in channels-last until a user holds a view; steps and buffers follow."""
+    monkeypatch.setattr("caffe.engine.solving.memory_order.PIECE", piece)
+    found = []
+    for names in ("", looked_at):
+        caffe.set_random_seed(4)
+        solver = get_solver(message(f'type: "{rule}" momentum: 0.5 weight_decay: 0.1 base_lr: 0.01 '
+                                    'lr_policy: "fixed"', FILTERS))
+        solver.step(1)
+        weight = solver.net.params["c"][0]
+        views = [getattr(weight, name) for name in names.split()]
+        solver.step(2)
+        for view, name in zip(views, names.split()):
+            assert np.array_equal(view, getattr(weight, name))
+        found.append((weight.tensor.clone(), weight.diff_tensor.clone()))
+    for mine, theirs in zip(*found):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_the_diff_after_an_update_is_the_step_and_gradients_add_to_it():
+    caffe.set_random_seed(4)
+    solver = get_solver(message('momentum: 0.5 base_lr: 0.01 lr_policy: "fixed"', FILTERS))
+    solver.step(1)
+    weight = solver.net.params["c"][0]
+    before = weight.tensor.clone()
+    solver.step(1)
+    step = weight.diff_tensor.clone()
+    torch.testing.assert_close(before - weight.tensor, step, rtol=1e-4, atol=1e-6)
+    assert torch.equal(step, solver.history[0]) and weight.has_diff
+    weight.diff_tensor.zero_()          # the buffer is not what users write to
+    assert solver.history[0].abs().sum() > 0
+    solver.step(1)
+    step = solver.history[0].clone()
+    solver.net.forward_backward()       # Caffe's backward adds to what is there
+    added = weight.diff_tensor - step
+    assert torch.equal(step, solver.history[0])
+    solver.net.clear_param_diffs()
+    solver.net.run_backward()
+    torch.testing.assert_close(weight.diff_tensor, added, rtol=1e-4, atol=1e-4)
 
 
 # --- going on ------------------------------------------------------------------------------------

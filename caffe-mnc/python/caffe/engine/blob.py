@@ -130,6 +130,12 @@ class Blob:
         made = self._diff.overwrite()
         return made if made.shape == self._shape else made.view(self._shape)
 
+    def show_as_diff(self, step: torch.Tensor) -> None:
+        """The gradient reads as `step`, of the blob's shape, which is copied when somebody does.
+        Until the gradient is written or cleared nobody may change `step`.
+        """
+        self._diff.stand_for(step)
+
     def add_diff(self, gradient: torch.Tensor) -> None:
         """Add to the gradient; the tensor itself may be kept for it."""
         if self.has_diff:

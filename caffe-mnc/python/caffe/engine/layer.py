@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -20,6 +19,7 @@ from caffe.engine.caffe_layer import (
     layer_class,
 )
 from caffe.engine.errors import CaffeError, LayerError
+from caffe.engine.gradients import gradients
 
 __all__ = ["LAYERS", "TEST", "TRAIN", "Arity", "BlobList", "Layer", "LossLayer", "Phase",
            "TorchLayer", "at_least", "between", "exactly", "layer_class", "own_memory",
@@ -45,6 +45,7 @@ class TorchLayer(Layer):
         super().__init__(*args, **kwargs)
         self._tape: tuple[list[torch.Tensor], tuple[torch.Tensor, ...]] | None = None
         self.seen_shapes: tuple[tuple[int, ...], ...] | None = None     # of the bottoms, last
+        self.taping = False         # `compute` runs for a backward of this layer's own
 
     def compute(self, *tensors: Any, **none: Any) -> torch.Tensor | tuple[torch.Tensor, ...]:
         """The tops from the bottoms and then the parameters; changes none of them in place."""
@@ -98,9 +99,13 @@ class TorchLayer(Layer):
         inputs = [_input(b, record, need) for b, need in zip(bottom, self._needs(bottom))]
         params = [b.tensor.detach().requires_grad_(record and need)
                   for b, need in zip(self.blobs, self._blob_needs())]
-        with torch.set_grad_enabled(record):
-            outputs = self._rounded(inputs, params) if self.rounds else \
-                self._guarded(inputs, params)
+        self.taping = record
+        try:
+            with torch.set_grad_enabled(record):
+                outputs = self._rounded(inputs, params) if self.rounds else \
+                    self._guarded(inputs, params)
+        finally:
+            self.taping = False
         self._tape = (inputs + params, outputs) if record else None
         return outputs
 
@@ -173,7 +178,7 @@ class TorchLayer(Layer):
         wanted = [i for i, v in enumerate(variables) if v.requires_grad and i not in done]
         by_variable: list[torch.Tensor | None] = [None] * len(variables)
         if wanted:
-            found = _gradients(pairs, [variables[i] for i in wanted])
+            found = gradients(pairs, [variables[i] for i in wanted])
             for i, gradient in zip(wanted, found):
                 by_variable[i] = gradient
         for blob, variable, found_one in zip(bottom, variables, by_variable):
@@ -239,40 +244,6 @@ def _in_layout_of(value: torch.Tensor, gradient: torch.Tensor) -> torch.Tensor:
     last = torch.channels_last
     return gradient.contiguous(memory_format=last) if value.is_contiguous(memory_format=last) \
         else gradient
-
-
-def _gradients(pairs: list[tuple[torch.Tensor, torch.Tensor]],
-               variables: list[torch.Tensor]) -> Sequence[torch.Tensor | None]:
-    """Those of the variables, of their shapes, from (output, its gradient) of the outputs."""
-    if len(pairs) == 1:
-        found = _of_one_operator(*pairs[0], variables)
-        if found is not None:
-            return found
-    return torch.autograd.grad([o for o, _ in pairs], variables, [g for _, g in pairs],
-                               retain_graph=True, allow_unused=True)
-
-
-def _of_one_operator(output: torch.Tensor, gradient: torch.Tensor,
-                     variables: list[torch.Tensor]) -> list[torch.Tensor | None] | None:
-    """The same, if one operator of torch made the output of the variables themselves; else None.
-
-    torch.autograd.grad takes 15 to 30 microseconds around the gradient of an operator.
-    """
-    operator: Any = output.grad_fn          # torch calls it Node, and does not say it is a function
-    if operator is None or isinstance(operator, torch.autograd.function.BackwardCFunction):
-        return None
-    behind = [node for node, _ in operator.next_functions]
-    leaves = [id(getattr(node, "variable", None)) for node in behind if node]
-    if id(None) in leaves or len(set(leaves)) != len(leaves):
-        return None                     # there is more behind it, or it takes a variable twice
-    with torch.no_grad():
-        found = operator(gradient)
-    given = found if isinstance(found, tuple) else (found,)
-    by_leaf = dict(zip(leaves, [each for node, each in zip(behind, given) if node]))
-    result = [by_leaf.get(id(variable)) for variable in variables]
-    fits = all(each is None or (each.shape == variable.shape and each.dtype == variable.dtype)
-               for each, variable in zip(result, variables))
-    return result if fits else None     # autograd sums over axes that were broadcast
 
 
 def _memory(value: torch.Tensor) -> int:

@@ -102,6 +102,15 @@ class SyncedTensor:
         self.held = self._device = None
         self._source, self.head = source, Head.RELEASED
 
+    def stand_for(self, value: torch.Tensor) -> None:
+        """Read as `value`, of this shape: copied now where a user holds a view, else by who reads
+        it. Memory that is there stays for what is written next.
+        """
+        if self.held is not None:
+            self.adopt(value)
+        else:
+            self._source, self.head = value.clone, Head.RELEASED
+
     def keep(self) -> None:
         """After `release`: reading is no error any more."""
         if self.head is Head.RELEASED:

@@ -80,13 +80,15 @@ class InnerProduct(TorchLayer):
 
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None,
                 activation: str = "none", int8: Int8 | None = None) -> Tensor:
-        flat = x.reshape(*x.shape[:self.axis], self.inputs)
+        flat = x if x.dim() == self.axis + 1 else x.reshape(*x.shape[:self.axis], self.inputs)
         if int8:
             return int8.linear(flat, weight, bias, activation)
         if weight.is_mkldnn:
             return linear(flat, weight, bias, activation)
-        if weight.requires_grad and not torch.compiler.is_exporting():
+        if self.taping and weight.requires_grad and not self.rounds:
             self._rows = x, flat.detach()
+            if x.requires_grad or (bias is not None and bias.requires_grad):
+                weight = weight.detach()        # its gradient comes of add_gradients
         return F.linear(flat, weight.T if self.transpose else weight, bias)
 
     def add_gradients(self, inputs: list[Tensor], gradients: list[Tensor]) -> tuple[int, ...]:
@@ -102,8 +104,9 @@ class InnerProduct(TorchLayer):
         factors = (x.T, y) if self.transpose else (y.T, x)
         if weight.has_diff:
             weight.diff_tensor.addmm_(*factors)
-        else:
-            torch.mm(*factors, out=weight.overwrite_diff())
+        else:       # of one row a product of columns and rows, without what a matrix product packs
+            by = torch.mm if rows != 1 else torch.mul
+            by(*factors, out=weight.overwrite_diff())
         return (0,)
 
 

@@ -16,6 +16,8 @@ from caffe.layer_types.axes import canonical, expect_same
 from caffe.layer_types.batches import naming
 from caffe.proto.caffe_pb2 import LossParameter
 
+LEAST_LOGARITHM = math.log(torch.finfo(torch.float32).tiny)
+FEW, NEVER = 1 << 16, -1 << 62      # scores that cost less than more operators do; no label
 LEAST_PROBABILITY = 1e-20       # of which a logarithm is taken
 
 
@@ -82,6 +84,24 @@ class SoftmaxWithLoss(LossLayer):
         return [(), *shapes][:self.tops]
 
     def compute(self, x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
+        if self.tops == 1 and self.ignore is self.weights is None and 0 < x.numel() <= FEW \
+                and x.dim() == 2 and self.axis == 1 and x.device.type == "cpu" \
+                and not torch.compiler.is_exporting():
+            scores = F.log_softmax(x, 1)
+            if float(scores.detach().min()) >= LEAST_LOGARITHM:
+                total = F.nll_loss(scores, target.reshape(-1).long(), ignore_index=NEVER,
+                                   reduction="sum")
+                divisor = self._divisor(len(x))
+                return (total / divisor if divisor != 1 else total,)
+        return self._of_any(x, target)
+
+    def _divisor(self, count: int) -> float:
+        """What the sum over so many labels, all of which count, is divided by."""
+        mode = LossParameter.FULL if self.mode == LossParameter.VALID else self.mode
+        return float(normalizer(mode, torch.empty(count, device="meta"), count,
+                                self.param.loss_param.pre_fixed_normalizer))
+
+    def _of_any(self, x: Tensor, target: Tensor) -> tuple[Tensor, ...]:
         outer = math.prod(x.shape[:self.axis])
         inner = math.prod(x.shape[self.axis + 1:])
         label = target.reshape(outer, inner).long()
@@ -90,7 +110,7 @@ class SoftmaxWithLoss(LossLayer):
         scores = F.log_softmax(x, self.axis)
         flat = scores.reshape(outer, x.shape[self.axis], inner)
         found = flat.gather(1, torch.where(valid, label, 0)[:, None])[:, 0]     # (outer, inner)
-        loss = -floored(found, math.log(torch.finfo(torch.float32).tiny))
+        loss = -floored(found, LEAST_LOGARITHM)
         if self.weights is not None:
             loss = loss * self.weights[torch.where(valid, label, 0)]
         loss = torch.where(valid, loss, 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from caffe.engine.net.net import Net
 from caffe.engine.parallel.team import Team
 from caffe.engine.solving import finite, lr_policies, saving, state, testing
 from caffe.engine.solving.evaluation import AP_VERSIONS, EVALUATIONS
+from caffe.engine.solving.memory_order import in_order_of, pieces
 from caffe.engine.solving.nets import make_test_nets, make_train_net, solver_parameter
 from caffe.engine.solving.progress import (
     Clock,
@@ -26,8 +27,6 @@ from caffe.engine.solving.progress import (
 )
 from caffe.engine.solving.workers import BY_DEFAULT, Alone, Sharing, Workers
 from caffe.proto import caffe_pb2
-
-PIECE = 1 << 17     # values that an update works on at a time: with gradient and history 1.5 MB
 
 
 class Solver:
@@ -73,10 +72,12 @@ class Solver:
                         for _ in range(self.histories) for blob in self.net.learnable_params]
         log.info("Solver scaffolding done.")
 
-    def update(self, gradient: torch.Tensor, history: list[torch.Tensor], rate: float) -> None:
+    def update(self, gradient: torch.Tensor, history: list[torch.Tensor],
+               rate: float) -> torch.Tensor | None:
         """Turn `gradient` in place into the step to subtract; `history` holds its buffers.
 
-        All of one shape, a part of the parameter's values.
+        All of one shape, a part of the parameter's values. Returns the buffer that is the step, if
+        one is: `gradient` may then stay what it was.
         """
         raise NotImplementedError
 
@@ -196,13 +197,27 @@ class Solver:
         net, count = self.net, len(self.net.learnable_params)
         self._clip_gradients()
         for i, blob in enumerate(net.learnable_params):
-            arrays = blob.tensor, blob.diff_tensor, *self.history[i::count]
-            for value, gradient, *history in _pieces(arrays):
-                self._normalize(gradient)
-                self._regularize(value, gradient, net.params_weight_decay[i])
-                self.update(gradient, history, rate * net.params_lr[i])
-                value.sub_(gradient)
+            value, given = blob.tensor, blob.diff_tensor
+            gradient, *history = [in_order_of(value, each)
+                                  for each in (given, *self.history[i::count])]
+            self.history[i::count] = history
+            step = self._update(value, gradient, history, rate * net.params_lr[i],
+                                net.params_weight_decay[i])
+            if step is not None:
+                blob.show_as_diff(history[step])
+            elif gradient is not given:
+                blob.diff_tensor = gradient
         self.iter += 1
+
+    def _update(self, value: torch.Tensor, gradient: torch.Tensor, history: list[torch.Tensor],
+                rate: float, decay_mult: float) -> int | None:
+        """Of one parameter; returns which buffer is the step, if one is."""
+        for part, of_part, *buffers in pieces((value, gradient, *history)):
+            self._normalize(of_part)
+            self._regularize(part, of_part, decay_mult)
+            step = self.update(of_part, buffers, rate)
+            part.sub_(of_part if step is None else step)
+        return None if step is None else [step is buffer for buffer in buffers].index(True)
 
     def add_callback(self, on_start: Any,
                      on_gradients_ready: Callable[[], object] | None = None) -> None:
@@ -230,9 +245,9 @@ class Solver:
     def _clip_gradients(self) -> None:
         """Scale all gradients so that their common L2 norm is at most clip_gradients."""
         limit = self.param.clip_gradients
-        gradients = [blob.diff_tensor for blob in self.net.learnable_params]
-        if limit < 0 or not gradients:
+        if limit < 0 or not self.net.learnable_params:
             return
+        gradients = [blob.diff_tensor for blob in self.net.learnable_params]
         norm = float(torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm())
         if norm > limit:
             log.info("Gradient clipping: scaling down gradients (L2 norm %g > %g) by scale factor "
@@ -325,15 +340,6 @@ class Solver:
         if param.snapshot and not os.access(folder, os.W_OK):
             raise CaffeError(f'snapshot_prefix "{param.snapshot_prefix}": the folder "{folder}" '
                              f"does not exist or cannot be written to")
-
-
-def _pieces(arrays: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, ...]]:
-    """Parts of arrays of one shape, side by side, small enough to stay in the caches of a CPU."""
-    pays = arrays[0].device.type == "cpu" and arrays[0].numel() > PIECE
-    if not pays or not all(array.is_contiguous() for array in arrays):
-        yield tuple(arrays)
-        return
-    yield from zip(*(array.view(-1).split(PIECE) for array in arrays))
 
 
 @contextmanager

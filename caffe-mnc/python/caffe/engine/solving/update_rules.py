@@ -29,9 +29,9 @@ def get_solver(source: str | os.PathLike[str] | Any) -> Solver:
 class SGDSolver(Solver):
     """h = momentum h + rate g;  step = h"""
 
-    def update(self, gradient: torch.Tensor, history: list[torch.Tensor], rate: float) -> None:
-        history[0].mul_(self.param.momentum).add_(gradient, alpha=rate)
-        gradient.copy_(history[0])
+    def update(self, gradient: torch.Tensor, history: list[torch.Tensor],
+               rate: float) -> torch.Tensor:
+        return history[0].mul_(self.param.momentum).add_(gradient, alpha=rate)
 
 
 @SOLVERS.register("Nesterov")
