@@ -6,7 +6,8 @@ asks; the measuring is this room's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -99,26 +100,47 @@ TWINS: dict[str, Callable[[Any, list[nn.Parameter]], Callable[..., Tensor]]] = {
     "BatchNorm": lambda layer, weights: nn.BatchNorm2d(len(weights[0]), affine=False).eval()}
 
 
-def measure_suite(repeat: int) -> dict[str, Any]:
-    """Milliseconds (least) and ratios to torch of each net and training step; JSON-ready."""
-    rows = [_forward(name, text(), repeat) for name, text in NETS.items()]
-    rows += [_training(name, batch, repeat) for name, batch in TRAININGS.items()]
-    return {"machine": machine(), "repeat": repeat, "suite": rows}
+def measure_suite(repeat: int, works: Collection[str] | None = None) -> dict[str, Any]:
+    """Milliseconds (least) and ratios to torch of each net and training step; JSON-ready.
+
+    works: names of those to measure, if not all. On one thread, by the process's own seconds: what
+    other programs take is not in them, but for caches that they empty.
+    """
+    chosen = [*NETS, *TRAININGS] if works is None else works
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        rows = [_forward(name, text(), repeat) for name, text in NETS.items() if name in chosen]
+        rows += [_training(name, batch, repeat) for name, batch in TRAININGS.items()
+                 if name in chosen]
+        return {"machine": machine(), "repeat": repeat, "suite": rows}
+    finally:
+        torch.set_num_threads(before)
+
+
+def with_more_turns(found: dict[str, Any], works: Collection[str]) -> dict[str, Any]:
+    """The figures after as many turns again of these works, of which the least counts, too."""
+    more = {row["work"]: row for row in measure_suite(found["repeat"], works)["suite"]}
+    rows = []
+    for row in found["suite"]:
+        again = more.get(row["work"], row)["milliseconds"]
+        rows.append(_ratios(row["work"], {kind: min(took, again[kind])
+                                          for kind, took in row["milliseconds"].items()}))
+    return {**found, "suite": rows}
 
 
 def _forward(name: str, text: str, repeat: int) -> dict[str, Any]:
     torch.manual_seed(0)
     net, fast = blank(text), caffe.Net.from_proto(read_net(text), caffe.TEST)
     fast.share_with(net)
-    twin, data = Twin(net, text), torch.randn(net.blobs["data"].shape)
+    twin = Twin(net, text)
+    image = torch.randn(net.blobs["data"].shape).to(memory_format=torch.channels_last)
     for one in (net, fast):
-        one.blobs["data"].tensor = data
+        one.blobs["data"].tensor = image        # as torch's module has it
     fast.optimize()
-    image = data.contiguous(memory_format=torch.channels_last)
     with torch.no_grad():
-        return _row(name, take_turns({AS_TORCH: _often(lambda: twin(image)),
-                                      PLAIN: _often(net.run), OPTIMISED: _often(fast.run)},
-                                     repeat))
+        return _row(name, {AS_TORCH: lambda: twin(image), PLAIN: net.run, OPTIMISED: fast.run},
+                    repeat)
 
 
 def blank(text: str) -> caffe.Net:
@@ -146,8 +168,7 @@ def _training(name: str, batch: int, repeat: int) -> dict[str, Any]:
         rule.zero_grad()
         F.cross_entropy(twin(data), labels).backward()
         rule.step()
-    return _row(name, take_turns({AS_TORCH: _often(step), PLAIN: _often(lambda: solver.step(1))},
-                                 repeat))
+    return _row(name, {AS_TORCH: step, PLAIN: lambda: solver.step(1)}, repeat)
 
 
 def _often(work: Callable[[], object]) -> Callable[[], None]:
@@ -157,8 +178,13 @@ def _often(work: Callable[[], object]) -> Callable[[], None]:
     return works
 
 
-def _row(name: str, times: dict[str, list[float]]) -> dict[str, Any]:
-    least = {kind: 1000 * min(took) / CALLS for kind, took in times.items()}
+def _row(name: str, works: dict[str, Callable[[], object]], repeat: int) -> dict[str, Any]:
+    times = take_turns({kind: _often(work) for kind, work in works.items()}, repeat,
+                       time.process_time)
+    return _ratios(name, {kind: 1000 * min(took) / CALLS for kind, took in times.items()})
+
+
+def _ratios(name: str, least: dict[str, float]) -> dict[str, Any]:
     return {"work": name, "milliseconds": least,
             "ratios": {kind: least[kind] / least[AS_TORCH] for kind in least if kind != AS_TORCH}}
 
@@ -178,11 +204,20 @@ def suite_report(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def worse_than(found: dict[str, Any], stored: dict[str, Any]) -> list[str]:
-    """A line for each ratio that exceeds the stored one by more than TOLERANCE."""
+def worse_than(found: dict[str, Any], stored: dict[str, Any]) -> list[tuple[str, str]]:
+    """(work, a line about it) of each ratio above the stored one by more than TOLERANCE."""
     before = {(row["work"], kind): ratio for row in stored["suite"]
               for kind, ratio in row["ratios"].items()}
-    return [f"{row['work']}, {kind} / torch: {ratio:.2f}, stored {before[row['work'], kind]:.2f}"
+    return [(row["work"], f"{row['work']}, {kind} / torch: {ratio:.2f}, stored "
+                          f"{before[row['work'], kind]:.2f}")
             for row in found["suite"] for kind, ratio in row["ratios"].items()
             if (row["work"], kind) in before
             and ratio > (1 + TOLERANCE) * before[row["work"], kind]]
+
+
+def elsewhere(found: dict[str, Any], stored: dict[str, Any]) -> list[str]:
+    """Lines about what differs between the two machines: ratios may, too."""
+    mine, other = found["machine"], stored.get("machine", {})
+    return [f"{what}: {mine[what]} here, {other[what]} stored"
+            for what in ("cpu", "torch", "threads")
+            if what in other and other[what] != mine[what]]

@@ -7,14 +7,16 @@ from collections.abc import Callable
 
 import torch
 
+Clock = Callable[[], float]
 
-def seconds(work: Callable[[], object]) -> float:
+
+def seconds(work: Callable[[], object], clock: Clock = time.perf_counter) -> float:
     """One run of `work`, the GPU's part included."""
     wait()
-    start = time.perf_counter()
+    start = clock()
     work()
     wait()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def wait() -> None:
@@ -22,12 +24,13 @@ def wait() -> None:
         torch.cuda.synchronize()
 
 
-def take_turns(works: dict[str, Callable[[], object]], repeat: int) -> dict[str, list[float]]:
+def take_turns(works: dict[str, Callable[[], object]], repeat: int,
+               clock: Clock = time.perf_counter) -> dict[str, list[float]]:
     """Seconds of each work, `repeat` times in turn, after one run of each that is not counted."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for turn in range(repeat + 1):
         for name, work in works.items():
-            took = seconds(work)
+            took = seconds(work, clock)
             if turn:
                 times[name].append(took)
     return times
