@@ -60,7 +60,8 @@ class Instance:
         plane = np.full((*self.mask.shape, 3), 60, np.uint8)
         plane[self.mask] = 255
         x1, y1, x2, y2 = np.round(self.box).astype(int).tolist()
-        cv2.rectangle(plane, (x1, y1), (x2, y2), (60, 180, 255), 1)
+        line = max(1, round(min(self.mask.shape) / 240))
+        cv2.rectangle(plane, (x1, y1), (x2, y2), (60, 180, 255), line)
         return cv2.imencode(".png", plane)[1].tobytes()
 
 
