@@ -172,6 +172,19 @@ def test_windows_where_an_image_has_many_objects(own):
         assert changes.get("TRAIN.AUGMENT.CROP") == crop
 
 
+def test_windows_where_most_instances_are_in_few_images(own):
+    """Fifteen images of one and five of sixty: the median image has one, most instances 59 others."""
+    few, many = Squares((6, 50), 1, images=15), Squares((6, 50), 60, images=5)
+    few.annotations += many.annotations
+    few.names += [f"many {name}" for name in many.names]
+    found = Findings.of(few)
+    assert np.median(found.counts) == 1 and found.crowded
+    changes = fitted(found, own)
+    assert changes["TRAIN.AUGMENT.CROP"] == .5 and changes["TRAIN.FG_FRACTION"] == [.5]
+    assert changes["TEST.SCALES"][0] > changes["TRAIN.SCALES"][0]
+    assert "TRAIN.BATCH_SIZE" not in changes        # goes by the median image
+
+
 def test_nothing_to_look_at():
     data = Squares((6, 50), 1, images=1)
     data.annotations[0] = data.annotations[0].rows(np.zeros(1, bool))

@@ -81,6 +81,18 @@ def test_masks_of_a_pyramid_are_as_fine_as_the_warped_roi(tmp_path):
     assert np.shares_memory(first, second)
 
 
+@pytest.mark.parametrize("net", ["VGG16", "ResNet50", "Lite0", "Mini"])
+def test_every_map_is_normalised_before_heads_that_all_share(tmp_path, net):
+    """Whatever the size of the backbone's values; in tests by the image's own statistics, too."""
+    for path in generate(net, "mnc_5stage", tmp_path, anchors=2, layout=Layout("pyramid"))[:2]:
+        layers = {layer.name: layer for layer in read_net(str(path)).layer}
+        for level, _, _ in levels(net):
+            assert [(layers[f"{kind}_{level}"].type, *layers[f"{kind}_{level}"].top)
+                    for kind in ("bn", "scale", "relu")] == \
+                [("BatchNorm", level), ("Scale", level), ("ReLU", level)]
+            assert not layers[f"bn_{level}"].batch_norm_param.use_global_stats
+
+
 def test_a_misfit_names_the_command_with_the_layout(tmp_path):
     path = generate("Mini", "mnc_5stage", tmp_path, classes=4, anchors=9,
                     layout=Layout("pyramid", 8))[0]

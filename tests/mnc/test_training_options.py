@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 import caffe
 from caffe.extend import read_net, read_solver
 from mnc import cli
+from mnc.commands.train_fitting import choose_frozen
 from mnc.config import cfg, changes_in_file, overridden
 from mnc.data import get_dataset
 from mnc.data.roidb import prepare
-from mnc.nets import generate
+from mnc.nets import Layout, generate
 from mnc.nets.fit import TrainingError
 from mnc.training.freezing import freeze_layers
 from mnc.training.loop import Care, SolverWrapper
@@ -185,6 +188,22 @@ def test_the_flags_become_settings(flags, tmp_path):
 def test_flags_that_cannot_be(flags, weights, capsys, words, message):
     assert flags(*(weights if word == "W" else word for word in words)) is None
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("net, words, images, kept", [
+    ("Lite0", {}, 16, 13), ("Lite0", {}, 100, 13), ("Lite0", {}, 101, 0), ("Mini", {}, 16, 0),
+    ("Lite0", {"freeze": []}, 16, 0), ("Lite0", {"weights": None}, 16, 0)])
+def test_of_few_images_slow_layers_keep_their_weights(tmp_path, net, words, images, kept):
+    """Blocks 3 to 15 of Lite0 learn at a fifth of the rate, three layers each; what --freeze says,
+    be it nothing, stays."""
+    args = SimpleNamespace(**{"freeze": None, "weights": "some.caffemodel", **words})
+    train, _, solver = generate(net, "mnc_5stage", tmp_path, layout=Layout("pyramid"))
+    choose_frozen(args, solver, images)
+    assert len(args.freeze or ()) == 3 * kept
+    if kept:
+        assert args.freeze[0] == "block3_expand" and args.freeze[-1] == "block15_project"
+        frozen = set(freeze_layers(read_net(str(train)), args.freeze))
+        assert frozen == set(args.freeze)
 
 
 def test_no_name_freezes_nothing(flags):

@@ -145,6 +145,8 @@ def _ready(args: argparse.Namespace) -> Ready:
     train_options.take_pixel_means(args)
     fitted = train_fitting.fit_settings(args, dataset)
     path = Path(args.solver or _generated(args, dataset, output))
+    if fitted:
+        train_fitting.choose_frozen(args, path, len(dataset))
     schedule = schedule_of(args, path, len(dataset), fitted)
     if not args.solver:
         schedule.rewrite(path)

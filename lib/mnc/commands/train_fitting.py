@@ -6,6 +6,7 @@ import argparse
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mnc.commands.layout_flags import layout_of
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("mnc")
 
+FEW = 100       # images, up to which pretrained layers that learn slowly learn nothing
 TINY = 12       # pixels of the median instance in the scaled image, below which a warning is due
 GIVEN_REGIONS = ("cfm",)    # tasks whose nets propose nothing: no anchors, no limits to fit
 
@@ -78,6 +80,24 @@ def warn_of_tiny(found: Findings, own: Mapping[str, Any], changes: Mapping[str, 
     log.warning("the median instance has %.0f pixels where the net sees it, and much will be "
                 "missed. Cut large images into tiles: mnc data convert IMDB OUT --to coco --tiles "
                 "%d, train on these, and test with --set TEST.TILES %d", side, tile, tile)
+
+
+def choose_frozen(args: argparse.Namespace, solver: Path, images: int) -> None:
+    """--freeze, where the command line says nothing of it.
+
+    Of few images, what learns slower than the rest of the net keeps the weights that it is given.
+    """
+    from caffe.extend import read_net
+    from mnc.nets.fit import train_net_path
+    from mnc.training.freezing import slow_layers
+
+    if args.freeze is not None or not args.weights or images > FEW:
+        return
+    args.freeze = slow_layers(read_net(str(train_net_path(solver))))
+    if args.freeze:
+        log.info("fit: --freeze %s … %s, %d layers of the initial weights, because there are "
+                 "%d images; --freeze , freezes none", args.freeze[0], args.freeze[-1],
+                 len(args.freeze), images)
 
 
 def _choose_features(args: argparse.Namespace, found: Findings) -> None:

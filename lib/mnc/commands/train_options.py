@@ -20,9 +20,10 @@ def add_arguments(p: argparse.ArgumentParser) -> None:
     p.add_argument("--augment", choices=AUGMENTATIONS,
                    help="see each image otherwise each time: settings of TRAIN.AUGMENT, but for "
                         "what --set names (default: as they are, which is none)")
-    p.add_argument("--freeze", type=_names, metavar="LAYER,…", default=[],
+    p.add_argument("--freeze", type=_names, metavar="LAYER,…",
                    help="layers that keep their weights: conv1 stands for all whose names begin "
-                        "with it and go on with no digit")
+                        "with it and go on with no digit (default: none; with --fit and few "
+                        "images those that would learn slower than the others)")
     p.add_argument("--clip", type=float, metavar="NORM",
                    help="scale gradients down to this norm of all together")
     p.add_argument("--ema", type=float, metavar="DECAY",

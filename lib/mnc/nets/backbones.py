@@ -265,7 +265,7 @@ NETS: dict[str, Sizes] = {
     # The stem and stages to stride 4 as ImageNet left them.
     "Lite0": Sizes(
         backbone=(*lite(LITE0, frozen=2, rate=0.2)[:12], Conv("5_3", 128)),
-        coarser=lite(LITE0, frozen=2, rate=0.2)[12:], pyramid=96,
+        coarser=lite(LITE0, frozen=2, rate=0.2)[12:], pyramid=64,
         feat_stride=16, rpn=128, mask_hidden=256, fc6=512, fc7=256, classes=21,
         fillers=Fillers(
             conv=filler("msra"), rpn=filler("msra"),

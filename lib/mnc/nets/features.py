@@ -133,19 +133,19 @@ def normalization(net: NetWriter, name: str, blob: str) -> None:
 def pyramid(net: NetWriter, sizes: Sizes) -> None:
     """A map a level: 1x1 of its blob, plus the next coarser one enlarged, then 3x3 (FPN).
 
-    A level without a blob is the 2x2 maximum of the one before. Where the backbone normalises and
-    rectifies, the 3x3 do, too.
+    A level without a blob is the 2x2 maximum of the one before. The 3x3 normalise and rectify, so
+    that the heads, which all maps share, begin with values of one size on every map. Without, those
+    of Lite0 deviate by 5 on the coarsest and 24 on the finest, and losses begin at 5 times chance.
     """
     net.comment("a feature pyramid, from the coarsest map to the finest")
-    normed = any(isinstance(row, Conv) and row.norm for row in sizes.backbone)
     above = ""
     for level in reversed([level for level in sizes.levels if level.source]):
         above = merged(net, sizes, level, above)
-        smoothed(net, sizes, level.name, above, normed)
+        smoothed(net, sizes, level.name, above)
     for before, level in pairwise(sizes.levels):
         if not level.source:
             write(Pool(f"_{level.name}"), net, sizes, before.name)
-            smoothed(net, sizes, level.name, f"pool_{level.name}", normed)
+            smoothed(net, sizes, level.name, f"pool_{level.name}")
 
 
 def merged(net: NetWriter, sizes: Sizes, level: Level, above: str) -> str:
@@ -163,10 +163,9 @@ def merged(net: NetWriter, sizes: Sizes, level: Level, above: str) -> str:
     return top
 
 
-def smoothed(net: NetWriter, sizes: Sizes, top: str, bottom: str, normed: bool) -> None:
+def smoothed(net: NetWriter, sizes: Sizes, top: str, bottom: str) -> None:
     convolution(net, top, bottom, top, convolution_param={
         "num_output": sizes.pyramid, "pad": 1, "kernel_size": 3,
         **filled(net, sizes.fillers.pyramid)})
-    if normed:
-        normalization(net, f"_{top}", top)
-        relu(net, f"relu_{top}", top)
+    normalization(net, f"_{top}", top)
+    relu(net, f"relu_{top}", top)

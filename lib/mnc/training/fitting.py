@@ -29,7 +29,7 @@ MOST_NAMES = 20             # of classes, in the log
 ANCHORS_FIT = 0.65          # median best IoU from which the net's own anchors stay
 SQUARE = 1.7                # height / width up to which squares do for a pyramid, or its inverse
 HALF_OCTAVE = 2 ** 0.5      # from an anchor's scale to the next on a map of a pyramid
-MANY = 12                   # instances an image, from which a window of it has enough to learn from
+MANY = 12                   # instances in the image of the median instance, from which windows do
 WINDOW = 0.5                # least share of a side that such a window keeps
 ZOOM = (0.8, 1.4)           # of its scale
 LARGER = 1.25               # of whole images in tests, where training zooms so
@@ -75,6 +75,15 @@ class Findings:
     def counts(self) -> np.ndarray:
         """(N,) instances of each image."""
         return np.bincount(self.image, minlength=len(self.sizes))
+
+    @property
+    def crowded(self) -> bool:
+        """Whether half of the instances are in images of MANY or more: windows have enough then.
+
+        By instances, not by images: where many images hold one and some a hundred, it is in the
+        latter that most of them are learnt and found.
+        """
+        return bool(np.median(self.counts[self.image]) >= MANY)
 
     @property
     def sides(self) -> np.ndarray:
@@ -137,7 +146,7 @@ Choices = Iterator[tuple[str, Any]]
 def _scales(found: Findings, own: Mapping[str, Any]) -> Choices:
     share = np.median(found.sides / found.short_sides[found.image])
     side = SIDE_OF_PYRAMID if len(found.growth) > 1 else SIDE
-    larger = {"TEST": LARGER} if np.median(found.counts) >= MANY else {}
+    larger = {"TEST": LARGER} if found.crowded else {}
     for phase in PHASES:
         before = float(np.median(own[f"{phase}.SCALES"]))
         wanted = min(larger.get(phase, 1) * min(side / share, MOST_ENLARGED * before),
@@ -178,7 +187,7 @@ def _limits(found: Findings, own: Mapping[str, Any]) -> Choices:
     overlap = 0.05 * int(np.quantile(found.best_overlaps(own), .25) / 0.05)
     before = own["TRAIN.RPN_POSITIVE_OVERLAP"]
     yield "TRAIN.RPN_POSITIVE_OVERLAP", min(max(round(overlap, 2), 0.5), before)
-    if middle >= MANY:
+    if found.crowded:
         yield "TRAIN.AUGMENT.CROP", min(own["TRAIN.AUGMENT.CROP"], WINDOW)
         yield "TRAIN.AUGMENT.SCALE", type(own["TRAIN.AUGMENT.SCALE"])(ZOOM)
         yield "TRAIN.FG_FRACTION", [HALF]

@@ -24,6 +24,12 @@ def freeze(layer: caffe_pb2.LayerParameter) -> None:
         param.lr_mult = param.decay_mult = 0
 
 
+def slow_layers(net: caffe_pb2.NetParameter) -> list[str]:
+    """Names of the layers that learn, but slower than the net's rate: ImageNet's, in Lite0."""
+    return [layer.name for layer in net.layer if _count(layer) and layer.param
+            and 0 < layer.param[0].lr_mult < 1]
+
+
 def freeze_layers(net: caffe_pb2.NetParameter, names: Sequence[str]) -> list[str]:
     """Freeze the layers of these names in a train net, and those that share their parameters.
 
