@@ -134,8 +134,8 @@ def pyramid(net: NetWriter, sizes: Sizes) -> None:
     """A map a level: 1x1 of its blob, plus the next coarser one enlarged, then 3x3 (FPN).
 
     A level without a blob is the 2x2 maximum of the one before. The 3x3 normalise and rectify, so
-    that the heads, which all maps share, begin with values of one size on every map. Without, those
-    of Lite0 deviate by 5 on the coarsest and 24 on the finest, and losses begin at 5 times chance.
+    that the heads, which all maps share, begin with values of one size. Without, those of Lite0
+    deviate by 5 on the coarsest map and 24 on the finest, and proposals begin at 5 times the loss.
     """
     net.comment("a feature pyramid, from the coarsest map to the finest")
     above = ""
