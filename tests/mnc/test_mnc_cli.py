@@ -286,11 +286,12 @@ def demo_of_tiny(tiny_model, weights, tmp_path) -> list[str]:
             CFG, "--out", str(tmp_path / "out")]
 
 
-def test_demo_of_names_from_the_standard_input(demo_of_tiny, tiny_scenes, tmp_path, monkeypatch):
+def test_demo_of_names_from_the_standard_input(demo_of_tiny, tiny_scenes, tmp_path, monkeypatch, capsys):
     images = sorted((tiny_scenes / "img").glob("*.jpg"))[:2]
     monkeypatch.setattr("sys.stdin", io.StringIO("".join(f"{path}\n" for path in images)))
     assert cli.main([*demo_of_tiny, "-", *QUICK]) == 0
     assert len(list((tmp_path / "out").glob("*.jpg"))) == 2
+    assert float(re.search(r"2 pictures .*, ([0-9.]+) images a second\n", capsys.readouterr().out)[1]) > 0
 
 
 def test_a_missing_file_is_said_before_anything_is_done(demo_of_tiny, tmp_path, capsys, monkeypatch):

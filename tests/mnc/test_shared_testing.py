@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -103,6 +104,9 @@ def test_what_was_found_before_an_error_is_kept_and_gone_on_from(arguments, tmp_
     assert cli.main([*arguments, str(out), "--reuse"]) == 0
     assert_same(out / "detections_seg.npz", tmp_path / "whole/detections_seg.npz")
     assert not part.exists()
+    assert re.search(r"^1 image in [0-9.]+ s, [0-9.]+ images a second$", capsys.readouterr().out, re.M)
+    assert cli.main([*arguments, str(out), "--reuse"]) == 0                 # none is tested
+    assert "images a second" not in capsys.readouterr().out
 
 
 def test_what_is_kept_is_taken_only_on_request_and_for_the_same(arguments, tmp_path, monkeypatch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,9 +122,12 @@ def _draw_images(args: argparse.Namespace) -> int:
               "others: --model, or --def and --weights", flush=True)
     if clip:
         return 0 if draw_video(finder, clip, args.score) else 1
+    began = time.monotonic()
     wrong = draw_files(finder, paths, out, args.score)
     drawn = len(paths) - len(wrong)
-    print(f"{drawn} picture{'s' * (drawn != 1)} and index.html in {args.out}", flush=True)
+    rate = drawn / max(time.monotonic() - began, 1e-9)
+    print(f"{drawn} picture{'s' * (drawn != 1)} and index.html in {args.out}, "
+          f"{rate:.2f} images a second", flush=True)
     for problem in wrong:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if wrong else 0

@@ -5,6 +5,7 @@ Apart from its one reader, mnc.commands.test, because that must not load torch f
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,13 +45,22 @@ class Run:
                 print(f"{len(found)} of {len(images)} images are done and kept in {part}; the same "
                       "command with --reuse goes on from there", flush=True)
 
+        began = time.monotonic()
         found = before | test_together(team, todo, partial(finder.images, self.dataset), keep)
         if finished or team.rank > 0:
             return finished
+        if todo:
+            say_rate(len(todo), time.monotonic() - began)
         detections = of_the_set([found[i] for i in images], finder.settings, finder.task)
         results.save_detections(self.path, self.dataset, detections, self.about)
         part.unlink(missing_ok=True)
         return detections
+
+
+def say_rate(images: int, seconds: float) -> None:
+    """Not in the figures' file, which is the same to the byte whenever the test is run."""
+    print(f"{images} image{'s' * (images != 1)} in {seconds:.1f} s, "
+          f"{images / max(seconds, 1e-9):.2f} images a second", flush=True)
 
 
 def reusable(path: Path, about: dict) -> SetDetections | None:
