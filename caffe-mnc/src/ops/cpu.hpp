@@ -2,6 +2,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
+#include <cstring>
 
 #include "kernels.hpp"
 
@@ -30,6 +32,37 @@ template <typename Body> void in_precision(bool wide, Body body) {
     body(double(0));
   else
     body(float(0));
+}
+
+// --- what maps are stored in, where that is not what is computed in
+
+struct BFloat16 { uint16_t bits; };       // the upper half of a float
+
+REGION_INLINE float loaded(float value) { return value; }
+REGION_INLINE double loaded(double value) { return value; }
+REGION_INLINE float loaded(BFloat16 value) {
+  const uint32_t bits = uint32_t(value.bits) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
+REGION_INLINE void store(float value, float& to) { to = value; }
+REGION_INLINE void store(double value, double& to) { to = value; }
+REGION_INLINE void store(float value, BFloat16& to) {     // to the nearest, ties to even
+  uint32_t bits;
+  std::memcpy(&bits, &value, sizeof bits);
+  const uint32_t nearest = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+  to.bits = uint16_t((bits & 0x7fffffff) > 0x7f800000 ? (bits >> 16) | 0x40 : nearest);   // NaN
+}
+
+// Call `body` with a zero of what maps hold, and one of what is computed in.
+template <typename Body> void in_storage(Storage storage, Body body) {
+  switch (storage) {
+    case Storage::FLOAT: return body(float(0), float(0));
+    case Storage::DOUBLE: return body(double(0), double(0));
+    case Storage::BFLOAT16: return body(BFloat16{0}, float(0));
+  }
 }
 
 // How many channels a thread takes where each has channels of its own: whole cache lines.

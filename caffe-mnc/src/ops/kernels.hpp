@@ -1,6 +1,7 @@
 // The kernels for the CPU, as the binding (caffe/ops/_native.pyx) calls them.
 //
-// Every array is contiguous and holds doubles if `wide`, else floats; maps are channels-last,
+// Every array is contiguous and holds doubles if `wide`, else floats; with a Storage, maps and what is
+// made of them hold that, and RoIs and masks doubles beside doubles, else floats. Maps are channels-last,
 // (N, H, W, C), and so are pooled RoIs, (R, P, Q, C). RoIs are (R, 5), their image index already
 // checked. Results are written in full and do not depend on `threads`.
 #pragma once
@@ -9,14 +10,16 @@
 
 namespace region {
 
+enum class Storage : int { FLOAT = 0, DOUBLE = 1, BFLOAT16 = 2 };    // computed in float, the last
+
 struct Map { int64_t images, channels, height, width; };
 struct Pooling { int64_t rois, height, width; double scale; };      // scale: image to map
 
 // --- roi_warping.cpp
-void roi_warping(bool wide, const void* features, const void* rois, void* top, Map map,
+void roi_warping(Storage storage, const void* features, const void* rois, void* top, Map map,
                  Pooling pooling, int mode, int threads);
 // The maximum over each 2 x 2 of a warping to (2 height, 2 width), which is never written.
-void roi_warping_pooled(bool wide, const void* features, const void* rois, void* top, Map map,
+void roi_warping_pooled(Storage storage, const void* features, const void* rois, void* top, Map map,
                         Pooling pooling, int mode, int threads);
 void roi_warping_backward_features(bool wide, const void* grad, const void* rois, void* d_features,
                                    Map map, Pooling pooling, int mode, int threads);
@@ -24,7 +27,7 @@ void roi_warping_backward_rois(bool wide, const void* grad, const void* features
                                void* d_rois, Map map, Pooling pooling, int mode, int threads);
 
 // --- roi_pooling.cpp; where: h * W + w of each maximum, -1 in an empty bin
-void roi_pooling(bool wide, const void* features, const void* rois, void* top, int32_t* where,
+void roi_pooling(Storage storage, const void* features, const void* rois, void* top, int32_t* where,
                  Map map, Pooling pooling, int threads);
 void roi_pooling_backward(bool wide, const void* grad, const int32_t* where, const void* rois,
                           void* d_features, Map map, Pooling pooling, int threads);
@@ -36,8 +39,12 @@ void mask_resize_backward(bool wide, const void* grad, void* d_x, int64_t planes
                           int64_t w, int64_t height, int64_t width, int mode, int threads);
 
 // --- mask_pooling.cpp; features, top (pixels, channels), mask (pixels)
-void mask_pooling(bool wide, const void* features, const void* mask, void* top, int64_t pixels,
+void mask_pooling(Storage storage, const void* features, const void* mask, void* top, int64_t pixels,
                   int64_t channels, int threads);
+// The maximum over each 2 x 2 of a mask pooling of (images, 2 height, 2 width), never written.
+void mask_pooling_pooled(Storage storage, const void* features, const void* mask, void* top,
+                         int64_t images, int64_t height, int64_t width, int64_t channels,
+                         int threads);
 void mask_pooling_backward_mask(bool wide, const void* grad, const void* features, void* d_mask,
                                 int64_t pixels, int64_t channels, int threads);
 

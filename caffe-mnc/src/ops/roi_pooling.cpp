@@ -28,23 +28,26 @@ template <typename T> struct Bins {
 
 // --- one bin. Compiled for several instruction sets.
 
-template <typename T>
-REGION_CLONES void pool_bin(const T* image, Bin y, Bin x, int width, int64_t channels,
-                            T* REGION_RESTRICT top, int32_t* REGION_RESTRICT where) {
-  std::fill_n(top, channels, std::numeric_limits<T>::lowest());
+// Of a map stored as S; the maximum is one of its values, so it is stored without rounding.
+template <typename S>
+REGION_CLONES void pool_bin(const S* image, Bin y, Bin x, int width, int64_t channels,
+                            S* REGION_RESTRICT top, int32_t* REGION_RESTRICT where) {
+  using T = decltype(loaded(S()));
+  for (int64_t c = 0; c < channels; ++c) store(std::numeric_limits<T>::lowest(), top[c]);
   std::fill_n(where, channels, -1);
   for (int h = y.start; h < y.end; ++h)
     for (int w = x.start; w < x.end; ++w) {
       const int pixel = h * width + w;
-      const T* row = image + pixel * channels;
+      const S* row = image + pixel * channels;
       for (int64_t c = 0; c < channels; ++c) {
-        const T value = row[c], best = top[c];
+        const T value = loaded(row[c]), best = loaded(top[c]);
         const int32_t keep = int32_t(value > best) - 1;     // all bits or none: GCC would make a
-        top[c] = value > best ? value : best;               // branch of a second `? :`
+        store(value > best ? value : best, top[c]);         // branch of a second `? :`
         where[c] = (where[c] & keep) | (pixel & ~keep);
       }
     }
-  for (int64_t c = 0; c < channels; ++c) top[c] = where[c] < 0 ? T(0) : top[c];
+  for (int64_t c = 0; c < channels; ++c)
+    store(where[c] < 0 ? T(0) : loaded(top[c]), top[c]);
 }
 
 // Bin (p, q) hands its gradient to the pixels that are its maxima and, by their place, point at it.
@@ -66,18 +69,19 @@ REGION_CLONES void spread_bin(const T* grad, const int32_t* where, const Bins<T>
 
 }  // namespace
 
-void roi_pooling(bool wide, const void* features, const void* rois, void* top, int32_t* where,
+void roi_pooling(Storage storage, const void* features, const void* rois, void* top, int32_t* where,
                  Map map, Pooling pooling, int threads) {
-  in_precision(wide, [&](auto zero) {
+  in_storage(storage, [&](auto stored, auto zero) {
+    using S = decltype(stored);
     using T = decltype(zero);
 #pragma omp parallel for num_threads(threads)
     for (int64_t r = 0; r < pooling.rois; ++r) {
       const Bins<T> bins(rois, r, map, pooling);
-      const T* image = static_cast<const T*>(features) + bins.image * map.channels;
+      const S* image = static_cast<const S*>(features) + bins.image * map.channels;
       int64_t to = r * pooling.height * pooling.width * map.channels;
       for (const Bin& y : bins.y)
         for (const Bin& x : bins.x) {
-          pool_bin(image, y, x, int(map.width), map.channels, static_cast<T*>(top) + to,
+          pool_bin(image, y, x, int(map.width), map.channels, static_cast<S*>(top) + to,
                    where + to);
           to += map.channels;
         }

@@ -42,12 +42,12 @@ template <typename T> struct Grid {
   }
 };
 
-// The four pixels of a sample and their weights in the forward pass.
-template <typename T> struct Blend {
-  const T* row[4];
+// The four pixels of a sample, stored as S, and their weights in the forward pass.
+template <typename S, typename T> struct Blend {
+  const S* row[4];
   T weight[4];
 
-  REGION_INLINE Blend(const Image<const T>& image, const AxisSample<T>& y, const AxisSample<T>& x) {
+  REGION_INLINE Blend(const Image<const S>& image, const AxisSample<T>& y, const AxisSample<T>& x) {
     for (int i = 0; i < 4; ++i) {
       row[i] = image.row(y, x, i / 2, i % 2);
       weight[i] = y.weight[i / 2] * x.weight[i % 2];
@@ -55,37 +55,37 @@ template <typename T> struct Blend {
   }
 
   REGION_INLINE T operator()(int64_t c) const {     // in the order of the reference, from +0
-    return T(0) + row[0][c] * weight[0] + row[1][c] * weight[1] + row[2][c] * weight[2] +
-           row[3][c] * weight[3];
+    return T(0) + loaded(row[0][c]) * weight[0] + loaded(row[1][c]) * weight[1] +
+           loaded(row[2][c]) * weight[2] + loaded(row[3][c]) * weight[3];
   }
 };
 
 // --- one line of samples: all x at one y. Compiled for several instruction sets.
 
-template <typename T>
-REGION_CLONES void warp_line(Image<const T> image, const AxisSample<T>& y, const Samples<T>& x,
-                             T* REGION_RESTRICT to) {
+template <typename S, typename T>
+REGION_CLONES void warp_line(Image<const S> image, const AxisSample<T>& y, const Samples<T>& x,
+                             S* REGION_RESTRICT to) {
   for (size_t q = 0; q < x.size(); ++q, to += image.channels) {
-    const Blend<T> blend(image, y, x[q]);
-    for (int64_t c = 0; c < image.channels; ++c) to[c] = blend(c);
+    const Blend<S, T> blend(image, y, x[q]);
+    for (int64_t c = 0; c < image.channels; ++c) store(blend(c), to[c]);
   }
 }
 
 // Two lines of samples -> the maxima over 2 x 2; NaN is the greatest.
-template <typename T>
-REGION_CLONES void pooled_line(Image<const T> image, const AxisSample<T>& y0,
+template <typename S, typename T>
+REGION_CLONES void pooled_line(Image<const S> image, const AxisSample<T>& y0,
                                const AxisSample<T>& y1, const Samples<T>& x,
-                               T* REGION_RESTRICT to) {
+                               S* REGION_RESTRICT to) {
   for (size_t q = 0; q + 1 < x.size(); q += 2, to += image.channels) {
-    const Blend<T> blends[4] = {{image, y0, x[q]}, {image, y0, x[q + 1]},
-                                {image, y1, x[q]}, {image, y1, x[q + 1]}};
+    const Blend<S, T> blends[4] = {{image, y0, x[q]}, {image, y0, x[q + 1]},
+                                   {image, y1, x[q]}, {image, y1, x[q + 1]}};
     for (int64_t c = 0; c < image.channels; ++c) {
       T best = blends[0](c);
       for (int i = 1; i < 4; ++i) {
         const T value = blends[i](c);
         best = value > best || value != value ? value : best;
       }
-      to[c] = best;
+      store(best, to[c]);
     }
   }
 }
@@ -126,33 +126,35 @@ REGION_CLONES void slope_line(const T* grad, Image<const T> image, const AxisSam
 
 }  // namespace
 
-void roi_warping(bool wide, const void* features, const void* rois, void* top, Map map,
+void roi_warping(Storage storage, const void* features, const void* rois, void* top, Map map,
                  Pooling pooling, int mode, int threads) {
-  in_precision(wide, [&](auto zero) {
+  in_storage(storage, [&](auto stored, auto zero) {
+    using S = decltype(stored);
     using T = decltype(zero);
     const int64_t line = pooling.width * map.channels;
 #pragma omp parallel for num_threads(threads)
     for (int64_t r = 0; r < pooling.rois; ++r) {
       const Grid<T> grid(rois, r, map, pooling, mode);
-      const auto image = grid.image_of(static_cast<const T*>(features));
-      T* to = static_cast<T*>(top) + r * pooling.height * line;
+      const auto image = grid.image_of(static_cast<const S*>(features));
+      S* to = static_cast<S*>(top) + r * pooling.height * line;
       for (int64_t p = 0; p < pooling.height; ++p)
         warp_line(image, grid.y[p], grid.x, to + p * line);
     }
   });
 }
 
-void roi_warping_pooled(bool wide, const void* features, const void* rois, void* top, Map map,
+void roi_warping_pooled(Storage storage, const void* features, const void* rois, void* top, Map map,
                         Pooling pooling, int mode, int threads) {
   const Pooling doubled = {pooling.rois, 2 * pooling.height, 2 * pooling.width, pooling.scale};
-  in_precision(wide, [&](auto zero) {
+  in_storage(storage, [&](auto stored, auto zero) {
+    using S = decltype(stored);
     using T = decltype(zero);
     const int64_t line = pooling.width * map.channels;
 #pragma omp parallel for num_threads(threads)
     for (int64_t r = 0; r < pooling.rois; ++r) {
       const Grid<T> grid(rois, r, map, doubled, mode);
-      const auto image = grid.image_of(static_cast<const T*>(features));
-      T* to = static_cast<T*>(top) + r * pooling.height * line;
+      const auto image = grid.image_of(static_cast<const S*>(features));
+      S* to = static_cast<S*>(top) + r * pooling.height * line;
       for (int64_t p = 0; p < pooling.height; ++p)
         pooled_line(image, grid.y[2 * p], grid.y[2 * p + 1], grid.x, to + p * line);
     }

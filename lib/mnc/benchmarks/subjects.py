@@ -114,7 +114,7 @@ def fill_blank(net: caffe.Net) -> None:
     generator = torch.Generator().manual_seed(0)
     for name, blobs in net.params.items():
         weight = blobs[0].tensor
-        if weight.dim() > 1 and not weight.any():
+        if weight.dim() > 1 and not weight.norm(float("inf")):
             first = weight.shape[1] == 3
             size = 0.01 if first else 0.1 if "pred" in name or "score" in name else 1.0
             deviation = size * (2 / weight[0].numel()) ** 0.5

@@ -30,6 +30,17 @@ def keep_freed_memory() -> bool:
                                         and mallopt(M_TRIM_THRESHOLD, ENOUGH))
 
 
+def give_back_freed() -> bool:
+    """Give the system what is free now; what is freed from now on is kept or not, as before.
+
+    True if something went back. After work that is done once: what it leaves are holes between
+    what stays, into which the arrays of later passes may not fit.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") \
+        else None
+    return trim is not None and bool(trim(0))
+
+
 def keep_few_kernels(count: int = 128) -> None:
     """Let oneDNN keep so many compiled kernels, not 1024, unless the environment says otherwise.
 

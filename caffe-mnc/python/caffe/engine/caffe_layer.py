@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from caffe.engine import memory
+from caffe.engine import memory, pages
 from caffe.engine.arity import Arity, at_least
 from caffe.engine.blob import Blob
 from caffe.engine.description import CoordinateMap, Drawing
@@ -66,6 +66,7 @@ class Layer:
     is_product = False          # `run` is a product with the parameters, in whatever precision
     keeps_low_precision = False     # each value comes of one value of a bottom, rounded if at all
     selects = False             # the tops are values of the bottom: `run` takes uint8, too
+    takes_low_precision = False     # `run` (and `fuse_with`'s function) take bottoms of any mixture
     packs_like: Hashable = ()   # layers of one class that say the same may share packed parameters
     activation: str | None = None   # the name of what it does, for `run` of packed products before
 
@@ -118,8 +119,19 @@ class Layer:
         """
         raise NotImplementedError
 
+    def arrange(self, params: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+        """`params` in that precision and in the order of values that `pack` takes; of the same
+        shapes.
+        """
+        return [pages.converted(p, dtype) for p in params]
+
+    def arranged_back(self, index: int, value: torch.Tensor) -> torch.Tensor:
+        """That parameter in its own order again, from what `arrange` made of it: of its shape."""
+        return value
+
     def pack(self, params: list[torch.Tensor]) -> list[torch.Tensor]:
-        """`params` in the layout that kernels compute in, for many a `run` without a gradient.
+        """What `arrange` made in the layout that kernels compute in, for many a `run` without a
+        gradient.
 
         What changes is in torch's oneDNN layout (`is_mkldnn`), of the same shapes."""
         return params

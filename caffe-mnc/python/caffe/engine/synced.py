@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from caffe.engine import pages
 from caffe.engine.errors import CaffeError
 
 
@@ -163,7 +164,7 @@ class SyncedTensor:
         elif self._device is not None and self._device.shape == self.shape:
             self.overwrite().zero_()
         else:
-            self._device = self._new(torch.zeros)
+            self._device = self._new(pages.zeros)
             self.head = Head.DEVICE
 
     def overwrite(self) -> torch.Tensor:

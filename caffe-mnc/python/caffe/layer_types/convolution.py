@@ -87,6 +87,22 @@ class BaseConvolution(TorchLayer):
                 raise LayerError(f"{self.title}: bottoms must hold the same number of images, "
                                  f"got shapes {', '.join(map(str, shapes))}")
 
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Not by running it: torch would import a system for algebra for that."""
+        return [(*shape[:self.axis], self.outputs, *self._output_size(shape)) for shape in shapes]
+
+    def _output_size(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        found = self.output_size(shape[self.axis + 1:])
+        if min(found) < 1:
+            raise LayerError(f"{self.title}: kernel {self.window.kernel} with dilation "
+                             f"{self.window.dilation} and padding {self.window.pad} does not fit a "
+                             f"bottom of shape {shape}")
+        return found
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """The spatial axes of the top, from those of the bottom."""
+        raise NotImplementedError
+
     def as_images(self, x: Tensor) -> Tensor:
         """(N, C, *size); planes channels-last, for which the kernels on large maps are faster."""
         x = x if self.axis == 1 else x.reshape(-1, *x.shape[self.axis:])
@@ -110,6 +126,9 @@ class Convolution(BaseConvolution):
 
     def weight_shape(self) -> tuple[int, ...]:
         return (self.outputs, self.channels // self.group, *self.window.kernel)
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        return self.window.places(size)
 
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None,
                 activation: str = "none", int8: Int8 | None = None) -> Tensor:
@@ -185,6 +204,9 @@ class Deconvolution(BaseConvolution):
     def multiply_adds(self, bottoms, tops):
         """Each value of a bottom is spread by the filter of its channel."""
         return sum(map(math.prod, bottoms)) * (self.blobs[0].count // self.channels)
+
+    def output_size(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        return self.window.spread(size)
 
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         w = self.window

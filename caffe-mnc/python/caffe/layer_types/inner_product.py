@@ -8,11 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from caffe.engine import pages
 from caffe.engine.description import Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.layer import LAYERS, TorchLayer, exactly
 from caffe.layer_types.axes import canonical
-from caffe.layer_types.packed import linear, pack_matrix, small_product
+from caffe.layer_types.packed import SMALL, linear, pack_matrix, packable, small_product
 from caffe.ops.int8 import Int8, round_matrix
 
 PIECE = 4                   # items of what calibration keeps of a bottom
@@ -45,7 +46,11 @@ class InnerProduct(TorchLayer):
         self.inputs, self.outputs = math.prod(bottom[0].shape[self.axis:]), options.num_output
         if self.outputs < 1:
             raise LayerError(f"{self.title}: num_output is missing or 0")
-        self.transpose = self.packs_like = options.transpose
+        self.transpose = options.transpose
+        whole = (self.axis == 1 and len(bottom[0].shape) == 4 and not self.transpose
+                 and self.outputs * self.inputs >= SMALL)       # and so it will be packed
+        self.planes = bottom[0].shape[1:] if whole else None    # (C, H, W)
+        self.packs_like = (self.transpose, self.planes)
         shape = (self.outputs, self.inputs)
         self.add_blob(shape[::-1] if self.transpose else shape, options.weight_filler)
         if options.bias_term:
@@ -63,9 +68,24 @@ class InnerProduct(TorchLayer):
     def multiply_adds(self, bottoms, tops):
         return math.prod(tops[0]) * self.inputs
 
+    def arrange(self, params, dtype):
+        """To be packed, columns follow maps as they lie in memory, channels last: (H, W, C)."""
+        rest = super().arrange(params[1:], dtype)
+        if self.planes is None or not packable(params[0], dtype):
+            return [pages.converted(params[0], dtype), *rest]
+        by_channel = params[0].reshape(self.outputs, self.planes[0], -1)
+        result = pages.zeros(params[0].shape, dtype)
+        result.view(self.outputs, -1, self.planes[0]).copy_(by_channel.transpose(1, 2))
+        return [result, *rest]
+
+    def arranged_back(self, index, value):
+        if index or self.planes is None or not packable(value, value.dtype):
+            return value
+        return value.view(self.outputs, -1, self.planes[0]).transpose(1, 2).reshape(value.shape)
+
     def pack(self, params):
         rows = math.prod(self.seen_shapes[0][:self.axis]) if self.seen_shapes else 1
-        if self.transpose or small_product(params[0], rows):
+        if self.transpose or (self.planes is None and small_product(params[0], rows)):
             return params
         return [pack_matrix(params[0]), *params[1:]]
 
@@ -80,6 +100,8 @@ class InnerProduct(TorchLayer):
 
     def compute(self, x: Tensor, weight: Tensor, bias: Tensor | None = None,
                 activation: str = "none", int8: Int8 | None = None) -> Tensor:
+        if weight.is_mkldnn and self.planes and int8 is None:
+            x = x.reshape(len(x), *self.planes).permute(0, 2, 3, 1)
         flat = x if x.dim() == self.axis + 1 else x.reshape(*x.shape[:self.axis], self.inputs)
         if int8:
             return int8.linear(flat, weight, bias, activation)

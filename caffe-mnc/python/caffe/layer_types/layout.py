@@ -151,6 +151,11 @@ class Concat(TorchLayer):
             raise LayerError(f"{self.title}: bottoms may differ on axis {self.axis} only, got "
                              f"{', '.join(map(str, shapes))}")
 
+    def output_shapes(self, *shapes: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Not by running it: torch would import its compiler for that."""
+        first, size = shapes[0], sum(shape[self.axis] for shape in shapes)
+        return [(*first[:self.axis], size, *first[self.axis + 1:])]
+
     def compute(self, *bottoms: Tensor) -> Tensor:
         return torch.cat(bottoms, self.axis)
 

@@ -34,8 +34,9 @@ def _computable(dtype: torch.dtype) -> bool:
         (dtype == torch.bfloat16 and operators._is_mkldnn_bf16_supported())
 
 
-def _packable(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.numel() > 0 and _computable(weight.dtype)
+def packable(weight: Tensor, dtype: torch.dtype) -> bool:
+    """Whether a weight, of any shape, can be packed in that precision."""
+    return weight.device.type == "cpu" and weight.numel() > 0 and _computable(dtype)
 
 
 def small_product(weight: Tensor, rows: int) -> bool:
@@ -59,12 +60,14 @@ def small_convolution(weight: Tensor, shape: tuple[int, ...], window: Window, gr
 
 def pack_matrix(weight: Tensor) -> Tensor:
     """W (N, K), packed where that can be."""
-    return torch.ops.mkldnn._reorder_linear_weight(weight) if _packable(weight) else weight
+    if not packable(weight, weight.dtype):
+        return weight
+    return torch.ops.mkldnn._reorder_linear_weight(weight)
 
 
 def pack_filter(weight: Tensor, window: Window, group: int) -> Tensor:
     """W (N, C / group, kernel_h, kernel_w), packed where that can be."""
-    if not _packable(weight):
+    if not packable(weight, weight.dtype):
         return weight
     return torch.ops.mkldnn._reorder_convolution_weight(
         weight.contiguous(memory_format=torch.channels_last), window.pad, window.stride,

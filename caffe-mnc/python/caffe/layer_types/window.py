@@ -40,6 +40,16 @@ class Window:
                 raise LayerError(f"{layer.title}: {name} must be at least 1, got {values}")
         return cls(kernel, stride, pad, dilation)
 
+    def places(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """How many windows lie in axes of these sizes, rounded down; 0 or less: it does not fit."""
+        return tuple((n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d
+                     in zip(size, self.kernel, self.stride, self.pad, self.dilation))
+
+    def spread(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """How large axes are that hold so many windows; the inverse of `places`."""
+        return tuple(s * (n - 1) + d * (k - 1) + 1 - 2 * p for n, k, s, p, d
+                     in zip(size, self.kernel, self.stride, self.pad, self.dilation))
+
 
 def _dilation(layer: Layer, options: Any, axes: int) -> tuple[int, ...]:
     """`dilation`, or `hole` and its sides, as DeepLab v1 calls it."""

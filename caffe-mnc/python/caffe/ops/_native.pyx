@@ -10,6 +10,9 @@ from libcpp cimport bool as boolean
 
 
 cdef extern from "kernels.hpp" namespace "region" nogil:
+    cdef enum class Storage(int):
+        FLOAT, DOUBLE, BFLOAT16
+
     cdef struct Map:
         int64_t images, channels, height, width
 
@@ -18,16 +21,16 @@ cdef extern from "kernels.hpp" namespace "region" nogil:
         double scale
 
     void c_roi_warping "region::roi_warping"(
-        boolean, const void*, const void*, void*, Map, Pooling, int, int)
+        Storage, const void*, const void*, void*, Map, Pooling, int, int)
     void c_roi_warping_pooled "region::roi_warping_pooled"(
-        boolean, const void*, const void*, void*, Map, Pooling, int, int)
+        Storage, const void*, const void*, void*, Map, Pooling, int, int)
     void c_roi_warping_backward_features "region::roi_warping_backward_features"(
         boolean, const void*, const void*, void*, Map, Pooling, int, int)
     void c_roi_warping_backward_rois "region::roi_warping_backward_rois"(
         boolean, const void*, const void*, const void*, void*, Map, Pooling, int, int)
 
     void c_roi_pooling "region::roi_pooling"(
-        boolean, const void*, const void*, void*, int32_t*, Map, Pooling, int)
+        Storage, const void*, const void*, void*, int32_t*, Map, Pooling, int)
     void c_roi_pooling_backward "region::roi_pooling_backward"(
         boolean, const void*, const int32_t*, const void*, void*, Map, Pooling, int)
 
@@ -37,7 +40,9 @@ cdef extern from "kernels.hpp" namespace "region" nogil:
         boolean, const void*, void*, int64_t, int64_t, int64_t, int64_t, int64_t, int, int) except +
 
     void c_mask_pooling "region::mask_pooling"(
-        boolean, const void*, const void*, void*, int64_t, int64_t, int)
+        Storage, const void*, const void*, void*, int64_t, int64_t, int)
+    void c_mask_pooling_pooled "region::mask_pooling_pooled"(
+        Storage, const void*, const void*, void*, int64_t, int64_t, int64_t, int64_t, int)
     void c_mask_pooling_backward_mask "region::mask_pooling_backward_mask"(
         boolean, const void*, const void*, void*, int64_t, int64_t, int)
 
@@ -65,20 +70,22 @@ cdef Pooling _pooling(rois_height_width_scale):
     return pooling
 
 
-def roi_warping(bint wide, size_t features, size_t rois, size_t top, map_shape, pooling, int mode,
+def roi_warping(int storage, size_t features, size_t rois, size_t top, map_shape, pooling, int mode,
                 int threads):
     cdef Map map = _map(map_shape)
     cdef Pooling bins = _pooling(pooling)
     with nogil:
-        c_roi_warping(wide, <void*> features, <void*> rois, <void*> top, map, bins, mode, threads)
+        c_roi_warping(<Storage> storage, <void*> features, <void*> rois, <void*> top, map, bins,
+                      mode, threads)
 
 
-def roi_warping_pooled(bint wide, size_t features, size_t rois, size_t top, map_shape, pooling,
+def roi_warping_pooled(int storage, size_t features, size_t rois, size_t top, map_shape, pooling,
                        int mode, int threads):
     cdef Map map = _map(map_shape)
     cdef Pooling bins = _pooling(pooling)
     with nogil:
-        c_roi_warping_pooled(wide, <void*> features, <void*> rois, <void*> top, map, bins, mode,
+        c_roi_warping_pooled(<Storage> storage, <void*> features, <void*> rois, <void*> top, map,
+                             bins, mode,
                              threads)
 
 
@@ -100,12 +107,13 @@ def roi_warping_backward_rois(bint wide, size_t grad, size_t features, size_t ro
                                     <void*> d_rois, map, bins, mode, threads)
 
 
-def roi_pooling(bint wide, size_t features, size_t rois, size_t top, size_t where, map_shape,
+def roi_pooling(int storage, size_t features, size_t rois, size_t top, size_t where, map_shape,
                 pooling, int threads):
     cdef Map map = _map(map_shape)
     cdef Pooling bins = _pooling(pooling)
     with nogil:
-        c_roi_pooling(wide, <void*> features, <void*> rois, <void*> top, <int32_t*> where, map,
+        c_roi_pooling(<Storage> storage, <void*> features, <void*> rois, <void*> top,
+                      <int32_t*> where, map,
                       bins, threads)
 
 
@@ -118,10 +126,18 @@ def roi_pooling_backward(bint wide, size_t grad, size_t where, size_t rois, size
                                <void*> d_features, map, bins, threads)
 
 
-def mask_pooling(bint wide, size_t features, size_t mask, size_t top, int64_t pixels,
+def mask_pooling(int storage, size_t features, size_t mask, size_t top, int64_t pixels,
                  int64_t channels, int threads):
     with nogil:
-        c_mask_pooling(wide, <void*> features, <void*> mask, <void*> top, pixels, channels, threads)
+        c_mask_pooling(<Storage> storage, <void*> features, <void*> mask, <void*> top, pixels,
+                       channels, threads)
+
+
+def mask_pooling_pooled(int storage, size_t features, size_t mask, size_t top, int64_t images,
+                        int64_t height, int64_t width, int64_t channels, int threads):
+    with nogil:
+        c_mask_pooling_pooled(<Storage> storage, <void*> features, <void*> mask, <void*> top,
+                              images, height, width, channels, threads)
 
 
 def mask_pooling_backward_mask(bint wide, size_t grad, size_t features, size_t d_mask,

@@ -174,7 +174,7 @@ def _sizes(map_shape: torch.Size, rois: Tensor, pooled: Sequence[int],
 @_on_gpu(mask_pooling_forward)
 def _(features: Tensor, mask: Tensor) -> Tensor:
     if memory_format(features) != torch.channels_last:
-        return (features * mask).contiguous()
+        return (features * mask).to(features.dtype).contiguous()
     rows = computable(features)
     by = mask.to(rows.dtype).contiguous()
     top = torch.empty_like(rows)

@@ -6,7 +6,11 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from caffe.ops.mask_pooling import mask_pooling_backward_mask, mask_pooling_forward
+from caffe.ops.mask_pooling import (
+    mask_pooling_backward_mask,
+    mask_pooling_forward,
+    mask_pooling_pooled_forward,
+)
 from caffe.ops.mask_resize import mask_resize_backward, mask_resize_forward
 from caffe.ops.mask_voting import mask_voting_forward
 from caffe.ops.nms import nms_forward
@@ -24,6 +28,7 @@ OPS = (
     mask_overlaps_forward,
     mask_pooling_backward_mask,
     mask_pooling_forward,
+    mask_pooling_pooled_forward,
     mask_resize_backward,
     mask_resize_forward,
     mask_voting_forward,

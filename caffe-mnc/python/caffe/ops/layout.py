@@ -19,6 +19,11 @@ def channels_last(x: Tensor) -> Tensor:
     return computable(x).contiguous(memory_format=torch.channels_last)
 
 
+def floats_for(features: Tensor) -> torch.dtype:
+    """What RoIs and masks beside these features, of any shape, are: what is computed in."""
+    return computable(features[:0]).dtype
+
+
 def channels_second(rows: Tensor, dtype: torch.dtype) -> Tensor:
     """(N, H, W, C) as computed -> (N, C, H, W), the same memory, in the precision asked for."""
     return rows.permute(0, 3, 1, 2).to(dtype)

@@ -1,7 +1,8 @@
 """The C++ kernels (src/ops/*.cpp), registered for the CPU on the schemas of the other modules.
 
 A kernel takes what the reference takes and gives the same result. It computes in float32 or
-float64; other precisions it computes in float32.
+float64; other precisions it computes in float32. Of bfloat16 the forward kernels of maps read and
+write the maps as they are.
 """
 
 from __future__ import annotations
@@ -10,8 +11,13 @@ import torch
 from torch import Tensor
 
 import caffe.ops._native as _native
-from caffe.ops.layout import channels_last, channels_second, computable
-from caffe.ops.mask_pooling import mask_pooling_backward_mask, mask_pooling_forward, memory_format
+from caffe.ops.layout import channels_last, channels_second, computable, floats_for
+from caffe.ops.mask_pooling import (
+    mask_pooling_backward_mask,
+    mask_pooling_forward,
+    mask_pooling_pooled_forward,
+    memory_format,
+)
 from caffe.ops.mask_resize import mask_resize_backward, mask_resize_forward
 from caffe.ops.mask_voting import mask_voting_forward
 from caffe.ops.nms import nms_forward
@@ -27,8 +33,17 @@ from caffe.ops.roi_warping import (
 LIBRARY: str = _native.__file__
 
 
+STORAGE = {torch.float32: 0, torch.float64: 1, torch.bfloat16: 2}      # kernels.hpp
+
+
 def _wide(x: Tensor) -> bool:
     return x.dtype == torch.float64
+
+
+def _stored(features: Tensor) -> Tensor:
+    """(N, C, H, W), channels-last, in a precision that the forward kernels take."""
+    known = features if features.dtype in STORAGE else features.float()
+    return known.contiguous(memory_format=torch.channels_last)
 
 
 @roi_warping_forward.register_kernel("cpu")
@@ -46,10 +61,10 @@ def _(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int, spatial_scal
 
 def _warp(kernel, features: Tensor, rois: Tensor, pooled: tuple[int, int],
           spatial_scale: float, mode: int) -> Tensor:
-    rows = channels_last(features)
-    boxes = rois.to(rows.dtype).contiguous()
+    rows = _stored(features)
+    boxes = rois.to(floats_for(rows)).contiguous()
     top = rows.new_empty(len(boxes), *pooled, rows.shape[1])
-    kernel(_wide(rows), rows.data_ptr(), boxes.data_ptr(), top.data_ptr(), rows.shape,
+    kernel(STORAGE[rows.dtype], rows.data_ptr(), boxes.data_ptr(), top.data_ptr(), rows.shape,
            (len(boxes), *pooled, spatial_scale), mode, torch.get_num_threads())
     return channels_second(top, features.dtype)
 
@@ -80,11 +95,11 @@ def _(grad: Tensor, features: Tensor, rois: Tensor, spatial_scale: float, mode: 
 @roi_pooling_forward.register_kernel("cpu")
 def _(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
       spatial_scale: float) -> tuple[Tensor, Tensor]:
-    rows = channels_last(features)
-    boxes = rois.to(rows.dtype).contiguous()
+    rows = _stored(features)
+    boxes = rois.to(floats_for(rows)).contiguous()
     top = rows.new_empty(len(boxes), pooled_h, pooled_w, rows.shape[1])
     where = torch.empty_like(top, dtype=torch.int32)
-    _native.roi_pooling(_wide(rows), rows.data_ptr(), boxes.data_ptr(), top.data_ptr(),
+    _native.roi_pooling(STORAGE[rows.dtype], rows.data_ptr(), boxes.data_ptr(), top.data_ptr(),
                         where.data_ptr(), rows.shape,
                         (len(boxes), pooled_h, pooled_w, spatial_scale), torch.get_num_threads())
     return channels_second(top, features.dtype), where.permute(0, 3, 1, 2)
@@ -106,13 +121,24 @@ def _(grad: Tensor, where: Tensor, features: Tensor, rois: Tensor,
 @mask_pooling_forward.register_kernel("cpu")
 def _(features: Tensor, mask: Tensor) -> Tensor:
     if memory_format(features) != torch.channels_last:     # torch is as fast there
-        return (features * mask).contiguous()
-    rows = computable(features)
-    by = mask.to(rows.dtype).contiguous()
+        return (features * mask).to(features.dtype).contiguous()
+    rows = _stored(features)
+    by = mask.to(floats_for(rows)).contiguous()
     top = torch.empty_like(rows)
-    _native.mask_pooling(_wide(rows), rows.data_ptr(), by.data_ptr(), top.data_ptr(), by.numel(),
-                         rows.shape[1], torch.get_num_threads())
+    _native.mask_pooling(STORAGE[rows.dtype], rows.data_ptr(), by.data_ptr(), top.data_ptr(),
+                         by.numel(), rows.shape[1], torch.get_num_threads())
     return top.to(features.dtype)
+
+
+@mask_pooling_pooled_forward.register_kernel("cpu")
+def _(features: Tensor, mask: Tensor) -> Tensor:
+    rows = _stored(features)
+    by = mask.to(floats_for(rows)).contiguous()
+    images, channels, height, width = features.shape
+    top = rows.new_empty(images, height // 2, width // 2, channels)
+    _native.mask_pooling_pooled(STORAGE[rows.dtype], rows.data_ptr(), by.data_ptr(),
+                                top.data_ptr(), *top.shape, torch.get_num_threads())
+    return channels_second(top, features.dtype)
 
 
 @mask_pooling_backward_mask.register_kernel("cpu")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from caffe.ops.layout import channels_second, computable
 from caffe.ops.rois import check_images, check_inputs, feature_rows, roi_chunks, rounded_corners
 
 
@@ -31,9 +32,10 @@ def roi_pooling_forward(features: Tensor, rois: Tensor, pooled_h: int, pooled_w:
                         spatial_scale: float) -> tuple[Tensor, Tensor]:
     """The pooled values and, of the same shape, h * W + w of each maximum (int32, -1: none)."""
     height, width = features.shape[2:]
+    rois = computable(rois)
     x1, y1, x2, y2 = rounded_corners(rois, spatial_scale)
     y, x = _Bins.of(y1, y2, pooled_h, height), _Bins.of(x1, x2, pooled_w, width)
-    rows = feature_rows(features)
+    rows = feature_rows(computable(features))
     shape = (rois.shape[0], pooled_h, pooled_w, rows.shape[1])
     top = rows.new_full(shape, torch.finfo(rows.dtype).min)
     where = torch.full(shape, -1, dtype=torch.int32, device=rows.device)
@@ -42,7 +44,7 @@ def roi_pooling_forward(features: Tensor, rois: Tensor, pooled_h: int, pooled_w:
         pixels = _Pixels(first_row[part], y.part(part), x.part(part), width)
         _scan(rows, pixels, top[part], where[part])
     top.masked_fill_(where < 0, 0)
-    return top.permute(0, 3, 1, 2), where.permute(0, 3, 1, 2)
+    return channels_second(top, features.dtype), where.permute(0, 3, 1, 2)
 
 
 @torch.library.custom_op("caffe::roi_pooling_backward", mutates_args=())
@@ -50,6 +52,7 @@ def roi_pooling_backward(grad: Tensor, where: Tensor, features: Tensor, rois: Te
                          spatial_scale: float) -> Tensor:
     """d features at the maximum of each bin += grad of that bin"""
     images, channels, height, width = features.shape
+    grad, rois = computable(grad), computable(rois)
     x1, y1, x2, y2 = (c[:, None, None, None] for c in rounded_corners(rois, spatial_scale))
     where, grad = where.permute(0, 2, 3, 1), grad.permute(0, 2, 3, 1)       # (R, P, Q, C)
     h, w = where.clamp(min=0) // width, where.clamp(min=0) % width
@@ -59,9 +62,9 @@ def roi_pooling_backward(grad: Tensor, where: Tensor, features: Tensor, rois: Te
               & _points_at(w, x1, x2, bin_x, where.shape[2]))
     row = rois[:, 0].long()[:, None, None, None] * (height * width) + where.clamp(min=0)
     cell = row * channels + torch.arange(channels, device=grad.device)
-    flat = features.new_zeros(images * height * width * channels)
+    flat = grad.new_zeros(images * height * width * channels)
     flat.index_add_(0, cell.reshape(-1), (grad * counts).reshape(-1))
-    return flat.view(images, height, width, channels).permute(0, 3, 1, 2)
+    return channels_second(flat.view(images, height, width, channels), features.dtype)
 
 
 @roi_pooling_forward.register_fake

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from caffe.ops.bilinear import Taps, clamped_taps, zero_padded_taps
+from caffe.ops.layout import channels_second, computable
 from caffe.ops.mode import Mode, check_mode
 from caffe.ops.rois import check_images, check_inputs, feature_rows, roi_chunks, rounded_corners
 
@@ -58,8 +59,8 @@ def _check(op: str, features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int
 @torch.library.custom_op("caffe::roi_warping", mutates_args=())
 def roi_warping_forward(features: Tensor, rois: Tensor, pooled_h: int, pooled_w: int,
                         spatial_scale: float, mode: int) -> Tensor:
-    grid = _Grid.of(rois, features.shape, (pooled_h, pooled_w), spatial_scale, mode)
-    rows = feature_rows(features)
+    grid = _Grid.of(computable(rois), features.shape, (pooled_h, pooled_w), spatial_scale, mode)
+    rows = feature_rows(computable(features))
     top = rows.new_zeros(grid.rois, pooled_h, pooled_w, rows.shape[1])
     for part, scratch in grid.chunks(rows):
         target = top[part].view(-1, rows.shape[1])
@@ -67,7 +68,7 @@ def roi_warping_forward(features: Tensor, rois: Tensor, pooled_h: int, pooled_w:
             weight = grid.outer(part, grid.y.taps.weight[a], grid.x.taps.weight[b])
             torch.index_select(rows, 0, grid.index(part, a, b), out=scratch)
             target += scratch.mul_(weight.view(-1, 1))
-    return top.permute(0, 3, 1, 2)      # (R, P, Q, C) -> (R, C, P, Q)
+    return channels_second(top, features.dtype)
 
 
 def _in_torch(features: Tensor, grid: _Grid) -> Tensor:
@@ -90,17 +91,17 @@ def roi_warping_pooled_forward(features: Tensor, rois: Tensor, pooled_h: int, po
 def roi_warping_backward_features(grad: Tensor, features: Tensor, rois: Tensor,
                                   spatial_scale: float, mode: int) -> Tensor:
     """d features[n, c, h, w] = sum of adjoint weight(h, w; r, p, q) * grad[r, c, p, q]"""
-    grid = _Grid.of(rois, features.shape, grad.shape[2:], spatial_scale, mode)
+    grid = _Grid.of(computable(rois), features.shape, grad.shape[2:], spatial_scale, mode)
     images, channels, height, width = features.shape
-    grad = grad.permute(0, 2, 3, 1).contiguous()    # (R, C, P, Q) -> (R, P, Q, C)
-    rows = features.new_zeros(images * height * width, channels)
+    grad = computable(grad).permute(0, 2, 3, 1).contiguous()    # (R, C, P, Q) -> (R, P, Q, C)
+    rows = grad.new_zeros(images * height * width, channels)
     for part, scratch in grid.chunks(rows):
         source = grad[part].view(-1, channels)
         for a, b in _CORNERS:
             weight = grid.outer(part, grid.y.adjoint[a], grid.x.adjoint[b])
             torch.mul(source, weight.view(-1, 1), out=scratch)
             rows.index_add_(0, grid.index(part, a, b), scratch)
-    return rows.view(images, height, width, channels).permute(0, 3, 1, 2)
+    return channels_second(rows.view(images, height, width, channels), features.dtype)
 
 
 @torch.library.custom_op("caffe::roi_warping_backward_rois", mutates_args=())
@@ -111,9 +112,9 @@ def roi_warping_backward_rois(grad: Tensor, features: Tensor, rois: Tensor,
     summed over samples and channels; dF/dx is the slope of the map at the sample, s the sample's
     place in the RoI, 0 at x1 and 1 at x2. Likewise y. Column 0 gets 0.
     """
-    grid = _Grid.of(rois, features.shape, grad.shape[2:], spatial_scale, mode)
-    rows = feature_rows(features)
-    grad = grad.permute(0, 2, 3, 1).contiguous()    # (R, C, P, Q) -> (R, P, Q, C)
+    grid = _Grid.of(computable(rois), features.shape, grad.shape[2:], spatial_scale, mode)
+    rows = feature_rows(computable(features))
+    grad = computable(grad).permute(0, 2, 3, 1).contiguous()    # (R, C, P, Q) -> (R, P, Q, C)
     result = torch.zeros_like(rois, memory_format=torch.contiguous_format)
     for part, scratch in grid.chunks(rows):
         source = grad[part].view(-1, rows.shape[1])

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from caffe.ops.layout import floats_for
+
 ROW_ELEMENTS = 1 << 18      # elements gathered at a time: what the caches hold
 
 
 def check_inputs(op: str, features: Tensor, rois: Tensor, pooled: tuple[int, int]) -> None:
-    """features (N, C, H, W) and rois (R, 5) of one floating dtype and device, or an error.
+    """features (N, C, H, W) and rois (R, 5) of one floating dtype and device, or an error; rois may
+    be float32 beside features of less.
 
     Raises ValueError, or TypeError where the dtypes differ.
     """
@@ -24,7 +27,8 @@ def check_inputs(op: str, features: Tensor, rois: Tensor, pooled: tuple[int, int
     if min(features.shape[1:]) < 1:
         raise ValueError(f"{op}: features must have a channel and a pixel, "
                          f"got {tuple(features.shape)}")
-    if not features.is_floating_point() or features.dtype != rois.dtype:
+    if not features.is_floating_point() or rois.dtype not in (features.dtype,
+                                                              floats_for(features)):
         raise TypeError(f"{op}: features and rois must have one floating dtype, "
                         f"got {features.dtype} and {rois.dtype}")
     if features.device != rois.device:

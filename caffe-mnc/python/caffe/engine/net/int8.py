@@ -12,7 +12,7 @@ uint8.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -133,6 +133,9 @@ class Choosing(Weights):
         self._rounded: dict[tuple, Rounded | None] = {}
         self._errors: dict[str, float] = {}     # of the products in 8 bits, by name
         self._others: list[str] = []
+
+    def arrange(self, layers: Iterable[Layer]) -> None:
+        """Not ahead: it is seen product by product which are in 8 bits."""
 
     def product(self, layer: Layer, params: list[Tensor] | None = None) -> Product:
         made = self._in_levels(layer, params)

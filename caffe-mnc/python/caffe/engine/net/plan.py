@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from caffe.engine import log
+from caffe.engine.allocator import give_back_freed
 from caffe.engine.blob import Blob
 from caffe.engine.errors import CaffeError
 from caffe.engine.layer import Layer, own_memory, product_dtype
@@ -70,8 +71,11 @@ class Plan:
         for fusion in (_at_once, _fold_affine):
             steps = self._fused(steps, fusion)
         made = weights(nodes, precision)
-        # the smallest first: while they are there twice, little else is
-        for step in sorted(steps, key=lambda step: sum(b.count for b in step.layer.blobs)):
+        # the smallest first: while the largest is there twice, the others are not
+        by_size = sorted(steps, key=lambda step: sum(b.count for b in step.layer.blobs))
+        made.arrange(step.layer for step in by_size
+                     if step.layer.is_product and step.compute == step.layer.run)
+        for step in by_size:
             _prepare(step, made, precision)
         for fusion in (_activate, _overwrite):
             steps = self._fused(steps, fusion)
@@ -237,12 +241,15 @@ class Optimized:
         if (first, last) != (0, len(net.nodes) - 1):
             raise CaffeError("a net that was optimised runs as a whole: forward() without start "
                              "and end")
+        first = self._plan is None
         if self._plan is None:
             ids = {i for node in net.nodes
                    for i, name, weight in zip(node.top_ids, node.top_names, node.loss_weights)
                    if weight or name in net.outputs}
             self._plan = self._planned(net, ids)
         self._plan.run(call)
+        if first:
+            give_back_freed()
 
     def _planned(self, net: Net, ids: set[int]) -> Plan:
         """The plan for the blobs `ids` of the net."""
@@ -315,5 +322,6 @@ def _prepare(step: Step, weights: Weights, precision: torch.dtype | None) -> Non
         step.compute = weights.product(layer, compute.params)
     elif layer.is_product and compute == layer.run:
         step.compute = weights.product(layer)
-    elif precision and not (layer.keeps_low_precision and compute == layer.run):
+    elif precision and not layer.takes_low_precision and not (
+            layer.keeps_low_precision and compute == layer.run):
         step.compute = lambda *bottoms: compute(*(x.to(layer.dtype) for x in bottoms))

@@ -39,13 +39,16 @@ class Product:
 class Weights:
     """Makes the parameters of products, one for all layers that share them.
 
-    The blob of a weight that nobody else reads gives up its values, and gets them back from what
-    was made of it when somebody reads it: exactly where that is in the net's own precision.
+    First each is arranged, in its precision, and then each is packed, so that in lower precision
+    what is packed is there twice in that precision only. The blob of a weight that nobody else
+    reads gives up its values, and gets them back from what was made of it when somebody reads it:
+    exactly where that is in the net's own precision.
     """
 
     def __init__(self, nodes: Iterable[Node], precision: torch.dtype | None) -> None:
         self.precision = precision
-        self._made: dict[tuple, list[Tensor]] = {}
+        self._arranged: dict[tuple, list[Tensor]] = {}
+        self._packed: dict[tuple, list[Tensor]] = {}
         self._readers: dict[int, set[tuple]] = defaultdict(set)
         for node in nodes:
             for blob in node.layer.blobs:
@@ -55,15 +58,28 @@ class Weights:
         """The layer with parameters made for kernels: its own, or others of its shapes."""
         return Product(layer, self.of(layer) if params is None else self.prepared(layer, params))
 
+    def arrange(self, layers: Iterable[Layer]) -> None:
+        """Make the parameters of all these products ready for `product`."""
+        for layer in layers:
+            self._arrange(layer)
+
+    def _arrange(self, layer: Layer) -> None:
+        kind = kind_of(layer)
+        if kind not in self._arranged:
+            own = [blob.tensor for blob in layer.blobs]
+            self._arranged[kind] = layer.arrange(own, self.precision or layer.dtype)
+            self._replace(layer, own, self._arranged[kind])
+
     def of(self, layer: Layer) -> list[Tensor]:
         """The parameters for `layer.run`, in the shapes of its own."""
         kind = kind_of(layer)
-        if kind not in self._made:
-            self._made[kind] = self.prepared(layer, [blob.tensor for blob in layer.blobs])
-            for i, (blob, made) in enumerate(zip(layer.blobs, self._made[kind])):
-                if made.is_mkldnn or made.dtype != blob.dtype:
-                    self.give_up(layer, i, partial(_dense, made, blob.dtype))
-        return self._made[kind]
+        if kind not in self._packed:
+            self._arrange(layer)
+            plain = self._arranged[kind]
+            self._packed[kind] = layer.pack(plain)
+            self._replace(layer, plain, self._packed[kind])
+            self._arranged[kind] = []
+        return self._packed[kind]
 
     def give_up(self, layer: Layer, index: int, source: Callable[[], Tensor]) -> None:
         """Let a parameter of the layer give up its values for what `source` makes, unless others
@@ -76,8 +92,13 @@ class Weights:
 
     def prepared(self, layer: Layer, params: list[Tensor]) -> list[Tensor]:
         """Parameters of other values than the layer's own, of its shapes."""
-        lowered = [p.to(self.precision or p.dtype) for p in params]
-        return layer.pack(lowered)
+        return layer.pack(layer.arrange(params, self.precision or layer.dtype))
+
+    def _replace(self, layer: Layer, before: list[Tensor], after: list[Tensor]) -> None:
+        """Free the values of the layer's blobs of which there is a copy now."""
+        for i in range(len(before)):
+            if after[i] is not before[i]:
+                self.give_up(layer, i, partial(_own_form, layer, i, after[i]))
 
 
 def kind_of(layer: Layer) -> tuple:
@@ -85,6 +106,7 @@ def kind_of(layer: Layer) -> tuple:
     return (type(layer), layer.packs_like, *(blob.memory for blob in layer.blobs))
 
 
-def _dense(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    plain = weight.to_dense() if weight.is_mkldnn else weight
-    return plain.to(dtype).contiguous()
+def _own_form(layer: Layer, index: int, value: Tensor) -> Tensor:
+    """A parameter as the layer has it, from what was made of it."""
+    plain = value.to_dense() if value.is_mkldnn else value
+    return layer.arranged_back(index, plain).to(layer.dtype).contiguous()
