@@ -17,7 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from caffe import ops
-from caffe.ops.mask_pooling import mask_pooling_backward_mask, mask_pooling_forward
+from caffe.ops.mask_pooling import (
+    mask_pooling_backward_mask,
+    mask_pooling_forward,
+    mask_pooling_pooled_forward,
+)
 from caffe.ops.roi_pooling import roi_pooling_backward, roi_pooling_forward
 from caffe.ops.roi_warping import (
     roi_warping_backward_features,
@@ -46,7 +50,8 @@ def both(op, *arguments):
 
 def assert_same_bits(op, *arguments):
     def bits(x):
-        return x.contiguous().view(torch.int64 if x.element_size() == 8 else torch.int32)
+        sizes = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+        return x.contiguous().view(sizes[x.element_size()])
     for found, expected in zip(*map(torch.utils._pytree.tree_leaves, both(op, *arguments))):
         assert found.dtype == expected.dtype and found.shape == expected.shape
         assert torch.equal(bits(found), bits(expected)), (found - expected).abs().max()
@@ -189,6 +194,78 @@ def test_mask_pooling(shape, layout, dtype):
         assert_near(mask_pooling_backward_mask, grad, features)
 
 
+@BOTH
+def test_mask_pooling_pooled(dtype):
+    for shape in ((2, 3, 4, 6), (3, 50, 2, 2), (1, 129, 14, 14), (0, 3, 4, 4)):
+        features, mask = torch.randn(shape, dtype=dtype), torch.rand(shape[0], 1, *shape[2:],
+                                                                     dtype=dtype)
+        assert_same_bits(mask_pooling_pooled_forward, features, mask)
+    features[...] = NAN
+    assert_same_bits(mask_pooling_pooled_forward, features, mask)
+    with pytest.raises(ValueError, match="must be even"):
+        ops.mask_pooling_pooled(torch.zeros(1, 2, 3, 4), torch.zeros(1, 1, 3, 4))
+
+
+def test_mask_pooling_pooled_by_hand():
+    features = torch.arange(1.0, 9).view(1, 1, 2, 4)        # 1 2 3 4 / 5 6 7 8
+    mask = torch.tensor([1, 0.5, 0, 0.5, 0, 0, 0.5, -1]).view(1, 1, 2, 4)
+    assert ops.mask_pooling_pooled(features, mask).tolist() == [[[[1, 3.5]]]]
+
+
+# --- bfloat16: maps are read and written as they are, RoIs and masks stay float32 --------------
+
+def in_bfloat16(shape):
+    """Maps of these shapes: of numbers, of ties, of what is at the ends of the range."""
+    wild = torch.tensor(WILD)[torch.randint(len(WILD), shape)]
+    return (torch.randn(shape).bfloat16(), torch.randint(3, shape).bfloat16(), wild.bfloat16())
+
+
+@SIZES
+def test_maps_in_bfloat16(shape, pooled):
+    torch.manual_seed(3)
+    rois = random_rois(31, shape, torch.float32)
+    for features in in_bfloat16(shape)[:2]:
+        for mode in (0, 1):
+            for op in (roi_warping_forward, roi_warping_pooled_forward):
+                assert_same_bits(op, features, rois, *pooled, 0.5, mode)
+                exact = op(features.float(), rois, *pooled, 0.5, mode)
+                assert torch.equal(op(features, rois, *pooled, 0.5, mode), exact.bfloat16())
+    for features in in_bfloat16(shape):
+        assert_same_bits(roi_pooling_forward, features, rois, *pooled, 0.5)
+
+
+def test_masks_beside_maps_in_bfloat16():
+    torch.manual_seed(3)
+    for shape in ((2, 3, 4, 6), (1, 129, 14, 14)):
+        features, mask = in_bfloat16(shape)[0], torch.rand(shape[0], 1, *shape[2:])
+        for op in (mask_pooling_forward, mask_pooling_pooled_forward):
+            for laid in (features, features.contiguous(memory_format=torch.channels_last)):
+                assert_same_bits(op, laid, mask)
+                assert torch.equal(op(laid, mask), op(laid.float(), mask).bfloat16())
+
+
+def test_bfloat16_is_rounded_to_the_nearest_and_to_even_in_a_tie():
+    exact = torch.tensor([1 + 2**-9, 1 + 2**-8, 1 + 3 * 2**-8, 1 + 2**-8 + 2**-20, 3.4e38, INF,
+                          -INF, NAN, -0.0, 1e-40])
+    features = torch.ones(1, len(exact), 1, 1).bfloat16()
+    found = torch.stack([mask_pooling_forward(
+        features.contiguous(memory_format=torch.channels_last), value.view(1, 1, 1, 1))
+        for value in exact])[:, 0, 0, 0, 0]
+    assert torch.equal(found.view(torch.int16)[:7], exact.bfloat16().view(torch.int16)[:7])
+    assert found[7].isnan() and torch.equal(found[8:], exact.bfloat16()[8:])
+
+
+def test_gradients_beside_maps_in_bfloat16():
+    features = torch.randn(1, 8, 5, 7).bfloat16().requires_grad_()
+    rois = random_rois(5, features.shape, torch.float32).requires_grad_()
+    exact, at = features.detach().float().requires_grad_(), rois.detach().clone().requires_grad_()
+    for f, r in ((features, rois), (exact, at)):
+        ops.roi_warping(f, r, 4, 4, 0.5).float().sum().backward()
+    assert features.grad.dtype == torch.bfloat16 and rois.grad.dtype == torch.float32
+    torch.testing.assert_close(features.grad.float(), exact.grad, rtol=0.01, atol=0.01)
+    torch.testing.assert_close(rois.grad, at.grad, rtol=0.01, atol=0.05)
+
+
 # --- all ---------------------------------------------------------------------------------------
 
 def calls(shape=(2, 35, 6, 9), dtype=torch.float32, contiguous=lambda x: x):
@@ -207,6 +284,7 @@ def calls(shape=(2, 35, 6, 9), dtype=torch.float32, contiguous=lambda x: x):
     yield roi_pooling_forward, (features, rois, 4, 3, 0.5)
     yield roi_pooling_backward, (grad, where, features, rois, 0.5)
     yield mask_pooling_forward, (features, mask)
+    yield mask_pooling_pooled_forward, (features[..., :6, :8], mask[..., :6, :8])
     yield mask_pooling_backward_mask, (features, features)
 
 

@@ -307,6 +307,42 @@ def test_pooling_counts_exactly_when_products_lose_precision(pool, tolerance):
     assert np.abs(exact - coarse).max() <= tolerance * np.abs(exact).max()
 
 
+MASKED = (INPUT, conv("c", "x", "f"), """layer { name: "m" type: "Input" top: "mask"
+    input_param { shape { dim: 2 dim: 1 dim: 8 dim: 10 } } }""",
+          layer("MaskPooling", "f mask", "masked"),
+          layer("Pooling", "masked", "pooled", "pooling_param { kernel_size: 2 stride: 2 }"))
+
+
+@pytest.mark.parametrize("height", [8, 7])      # of an odd one Caffe's last window is cut off
+def test_masks_and_pooling_are_one_step(height):
+    plain, fast = nets(*MASKED)
+    fast.optimize()
+    for net in (plain, fast):
+        net.blobs["x"].reshape(2, 3, height, 10)
+        net.blobs["mask"].reshape(2, 1, height, 10)
+    ran = []
+    fast.before_forward(lambda i: ran.append(fast.layers[i].name))
+    assert_same_outputs(plain, fast, x=data(2, 3, height, 10), mask=data(2, 1, height, 10))
+    assert "Pooling_pooled" not in ran
+
+
+def test_maps_go_through_region_layers_in_bfloat16(monkeypatch):
+    """Neither map nor RoIs are converted, and the packed product takes what they give."""
+    fc = layer("InnerProduct", "pooled", "y", 'inner_product_param { num_output: 5 '
+                                               'weight_filler { type: "gaussian" std: 0.1 } }')
+    plain, fast = nets(INPUT, conv("c", "x", "f"), *WARP[1:2], layer(
+        "ROIWarping", "f rois", "warped", "roi_warping_param { pooled_w: 6 pooled_h: 4 }"),
+        WARP[3], fc)
+    fast.optimize(precision="bfloat16")
+    seen = []
+    warp = ops.roi_warping_pooled
+    monkeypatch.setattr(ops, "roi_warping_pooled",
+                        lambda *given: seen.extend([*given[:2], warp(*given)]) or seen[-1])
+    found, exact = (net.forward(x=data(2, 3, 8, 10), rois=ROIS)["y"] for net in (fast, plain))
+    assert [x.dtype for x in seen] == [torch.bfloat16, torch.float32, torch.bfloat16]
+    np.testing.assert_allclose(found, exact, rtol=0.1, atol=0.05)
+
+
 def test_regions_keep_their_precision_when_products_lose_theirs():
     warp = layer("ROIWarping", "f rois", "warped",
                  "roi_warping_param { pooled_w: 6 pooled_h: 4 }")
@@ -507,13 +543,14 @@ def test_a_weight_that_is_read_or_written_is_used_at_the_next_plan():
     assert_same_outputs(plain, fast, x=data(2, 3, 8, 10))
 
 
-def test_weights_in_bfloat16_are_read_rounded():
+@pytest.mark.parametrize("name", ["c2", "InnerProduct_f"])
+def test_weights_in_bfloat16_are_read_rounded(name):
     net, = nets(*PACKED, count=1)
-    exact = net.params["c2"][0].tensor.clone()
+    exact = net.params[name][0].tensor.clone()
     net.optimize(["g"], precision="bfloat16")
     net.forward()
-    assert net.params["c2"][0]._data.head is Head.RELEASED
-    found = net.params["c2"][0].tensor
+    assert net.params[name][0]._data.head is Head.RELEASED
+    found = net.params[name][0].tensor
     assert torch.equal(found, exact.bfloat16().float()) and not torch.equal(found, exact)
 
 

@@ -13,7 +13,7 @@ import torch
 
 import caffe
 from caffe.engine.errors import WeightsError
-from caffe.engine.formats import blob_proto, layer_weights, weights
+from caffe.engine.formats import blob_proto, hdf5, layer_weights, weights
 from caffe.engine.formats.prototxt import read_net
 from caffe.engine.net.net import Net
 from caffe.proto import caffe_pb2
@@ -91,6 +91,51 @@ def test_our_hdf5_is_caffes_and_links_shared_parameters(tmp_path):
                 assert (mine.dtype, mine.chunks) == (dataset.dtype, dataset.chunks)
         assert set(theirs["data"]) <= set(ours["data"])
         assert ours["data/conv3/0"] == ours["data/conv2/0"]     # one object, two names
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_linked_parameters_are_read_once_and_shared_only_where_the_net_shares(
+        shared, tmp_path, monkeypatch):
+    def net(share):
+        fc = """layer {{ name: "{0}" type: "InnerProduct" bottom: "x" top: "{0}" {1}
+            inner_product_param {{ num_output: 6 weight_filler {{ type: "xavier" }} }} }}"""
+        name = 'param { name: "w" } param { name: "b" }' * share
+        return Net.from_proto(read_net("""layer { name: "in" type: "Input" top: "x"
+            input_param { shape { dim: 2 dim: 8 } } }""" + fc.format("a", name)
+            + fc.format("b", name)), caffe.TEST)
+
+    file, numbers, read = str(tmp_path / "w.h5"), hdf5.numbers, []
+    saved = net(True)
+    saved.save_hdf5(file)
+    monkeypatch.setattr(hdf5, "numbers", lambda data: read.append(data.name) or numbers(data))
+    loaded = net(shared)
+    view = loaded.params["b"][1].data       # what a user holds stays his
+    loaded.copy_from(file)
+    assert len(read) == 2
+    for name in "ab":
+        for mine, stored in zip(loaded.params[name], saved.params["a"]):
+            np.testing.assert_array_equal(mine.data, stored.data)
+    loaded.params["a"][0].data[...] = 7
+    assert (loaded.params["b"][0].data == 7).all() == shared
+    assert view is not None and np.shares_memory(view, loaded.params["b"][1].data)
+
+
+def test_large_parameters_are_read_as_small_ones(tmp_path):
+    """From 1 MB on they have pages of their own; other precisions and byte orders, too."""
+    values = np.random.default_rng(0).normal(size=(600, 700)).astype(np.float32)
+    with h5py.File(tmp_path / "w.h5", "w") as file:
+        for kind in ("<f4", ">f4", "<f8", "<f2"):
+            found = hdf5.numbers(file.create_dataset(kind, data=values.astype(kind)))
+            assert found.dtype == np.dtype(kind).newbyteorder("=") and found.flags.writeable
+            np.testing.assert_array_equal(found, values.astype(kind))
+
+
+def test_a_value_that_is_not_finite_is_found_in_any_part():
+    x = torch.zeros(3, 1 << 20)
+    assert weights.is_finite(x) and weights.is_finite(x[:0]) and weights.is_finite(3e38 + x)
+    for value in (float("nan"), float("inf")):
+        x[2, 5] = value
+        assert not weights.is_finite(x)
 
 
 def test_old_formats_load():

@@ -28,7 +28,7 @@ def mask_pooling_pooled(features: Tensor, mask: Tensor) -> Tensor:
     """The 2 x 2 maxima of mask_pooling: (N, C, H / 2, W / 2), H and W even.
 
     For inference: it has no gradient. The native kernel does not write the larger map at all.
-    Raises as mask_pooling does.
+    Raises ValueError for other shapes, TypeError as mask_pooling does.
     """
     _check("mask_pooling_pooled", features, mask)
     if any(n % 2 for n in features.shape[2:]):

@@ -18,7 +18,9 @@ from urllib.parse import quote, unquote
 
 import h5py
 import numpy as np
+import torch
 
+from caffe.engine import pages
 from caffe.engine.errors import CaffeError
 from caffe.engine.formats.atomic_file import write_file
 
@@ -171,6 +173,10 @@ def numbers(dataset: h5py.Dataset) -> np.ndarray:
 
     Of the shape it has in the file.
     """
+    if dataset.dtype.newbyteorder("=") == np.float32 and dataset.nbytes >= pages.LARGE:
+        values = pages.zeros(dataset.shape, torch.float32).numpy()
+        dataset.read_direct(values)
+        return values
     return np.asarray(dataset[()], dataset.dtype.newbyteorder("="))
 
 

@@ -81,6 +81,7 @@ def from_hdf5(net: Any, file: h5py.File, path: str,
         raise WeightsError(f"{path}: holds no layers: its group /data is empty")
     pairs: list[tuple[Blob, Stored]] = []
     seen = set()
+    read: dict[int, Any] = {}
     for number, layer in enumerate(net.layers):
         group = None if layer.name in seen else _group_of(data, layer.name)
         if group is None:
@@ -88,7 +89,7 @@ def from_hdf5(net: Any, file: h5py.File, path: str,
         seen.add(layer.name)
         if not isinstance(group, h5py.Group):
             raise WeightsError(f'{path}: /data/{layer.name} is no group of parameters')
-        pairs += _fitting(partial(_from_group, net, number, group, path), layer.name, misfits)
+        pairs += _fitting(partial(_from_group, net, number, group, path, read), layer.name, misfits)
     for key in data:
         name = hdf5.decoded(key)
         if not {name, key} & set(net.layer_dict) and not any(y.startswith(f"{key}/") for y in seen):
@@ -96,9 +97,9 @@ def from_hdf5(net: Any, file: h5py.File, path: str,
     return pairs
 
 
-def _from_group(net: Any, number: int, group: h5py.Group,
-                path: str) -> list[tuple[Blob, Stored]]:
-    """The parameters of layer `number` of the net."""
+def _from_group(net: Any, number: int, group: h5py.Group, path: str,
+                read: dict[int, Any]) -> list[tuple[Blob, Stored]]:
+    """The parameters of layer `number` of the net. read: what was read before, by its place."""
     layer = net.layers[number]
     stored = {int(key): item for key, item in hdf5.children(group).items()
               if key.isdecimal() and isinstance(item, h5py.Dataset)}
@@ -106,7 +107,7 @@ def _from_group(net: Any, number: int, group: h5py.Group,
                and net.param_id(number, i) == (number, i)]
     if missing or any(i >= len(layer.blobs) for i in stored):
         raise _count_error(path, layer, len(stored))
-    return [_from_dataset(path, layer, i, item) for i, item in sorted(stored.items())]
+    return [_from_dataset(path, layer, i, item, read) for i, item in sorted(stored.items())]
 
 
 def _group_of(data: h5py.Group, name: str) -> Any:
@@ -124,13 +125,17 @@ def _say_ignored(name: str, parameters: Any) -> None:
         log.info("Ignoring source layer %s", name)
 
 
-def _from_dataset(path: str, layer: Any, index: int, dataset: Any) -> tuple[Blob, Stored]:
+def _from_dataset(path: str, layer: Any, index: int, dataset: Any,
+                  read: dict[int, Any]) -> tuple[Blob, Stored]:
     """The values of a data set of numbers, whatever their type and byte order; read here, for a
-    damaged block shows only then."""
+    damaged block shows only then, and once, though layers that share them each have a link."""
     hdf5.check_numbers(dataset, f"{path}: {dataset.name}")
     blob = layer.blobs[index]
     _checked(path, layer, index, blob, Stored(dataset.shape, lambda: np.empty(0)))
-    values = hdf5.numbers(dataset)
+    place = h5py.h5o.get_info(dataset.id).addr
+    if place not in read:
+        read[place] = hdf5.numbers(dataset)
+    values = read[place]
     return blob, Stored(dataset.shape, lambda: values)
 
 

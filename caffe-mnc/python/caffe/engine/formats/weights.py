@@ -28,6 +28,7 @@ from caffe.engine.formats.layer_weights import from_hdf5, from_message, stored_l
 from caffe.engine.formats.seal import read_sealed, seal
 from caffe.proto import caffe_pb2
 
+PART = 1 << 20                  # values
 PROTOBUF_LIMIT = 2**31 - 1      # bytes; protobuf writes longer messages but cannot read them
 
 # --- loading -------------------------------------------------------------------------------------
@@ -60,8 +61,10 @@ def first_not_finite(net: Any) -> str | None:
 
 
 def is_finite(tensor: torch.Tensor) -> bool:
-    """Whether all values are; the sum tells it for nearly every array in one pass. Of any shape."""
-    return bool(torch.isfinite(tensor.sum(dtype=torch.float64)) or torch.isfinite(tensor).all())
+    """Whether all values are; sums tell it for nearly every array in one pass. Of any shape."""
+    parts = tensor.reshape(-1).split(PART)      # torch makes a copy in float64 of what it adds up
+    return all(bool(torch.isfinite(part.sum(dtype=torch.float64)) or torch.isfinite(part).all())
+               for part in parts)
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,13 @@ class Match:
     misfits: list[str]          # of those the ones that are in the file, but do not fit
 
     def copy(self) -> None:
+        """Blobs take the arrays that were read; one that several have a link to, the first."""
+        owners: dict[int, int] = {}
         for blob, stored in self.pairs:
             values = np.ascontiguousarray(stored.read())
-            blob.tensor.copy_(torch.from_numpy(values).reshape(blob.shape))
+            value = torch.from_numpy(values).reshape(blob.shape)
+            own = owners.setdefault(values.ctypes.data, blob.memory) == blob.memory
+            blob.tensor = value if own else value.clone()
 
 
 def match(net: Any, path: str | os.PathLike[str], *, partly: bool = False) -> Match:
