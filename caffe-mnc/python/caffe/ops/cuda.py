@@ -11,11 +11,17 @@ import functools
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from caffe.ops import nvrtc
 from caffe.ops.layout import channels_last, channels_second, computable
-from caffe.ops.mask_pooling import mask_pooling_backward_mask, mask_pooling_forward, memory_format
+from caffe.ops.mask_pooling import (
+    mask_pooling_backward_mask,
+    mask_pooling_forward,
+    mask_pooling_pooled_forward,
+    memory_format,
+)
 from caffe.ops.mask_resize import mask_resize_backward, mask_resize_forward
 from caffe.ops.mask_voting import mask_voting_forward
 from caffe.ops.nms import nms_forward
@@ -181,6 +187,13 @@ def _(features: Tensor, mask: Tensor) -> Tensor:
     nvrtc.launch("mask_pooling", "mask_pooling", rows.dtype, *_rows(by.numel(), rows.shape[1]),
                  rows, by, top, by.numel(), rows.shape[1])
     return top.to(features.dtype)
+
+
+@_on_gpu(mask_pooling_pooled_forward)
+def _(features: Tensor, mask: Tensor) -> Tensor:
+    """In two steps: no kernel of its own yet."""
+    pooled = F.max_pool2d(mask_pooling_forward(features, mask), 2, 2)
+    return pooled.contiguous(memory_format=torch.channels_last)
 
 
 @_on_gpu(mask_pooling_backward_mask)
