@@ -537,7 +537,8 @@ def test_the_whole_job_on_scenes(small_checkout, tmp_path, capsys):
     figures = json.loads((out / "metrics.json").read_text())
     assert figures["images"] == 2 and "mAP^r@0.7" in figures
     assert len(list(out.glob("*.png"))) == 2
-    assert "random weights" in (out / "index.html").read_text()
+    page = (out / "index.html").read_text()
+    assert "random weights" in page and "<th>class</th><th>AP^r@0.5</th>" in page
     assert "mAP" not in capsys.readouterr().err
 
 

@@ -13,6 +13,7 @@ import caffe
 from caffe.extend import read_solver
 from mnc import results
 from mnc.commands.demo import MINI
+from mnc.commands.report_page import figures_by_class, meanings
 from mnc.config import cfg
 from mnc.data import Dataset, Subset, get_dataset
 from mnc.drawing.instances import draw_instances
@@ -52,7 +53,7 @@ def scenes_demo(out: Path, iters: int, images: int, pictures: int = 12) -> dict[
     page = Page(out / "index.html", "Multi-task Network Cascades on generated scenes")
     page.note(f"Mini, {iters} iterations from {start}, tested on {len(held_out)} scenes that it "
               "was not trained on. Scores of 0.5 and more are drawn.")
-    page.table(metrics)
+    page.add(figures_by_class(metrics) + meanings())
     draw_detections(held_out, detections, page, pictures)
     clock.say(f"pictures and report: {out / 'index.html'}")
     return metrics

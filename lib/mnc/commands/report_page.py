@@ -47,7 +47,7 @@ def write_page(report: Report, saved: Saved, found: Mapping[str, Any],
     """OUTPUT/report/index.html, with its pictures beside it."""
     page = Page(report.output / "report" / "index.html", f"Results on {report.imdb}")
     page.add(_rows(_origin(report, saved, about)))
-    page.add("<h2>Figures</h2>" + _figures(found))
+    page.add("<h2>Figures</h2>" + figures_by_class(found))
     page.add(meanings())
     _pictures(page, report, saved)
 
@@ -76,7 +76,7 @@ def _rows(rows: Sequence[tuple[str, object]]) -> str:
                                "</tr>\n" for name, value in rows) + "</table>"
 
 
-def _figures(found: Mapping[str, Any]) -> str:
+def figures_by_class(found: Mapping[str, Any]) -> str:
     """A table classes × measures, a row of means, and one of the measures that have no classes."""
     columns = {name: values for name, values in found.items() if isinstance(values, Mapping)}
     classes = list(next(iter(columns.values()), {}))
