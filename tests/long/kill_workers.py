@@ -30,11 +30,24 @@ def killed(command: Sequence[str], folder: Path, kills: int, rng: random.Random,
             while len(snapshots(folder)) < end and process.poll() is None:
                 time.sleep(0.01)
             time.sleep(rng.uniform(0, 1 if end else 5))
+            victim = rng.choice(workers)
             with suppress(ProcessLookupError):
-                os.kill(rng.choice(workers), signal.SIGKILL)
-                seen, done = set(workers), done + 1
+                os.kill(victim, signal.SIGSTOP)             # one that has ended already does not stop
+                seen, done = set(workers), done + stops(victim)
+                os.kill(victim, signal.SIGKILL)
         time.sleep(0.05)
     return process.returncode, done
+
+
+def stops(process: int) -> bool:
+    """Whether the process, which SIGSTOP was sent to, is still there and stops."""
+    while True:
+        try:
+            state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+        except OSError:
+            return False
+        if state in "TZX":
+            return state == "T"
 
 
 def snapshots(folder: Path) -> list[Path]:
