@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import html
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,7 @@ from mnc.drawing.instances import covered, draw_instances
 from mnc.inference import Instances, load_net, segment_image
 from mnc.inference.calibration import arithmetic
 from mnc.inference.networks import blob_of
+from mnc.inference.pace import paced
 from mnc.masks import run_lengths
 from mnc.masks.rendering import pasted
 from mnc.nets.backbones import NETS
@@ -147,8 +148,12 @@ class Segmenter:
                 for box, mask, label in zip(found.boxes, found.masks, found.labels)]
 
     def batch(self, images: Iterable[Image]) -> list[list[Instance]]:
-        """Instances of each of several images, of any sizes."""
-        return [self(image) for image in images]
+        """Instances of each of several images, of any sizes.
+
+        The logger `mnc` says (INFO) how many a second, as for `folder` and `video`.
+        """
+        total = len(images) if isinstance(images, Sized) else None
+        return list(paced(map(self, images), total))
 
     def folder(self, folder: str | os.PathLike) -> Iterator[tuple[Path, list[Instance]]]:
         """(file, instances) of each image in a folder, by name, as they are found.
@@ -158,7 +163,7 @@ class Segmenter:
         paths = images_in(Path(folder))
         if not paths:
             raise DataError(f"no image in {folder}")
-        return ((path, self(path)) for path in paths)
+        return paced(((path, self(path)) for path in paths), len(paths))
 
     def video(self, source: str | os.PathLike | int, *,
               every: int = 1) -> Iterator[tuple[int, np.ndarray, list[Instance]]]:
@@ -171,7 +176,8 @@ class Segmenter:
         if not isinstance(every, int) or every < 1:
             raise ValueError(f"every must be a whole number from 1 (1: every frame), got {every!r}")
         capture = open_video(source)
-        return ((number, frame, self(frame)) for number, frame in frames(capture, source, every))
+        seen = ((number, frame, self(frame)) for number, frame in frames(capture, source, every))
+        return paced(seen, unit="frame")
 
     def draw(self, image: Image) -> np.ndarray:
         """The image (BGR, enlarged if small) with masks, boxes, names and scores."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -99,6 +100,17 @@ def test_the_least_score(segmenter, tiny_scenes):
     everything = segmenter(image_of(tiny_scenes))
     segmenter.score = everything[1].score
     assert len(segmenter(image_of(tiny_scenes))) < len(everything) or len(everything) == 2
+
+
+def test_many_images_say_how_many_a_second_in_the_log(segmenter, tiny_scenes, caplog, capsys):
+    caplog.set_level("INFO", "mnc")
+    segmenter.batch([image_of(tiny_scenes)])
+    segmenter.batch(image_of(tiny_scenes, n) for n in (0, 1))
+    list(segmenter.folder(tiny_scenes / "img"))
+    one, two, all_of_them = caplog.messages
+    assert re.fullmatch(r"1 image in [0-9.]+ s, [0-9.]+ images a second", one)
+    assert two.startswith("2 images in") and all_of_them.startswith("9 images in")
+    assert not any(capsys.readouterr())
 
 
 def test_batch_and_folder(segmenter, tiny_scenes, tmp_path):

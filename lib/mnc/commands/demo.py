@@ -109,6 +109,7 @@ def _draw_images(args: argparse.Namespace) -> int:
     from mnc.commands.demo_images import checked_out, draw_files
     from mnc.commands.demo_video import clip_of, draw_video
     from mnc.data.folders import image_files
+    from mnc.inference.pace import per_second
 
     given = named_images(args.image)
     out = Path(args.out)
@@ -125,9 +126,8 @@ def _draw_images(args: argparse.Namespace) -> int:
     began = time.monotonic()
     wrong = draw_files(finder, paths, out, args.score)
     drawn = len(paths) - len(wrong)
-    rate = drawn / max(time.monotonic() - began, 1e-9)
     print(f"{drawn} picture{'s' * (drawn != 1)} and index.html in {args.out}, "
-          f"{rate:.2f} images a second", flush=True)
+          f"{per_second(drawn, time.monotonic() - began)}", flush=True)
     for problem in wrong:
         print(f"error: {problem}", file=sys.stderr)
     return 1 if wrong else 0

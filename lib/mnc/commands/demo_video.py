@@ -25,6 +25,7 @@ from mnc.data.video import (
     rate_of,
 )
 from mnc.drawing.instances import draw_instances
+from mnc.inference.pace import per_second
 
 if TYPE_CHECKING:
     from mnc.commands.demo_images import Finder
@@ -82,8 +83,8 @@ def draw_video(finder: Finder, clip: Clip, score: float) -> int:
                 written += 1
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
-    seconds = max(time.monotonic() - began, 1e-9)
-    print(f"{written} frames in {clip.out}, {written / seconds:.2f} frames a second", flush=True)
+    speed = per_second(written, time.monotonic() - began, "frame")
+    print(f"{written} frames in {clip.out}, {speed}", flush=True)
     return written
 
 

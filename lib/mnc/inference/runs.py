@@ -12,6 +12,7 @@ from pathlib import Path
 
 from caffe.extend import Team
 from mnc.data.dataset import DataError, Dataset
+from mnc.inference.pace import in_all
 from mnc.inference.shared import ByImage, load_found, save_found, test_together
 from mnc.inference.whole_sets import Finder, of_the_set
 from mnc.instances import SetDetections
@@ -59,8 +60,7 @@ class Run:
 
 def say_rate(images: int, seconds: float) -> None:
     """Not in the figures' file, which is the same to the byte whenever the test is run."""
-    print(f"{images} image{'s' * (images != 1)} in {seconds:.1f} s, "
-          f"{images / max(seconds, 1e-9):.2f} images a second", flush=True)
+    print(in_all(images, seconds), flush=True)
 
 
 def reusable(path: Path, about: dict) -> SetDetections | None:
