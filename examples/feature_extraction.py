@@ -6,6 +6,7 @@
 from pathlib import Path
 
 import digits
+import matplotlib.pyplot as plt
 import numpy as np
 
 import caffe
@@ -40,3 +41,13 @@ right = float((labels[nearest] == truth).mean())
 print(f"the nearest of 200 images has the same digit in {100 * right:.0f} % of cases")
 np.savez("output/examples/lenet/features.npz", known=features(known), labels=labels)
 assert right > 0.8
+
+# %% [markdown]
+# Images that were asked for, each above the one whose features are nearest.
+
+# %%
+figure, axes = plt.subplots(2, 12, figsize=(9, 1.8), layout="constrained")
+for axis, picture in zip(axes.flat, [*asked[:12], *known[nearest[:12]]]):
+    axis.imshow(picture, cmap="gray")
+    axis.axis("off")
+figure.savefig(lenet / "neighbours.png")

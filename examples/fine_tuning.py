@@ -7,6 +7,8 @@ import struct
 from pathlib import Path
 
 import digits
+import matplotlib.pyplot as plt
+import numpy as np
 
 import caffe
 from caffe.commands import convert_mnist_data
@@ -33,16 +35,30 @@ solver_text = (lenet / "solver.prototxt").read_text().replace("lenet", "letters"
 
 
 # %%
-def accuracy(weights: str | None) -> float:
+def accuracies(weights: str | None) -> list[float]:
+    """On letters it has not seen, before the training and after every 5 iterations of 30."""
     caffe.set_random_seed(1)
     solver = caffe.get_solver(str(out / "solver.prototxt"))
+    test = solver.test_nets[0]
+    test.share_with(solver.net)
     if weights:
         solver.net.copy_from(weights)
-    solver.solve()
-    return sum(float(solver.test_nets[0].forward()["accuracy"]) for _ in range(3)) / 3
+    found = []
+    for n in range(7):
+        solver.step(5 if n else 0)
+        found.append(float(np.mean([test.forward()["accuracy"] for _ in range(3)])))
+    return found
 
 
-tuned = accuracy(str(lenet / "lenet_iter_200.caffemodel"))
-alone = accuracy(None)
-print(f"after 30 iterations: {tuned:.3f} from the digits' weights, {alone:.3f} from random ones")
-assert tuned > 0.75
+tuned = accuracies(str(lenet / "lenet_iter_200.caffemodel"))
+alone = accuracies(None)
+print(f"after 30 iterations: {tuned[-1]:.3f} from the digits' weights, {alone[-1]:.3f} from random ones")
+assert tuned[-1] > 0.75
+
+# %%
+figure, axis = plt.subplots(figsize=(5, 3), layout="constrained")
+axis.plot(range(0, 35, 5), tuned, label="from the digits' weights")
+axis.plot(range(0, 35, 5), alone, label="from random weights")
+axis.set(xlabel="iteration", ylabel="accuracy on new letters", ylim=(0, 1))
+axis.legend()
+figure.savefig(out / "accuracy.png")

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import digits
+import matplotlib.pyplot as plt
 import numpy as np
 
 import caffe
@@ -32,7 +33,7 @@ layer {{ name: "ip1{end}" type: "InnerProduct" bottom: "conv1{end}" top: "ip1{en
   inner_product_param {{ num_output: 64 weight_filler {{ type: "xavier" }} }} }}
 layer {{ name: "relu2{end}" type: "ReLU" bottom: "ip1{end}" top: "ip1{end}" }}
 layer {{ name: "feat{end}" type: "InnerProduct" bottom: "ip1{end}" top: "feat{end}" param {{ name: "feat_w" }} param {{ name: "feat_b" }}
-  inner_product_param {{ num_output: 4 weight_filler {{ type: "xavier" }} }} }}
+  inner_product_param {{ num_output: 2 weight_filler {{ type: "xavier" }} }} }}
 """
 
 
@@ -63,3 +64,14 @@ apart = np.linalg.norm(places[:, None] - places[None], axis=2)
 same = known[:, None] == known[None]
 print(f"mean distance: {apart[same].mean():.2f} of one digit, {apart[~same].mean():.2f} of two")
 assert apart[~same].mean() > 1.4 * apart[same].mean()
+
+# %% [markdown]
+# The plane, with digits it has not seen.
+
+# %%
+figure, axis = plt.subplots(figsize=(5, 5), layout="constrained")
+for digit in range(10):
+    x, y = places[known == digit].T
+    axis.scatter(x, y, s=12, label=digit)
+axis.legend(title="digit")
+figure.savefig(out / "plane.png")

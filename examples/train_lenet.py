@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import digits
+import matplotlib.pyplot as plt
 
 import caffe
 from caffe.commands import convert_mnist_data
@@ -63,3 +64,17 @@ test = solver.test_nets[0]
 accuracy = sum(float(test.forward()["accuracy"]) for _ in range(5)) / 5
 print(f"accuracy {accuracy:.3f}")
 assert accuracy > 0.9
+
+# %% [markdown]
+# What it looks for (the filters of conv1), and what it makes of digits: the answer above each, red where it is wrong.
+
+# %%
+figure, axes = plt.subplots(4, 12, figsize=(9, 3.6), layout="constrained")
+pictures = [*solver.net.params["conv1"][0].data[:, 0], *test.blobs["data"].data[:36, 0]]
+for axis, picture in zip(axes.flat, pictures):
+    axis.imshow(picture, cmap="gray")
+    axis.axis("off")
+answers, truth = test.blobs["ip2"].data.argmax(axis=1), test.blobs["label"].data
+for axis, answer, label in zip(axes.flat[12:], answers, truth):
+    axis.set_title(answer, color="black" if answer == label else "red")
+figure.savefig(out / "digits.png")

@@ -2,7 +2,7 @@
 
     from mnc import Segmenter
 
-    segment = Segmenter("models/VGG16/mnc_5stage/test.prototxt", "mnc_model.caffemodel.h5")
+    segment = Segmenter("output/mine")              # what `mnc train --out output/mine` wrote
     for instance in segment("street.jpg"):
         print(instance.name, instance.score, instance.box, instance.mask.sum())
 """
@@ -35,6 +35,7 @@ from mnc.masks import run_lengths
 from mnc.masks.rendering import pasted
 from mnc.nets.backbones import NETS
 from mnc.nets.settings import find_settings, known_classes
+from mnc.nets.trained import model_in, prototxt_in
 from mnc.project import project_file
 from mnc.results.coco import to_xywh
 
@@ -69,10 +70,11 @@ class Instance:
 class Segmenter:
     """A test net with its weights and settings, as a function from an image to its instances.
 
-    net: path of a test.prototxt, or a name such as "VGG16" for models/NAME/mnc_5stage.
-    weights: its weight file; for a net named by NAME by default the one that comes with it. Several
-    of both (lists; one net may serve several files) make an ensemble: its members' results are
-    voted on together.
+    net: the folder that a training wrote (its best weights, else its last), a weight file in it, a
+    name such as "Mini" for models/NAME/mnc_5stage with the weights that come with it, or, with
+    weights, a test.prototxt or a name.
+    weights: the net's weight file. Several of both (lists; one net may serve several files) make an
+    ensemble: its members' results are voted on together.
     config: a configuration file, by default the one that training wrote beside the weights, else
     experiments/cfgs/NET/TASK.yml for models/NET/TASK/test.prototxt. settings: single keys over
     that, such as {"TEST.SCALES": (480, 600), "TEST.USE_FLIPPED": True}. Both are this object's own:
@@ -89,11 +91,7 @@ class Segmenter:
                  config: str | os.PathLike | None = None,
                  settings: Mapping[str, object] | None = None,
                  classes: Sequence[str] | None = None, score: float = 0.5) -> None:
-        files = as_paths("weights", bundled_weights(net) if weights is None else weights)
-        nets = as_paths("net", net)
-        nets = [prototxt_of(each) for each in (nets * len(files) if len(nets) == 1 else nets)]
-        if len(nets) != len(files):
-            raise ValueError(f"{len(files)} weight files need one net or as many, got {len(nets)}")
+        nets, files = model_files(net, weights)
         config = config or find_settings(nets, files)
         changes = {**(changes_in_file(config) if config else {}), **(settings or {})}
         with overridden(changes):
@@ -198,40 +196,59 @@ class Segmenter:
                 "segmentation": run_lengths.placed(inside, corner[:2], size)}
 
 
-def as_paths(name: str, given: str | os.PathLike | Sequence) -> list[str | os.PathLike]:
+def as_paths(name: str, given: object) -> list[str | os.PathLike]:
     """One path or several as a list; TypeError that names the argument for anything else."""
-    paths = list(given) if isinstance(given, Sequence) and not isinstance(given, str) else [given]
+    paths: list = ([*given] if isinstance(given, Sequence) and not isinstance(given, str)
+                   else [given])
     if not paths or not all(isinstance(path, (str, os.PathLike)) for path in paths):
         raise TypeError(f"{name} must be a path or a list of paths, got {given!r}")
     return paths
 
 
 def prototxt_of(net: str | os.PathLike) -> Path:
-    """The path itself, or models/NAME/mnc_5stage/test.prototxt for a bare name.
+    """The path itself, the net of a trained folder, or models/NAME/mnc_5stage/test.prototxt.
 
-    Raises DataError where there is neither.
+    Raises DataError where there is none of these.
     """
     path = Path(net)
+    if path.is_dir():
+        return Path(prototxt_in(path))
     if path.suffix or path.exists():
         return path
     named = project_file("models", str(path), "mnc_5stage", "test.prototxt")
     if not named.exists():
-        raise DataError(f"{net}: no such prototxt, nor a net of that name at {named}"
+        raise DataError(f"{net}: no such folder or prototxt, nor a net of that name at {named}"
                         f"{nearest(str(net), NETS)}")
     return named
 
 
-def bundled_weights(net: object) -> Path:
-    """The weight file beside the prototxt of a net that is named by its bare name.
+def model_files(net: object, weights: object) -> tuple[list[Path], list[str | os.PathLike]]:
+    """The prototxts of the models that Segmenter was given, and as many weight files.
 
-    Raises DataError where none comes with it, and TypeError for anything but a name or path.
+    Raises ValueError where their numbers do not go together, and what the parts of it raise.
     """
-    if not isinstance(net, (str, os.PathLike)):
-        raise TypeError(f"weights can be left out for one net by its name only, got {net!r}")
+    nets = as_paths("net", net)
+    if weights is None:
+        models = [_model_of(each) for each in nets]
+        return [Path(prototxt) for prototxt, _ in models], [Path(file) for _, file in models]
+    files = as_paths("weights", weights)
+    prototxts = [prototxt_of(each) for each in (nets * len(files) if len(nets) == 1 else nets)]
+    if len(prototxts) != len(files):
+        raise ValueError(f"{len(files)} weight files need one net or as many, got {len(nets)}")
+    return prototxts, files
+
+
+def _model_of(net: str | os.PathLike) -> tuple[str, str]:
+    """The prototxt and the weights of a model that is named without weights."""
+    place = Path(net)
+    if place.is_dir() or (place.is_file() and place.suffix != ".prototxt"):
+        return model_in(place)
+    if place.suffix and not place.exists():
+        raise DataError(f"{net}: no such file or folder")
     found = sorted(prototxt_of(net).parent.glob("*.caffemodel.h5"))
     if len(found) != 1:
         raise DataError(f"{net}: no weights come with this net; name a file of them (weights=…)")
-    return found[0]
+    return str(prototxt_of(net)), str(found[0])
 
 
 def names_for(number: int, classes: Sequence[str] | None,

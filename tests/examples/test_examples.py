@@ -8,6 +8,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 from caffe.extend import LAYERS
@@ -18,6 +19,9 @@ spec = importlib.util.spec_from_file_location("example_notebooks", FOLDER / "not
 notebooks = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(notebooks)
 # those that others begin with come first
+PICTURES = {"train_lenet": "lenet/digits.png", "fine_tuning": "letters/accuracy.png",
+            "feature_extraction": "lenet/neighbours.png", "siamese": "siamese/plane.png",
+            "own_images": "own/pictures/two.png"}
 ORDER = ["train_lenet", *sorted({path.stem for path in notebooks.examples()} - {"train_lenet"})]
 
 
@@ -32,13 +36,15 @@ def test_an_example(name, place, monkeypatch):
     monkeypatch.chdir(place)
     monkeypatch.syspath_prepend(str(FOLDER))
     monkeypatch.setenv("PYTHONPATH", ":".join([str(ROOT / "caffe-mnc/python"), str(ROOT / "lib")]))
-    monkeypatch.setattr(sys, "argv", [f"{name}.py"])
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--iters", "30"])       # own_images takes it
     before = set(LAYERS.names())
     try:
         runpy.run_path(str(FOLDER / f"{name}.py"), run_name="__main__")
     finally:
         for kind in set(LAYERS.names()) - before:
             LAYERS.remove(kind)
+        plt.close("all")
+    assert name not in PICTURES or (place / "output/examples" / PICTURES[name]).stat().st_size > 2000
 
 
 def test_notebooks_are_the_scripts():

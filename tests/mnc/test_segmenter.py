@@ -20,8 +20,10 @@ from mnc.data import DataError
 from mnc.data.images import read_image
 from mnc.inference import segment_image
 from mnc.masks import run_lengths
+from mnc.nets import NetError
 from mnc.nets.settings import save_settings
 from mnc.results.coco import to_xywh
+from mnc.segmenter import model_files
 
 SETTINGS = {"TEST.RPN_POST_NMS_TOP_N": 12}
 
@@ -196,7 +198,7 @@ def test_an_ensemble(tiny_model, weights, mini_yml, tiny_scenes):
 @pytest.mark.parametrize("net, files, said", [
     (None, "w.h5", "net must be a path or a list of paths, got None"),
     ("Mini", 3, "weights must be a path or a list of paths, got 3"),
-    (["Mini"], None, "weights can be left out for one net by its name only"),
+    (["Mini", 3], None, r"net must be .*, got \['Mini', 3\]"),
     ("Mini", [], r"weights must be .*, got \[\]"),
     (["Mini", 3], "w.h5", r"net must be .*, got \['Mini', 3\]")])
 def test_what_is_no_path_is_named(net, files, said):
@@ -219,6 +221,29 @@ def test_a_net_by_its_name_has_the_weights_that_come_with_it():
     assert Segmenter("Mini").classes[1] == "agate"
     with pytest.raises(DataError, match="VGG16: no weights come with this net"):
         Segmenter("VGG16")
+
+
+def test_the_folder_that_training_wrote(tiny_model, weights, mini_yml, tmp_path):
+    """Its net, weights, settings; a file in it; several; with other weights its net alone."""
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net/test.prototxt").write_bytes((tiny_model / "test.prototxt").read_bytes())
+    with pytest.raises(NetError, match=r"no snapshot NAME_iter_N"):
+        Segmenter(tmp_path)
+    copies = [tmp_path / "tiny_iter_4.caffemodel.h5", tmp_path / "tiny_iter_5.caffemodel.h5"]
+    for copy in copies:
+        copy.write_bytes(weights.read_bytes())
+    with overridden({**changes_in_file(mini_yml), "TEST.NMS": 0.25}):
+        save_settings(copies[1])
+    assert model_files(str(tmp_path), None) == ([tmp_path / "net/test.prototxt"], [copies[1]])
+    assert model_files([tmp_path, copies[0]], None) == (
+        [tmp_path / "net/test.prototxt"] * 2, copies[::-1])
+    assert model_files(tmp_path, weights) == ([tmp_path / "net/test.prototxt"], [weights])
+    assert Segmenter(tmp_path).cfg.TEST.NMS == 0.25
+    (tmp_path / "x").mkdir()
+    with pytest.raises(NetError, match=r"x: no net/test.prototxt in it; name the folder"):
+        Segmenter(tmp_path / "x")
+    with pytest.raises(DataError, match=r"iter_6.caffemodel.h5: no such file or folder"):
+        Segmenter(tmp_path / "tiny_iter_6.caffemodel.h5")
 
 
 def test_settings_come_from_beside_the_weights(tiny_model, weights, mini_yml, tiny_scenes,

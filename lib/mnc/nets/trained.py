@@ -17,16 +17,20 @@ def model_in(place: str | Path) -> tuple[str, str]:
     none. Raises NetError where one of them is not there.
     """
     place = Path(place)
-    folder = place.parent if place.is_file() else place
-    prototxts = [path for path in (folder / "net/test.prototxt", folder / "test.prototxt")
-                 if path.is_file()]
-    if not prototxts:
-        raise NetError(f"--model {place}: no net/test.prototxt in it; name the folder that `mnc "
-                       "train --net … --out` wrote, or the files, by --def and --weights")
-    weights = place if place.is_file() else _weights_in(folder)
+    prototxt = prototxt_in(place.parent if place.is_file() else place)
+    weights = place if place.is_file() else _weights_in(place)
     if weights is None:
-        raise NetError(f"--model {place}: no snapshot NAME_iter_N.caffemodel.h5 in it yet")
-    return str(prototxts[0]), str(weights)
+        raise NetError(f"{place}: no snapshot NAME_iter_N.caffemodel.h5 in it yet")
+    return prototxt, str(weights)
+
+
+def prototxt_in(folder: Path) -> str:
+    """The test.prototxt of a folder that `mnc train --out` wrote; NetError where there is none."""
+    for path in (folder / "net/test.prototxt", folder / "test.prototxt"):
+        if path.is_file():
+            return str(path)
+    raise NetError(f"{folder}: no net/test.prototxt in it; name the folder that `mnc train --net … "
+                   "--out` wrote, or the net's files themselves (--def and --weights)")
 
 
 def _weights_in(folder: Path) -> Path | None:
