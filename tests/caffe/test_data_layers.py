@@ -177,7 +177,7 @@ def test_prefetching_does_not_disturb_other_draws(folder):
     for wait in (0, 0.05):
         n = net("ImageData", options)
         n.forward()
-        time.sleep(wait)
+        time.sleep(wait)                # the better test, where it suffices for the thread
         drawn.append(torch.rand(3, generator=caffe.engine.random.generator()))
     assert (drawn[0] == drawn[1]).all()
 
@@ -402,26 +402,25 @@ def test_a_solver_resumes_to_the_same_weights(folder, tmp_path):
     np.testing.assert_array_equal(resumed.net.params["ip"][0].data, solver.net.params["ip"][0].data)
 
 
+def reading():
+    """The threads that read ahead; some of them may be of earlier tests, and just about to end."""
+    return {thread for thread in threading.enumerate() if thread.name == "reading ahead"}
+
+
 def test_threads_begin_with_the_first_forward_and_end_with_the_net(folder):
-    gc.collect()
-    for thread in threading.enumerate():        # those of earlier tests, told to end just now
-        if thread.name == "reading ahead":
-            thread.join(1)
-    before = threading.active_count()
+    before = reading()
     n = net("Data", data_options(folder))
-    assert threading.active_count() == before
+    assert not reading() - before
     n.forward()
-    assert threading.active_count() == before + 1
+    thread, = reading() - before
     n.layer_dict["d"].close()
-    assert threading.active_count() == before
+    assert not thread.is_alive()
     assert labels(n, 1) == [2, 3]       # a closed layer goes on
+    thread, = reading() - before
     del n
     gc.collect()
-    for _ in range(100):
-        if threading.active_count() == before:
-            return
-        time.sleep(0.02)
-    raise AssertionError("the thread outlived its net")
+    thread.join(300)
+    assert not thread.is_alive(), "the thread outlived its net"
 
 
 # --- bad sources -------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
 import threading
 import time
 
@@ -20,43 +22,58 @@ def no_stop():
     waiting.stop_requested.clear()
 
 
+HUNG = 300      # seconds after which something has not been slow, but hangs
+
+
+class Hung:
+    """A source that gives one item and then nothing, until the test ends."""
+
+    def __init__(self):
+        self.begun, self.end, self.asked = threading.Event(), threading.Event(), 0
+
+    def source(self):
+        yield "first"
+        self.begun.set()
+        self.end.wait()
+
+    def name(self):
+        """What it is where it is said; the second time somebody asks for a stop."""
+        self.asked += 1
+        if self.asked == 2:
+            waiting.stop_requested.set()
+        return "disk.lmdb"
+
+
 @pytest.fixture
 def hung():
-    """A source that gives one item and then nothing, until the test ends."""
-    end = threading.Event()
-
-    def source():
-        yield "first"
-        end.wait()
-
-    prefetch = Prefetch(source(), 2, lambda: "disk.lmdb")
-    yield prefetch
-    end.set()
-    prefetch.close()
+    found = Hung()
+    yield found
+    found.end.set()
 
 
 def test_a_hung_source_is_named_again_and_again(hung, monkeypatch, capsys):
     monkeypatch.setattr(waiting, "REPORT_AFTER", 0.05)
     monkeypatch.setattr(waiting, "PIECE", 0.02)
-    monkeypatch.setattr(waiting, "GRACE", 0.4)
-    assert hung.next() == "first"
-    waiting.stop_requested.set()
+    monkeypatch.setattr(waiting, "GRACE", 0)
+    prefetch = Prefetch(hung.source(), 2, hung.name)
+    assert prefetch.next() == "first"
     with pytest.raises(waiting.Interrupted, match="while waiting for disk.lmdb"):
-        hung.next()
-    assert capsys.readouterr().err.count("Waiting for disk.lmdb since") >= 2
+        prefetch.next()
+    assert capsys.readouterr().err.count("Waiting for disk.lmdb since") == 2
 
 
 def test_a_stop_waits_for_what_is_nearly_there(monkeypatch):
     monkeypatch.setattr(waiting, "PIECE", 0.02)
+    monkeypatch.setattr(waiting, "GRACE", HUNG)
     waiting.stop_requested.set()
     assert Job(lambda: time.sleep(0.2) or "image", lambda: "a.jpg").result() == "image"
 
 
 def test_closing_does_not_wait_for_a_hung_thread(hung, monkeypatch, capsys):
     monkeypatch.setattr("caffe.data.prefetch.TO_END", 0.05)
-    hung.next()
-    time.sleep(0.1)
-    hung.close()
+    prefetch = Prefetch(hung.source(), 2, hung.name)
+    assert prefetch.next() == "first" and hung.begun.wait(HUNG)
+    prefetch.close()
     assert "Reading disk.lmdb hangs: its thread is left behind" in capsys.readouterr().err
 
 
@@ -66,15 +83,18 @@ def test_errors_of_a_job_are_its_callers():
 
 
 def in_a_child(work) -> str:
-    """What `work` returns in a forked process; it may take ten seconds."""
+    """What `work` returns in a forked process; one that hangs is ended, and has said nothing."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
-        os.write(writing, work().encode())
-        os._exit(0)
+        try:
+            os.write(writing, work().encode())
+        finally:
+            os._exit(0)
     os.close(writing)
     with os.fdopen(reading) as file:
-        said = file.read()
+        said = file.read() if select.select([file], [], [], HUNG)[0] else ""
+    os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return said
 

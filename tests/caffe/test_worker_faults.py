@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from conftest import ROOT
 from test_training_together import assert_close, write_lenet
 
 sys.path.insert(0, str(ROOT / "tests"))
-from workers import outcomes, run_workers
+from workers import HUNG, exchanges, outcomes, run_workers, wait_only
 
 SMALL = """
 layer { name: "d" type: "Data" top: "x" top: "y"
@@ -51,31 +52,37 @@ def weights(solver) -> np.ndarray:
 
 # --- one of two ends --------------------------------------------------------------------------------
 
-def with_fault(folder: Path, kind: str) -> tuple[str, float]:
-    """What worker 0 is told when worker 1 goes wrong in iteration 3, and after how many seconds."""
+def with_fault(folder: Path, kind: str) -> str:
+    """What worker 0 is told when worker 1 goes wrong in iteration 3.
+
+    Until then a worker may be as slow as its machine. The hanging one says first that it hangs.
+    """
     os.chdir(folder)
     log.configure(2)
-    faults.TO_ANSWER = 1.0
-    began = time.monotonic()
+    if kind == "hang":
+        faults.TO_ANSWER, faults.TO_TELL = 1.0, 3.0
 
     def go_wrong():
         if solver.iter == 3 and team.rank == 1:
             {"raise": broken, "die": lambda: os.kill(os.getpid(), signal.SIGKILL),
-             "hang": hanging}[kind]()
+             "hang": lambda: (team.store.set("hangs", ""), hanging())}[kind]()
+        if solver.iter == 3 and team.rank == 0 and kind == "hang":
+            team.store.wait(["hangs"])
+            wait_only(2.0, solver)
 
     try:
         with together() as team:
             solver = caffe.get_solver("solver.prototxt")
-            solver.join(team, Sharing(limit=2.0))
+            solver.join(team, Sharing(limit=250.0))
+            assert {each.options._timeout for each in exchanges(solver)} == {timedelta(seconds=250)}
             solver.add_callback(go_wrong, lambda: None)
-            began = time.monotonic()
             solver.step(8)
     except Lost as error:
         assert dist.PrefixStore("faults", team.store).check(["lost/0"])     # for the launcher
-        return str(error), time.monotonic() - began
+        return str(error)
     except ValueError as error:
-        return f"{error}", 0.0
-    return "nothing happened", 0.0
+        return f"{error}"
+    return "nothing happened"
 
 
 def broken() -> None:
@@ -83,7 +90,7 @@ def broken() -> None:
 
 
 def hanging() -> None:
-    time.sleep(60)
+    time.sleep(HUNG)
 
 
 @pytest.mark.parametrize("kind, told, good", [
@@ -91,10 +98,9 @@ def hanging() -> None:
     ("die", "has died", False),
     ("hang", "did not come in time: it hangs", False)])
 def test_the_others_end_with_the_name_of_the_worker(folder, kind, told, good):
-    (_, (message, seconds)), (other, _) = outcomes(
-        2, with_fault, folder, kind, stderr=folder / "stderr")
+    (_, message), (other, _) = outcomes(2, with_fault, folder, kind, stderr=folder / "stderr")
     assert message.startswith("worker 0 cannot go on (iteration 3): worker 1 (process ")
-    assert message.endswith(told) and seconds < 20 and other is good
+    assert message.endswith(told) and other is good
     written = (folder / "stderr").read_text()
     assert ("in broken" in written) is (kind == "raise")        # its traceback
     assert ("in hanging" in written) is (kind == "hang")
@@ -223,7 +229,7 @@ def test_scripts_with_nccl_and_multiprocessing_run(folder, monkeypatch):
         'layer { name: "drop" type: "Power" bottom: "x" top: "h" }'))
     done = subprocess.run([sys.executable, "train.py", "solver.prototxt", "cpu"], cwd=folder,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-                          capture_output=True, text=True, timeout=100, check=True)
+                          capture_output=True, text=True, timeout=HUNG, check=True)
     assert "Traceback" not in done.stderr, done.stderr
     one, two = ((folder / f"worker{rank}.caffemodel").read_bytes() for rank in (0, 1))
     assert one == two

@@ -12,7 +12,7 @@ import numpy as np
 from caffe.engine.net.net import Net
 from caffe.engine.parallel import faults
 from caffe.engine.parallel.faults import Lost
-from caffe.extend import Sharing, read_rows, together
+from caffe.extend import read_rows, together
 from conftest import ROOT
 from mnc import validation
 from mnc.config import cfg, cfg_from_file
@@ -22,7 +22,7 @@ from mnc.training.loop import Care, prepared
 from mnc.validation import Validation
 
 sys.path.insert(0, str(ROOT / "tests"))
-from workers import outcomes, run_workers
+from workers import HUNG, outcomes, run_workers, wait_only
 
 
 def trained(model: Path, scenes: Path, out: Path, passes: int) -> dict[str, np.ndarray]:
@@ -67,7 +67,7 @@ def validated(model: Path, scenes: Path, out: Path, name: str) -> dict[str, Any]
         find = Finder.image
         Finder.image = lambda self, i, image: tested.append(i) or find(self, i, image)
         wrapper = prepared(solver, get_dataset(f"sbd:{scenes}:train"), out / name, care=Care(
-            team=team, sharing=Sharing(limit=30), check_data=False, validation=watching))
+            team=team, check_data=False, validation=watching))
         wrapper.train_model(3)
         judge = wrapper.judge
         return {"tested": tested, "ended": wrapper.solver.iter, "gave up": judge.gave_up,
@@ -89,20 +89,26 @@ def test_workers_share_the_images_of_a_validation(tiny_model, tiny_scenes, tmp_p
 
 
 def hanging(model: Path, scenes: Path, out: Path) -> str:
-    """What a worker is told whose mate hangs at an image of a validation; it has the limit of one."""
+    """What a worker is told whose mate hangs at an image of a validation; it waits for that one there."""
     cfg_from_file(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
     cfg.TEST.SCALES = cfg.TRAIN.SCALES = (64,)
     faults.TO_ANSWER = 1.0
     find = Finder.image
+
+    def image(self, i, image):
+        if team.rank:
+            team.store.set("hangs", "")
+            time.sleep(HUNG)
+        team.store.wait(["hangs"])
+        wait_only(2.0, wrapper.solver)
+        return find(self, i, image)
+
     try:
         with together() as team:
-            if team.rank:
-                Finder.image = lambda self, i, image: time.sleep(60)
-            else:
-                Finder.image = lambda self, i, image: time.sleep(1) or find(self, i, image)
+            Finder.image = image
             watching = Validation(get_dataset(f"sbd:{scenes}:val"), model / "test.prototxt", every=1)
             wrapper = prepared(model / "solver.prototxt", get_dataset(f"sbd:{scenes}:train"), out, care=Care(
-                team=team, sharing=Sharing(limit=6), check_data=False, validation=watching))
+                team=team, check_data=False, validation=watching))
             wrapper.train_model(1)
     except Lost as error:
         return str(error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -30,6 +29,9 @@ from mnc.instances import InferenceError
 from mnc.results import detections as results
 from mnc.tasks import TASKS
 
+sys.path.insert(0, str(ROOT / "tests"))
+from workers import HUNG, meeting_place, place_of
+
 CFG = str(ROOT / "experiments/cfgs/Mini/mnc_5stage.yml")
 ALONE = Team(0, 1)
 
@@ -43,11 +45,11 @@ from mnc.inference import cascade as inference
 def broken(net, image, cfg):
     raise RuntimeError("out of memory")
 
-whole, ports = inference.detect_boxes, sys.argv[1:3]
-for inference.detect_boxes, port in zip((broken, whole), ports):
-    os.environ["MASTER_PORT"] = port
+whole = inference.detect_boxes
+for inference.detect_boxes, turn in ((broken, "0"), (whole, "1")):
+    os.environ["TORCHELASTIC_RESTART_COUNT"] = turn
     try:
-        print("status", cli.main(sys.argv[3:]))
+        print("status", cli.main(sys.argv[1:]))
     except RuntimeError as error:
         print("error", error)
 """
@@ -187,34 +189,25 @@ def test_found_comes_back(tiny_scenes, tmp_path):
                 np.testing.assert_array_equal(a, b)
 
 
-def free_ports(number):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [str(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
 def test_two_workers_give_what_one_gives(arguments, tmp_path, monkeypatch, capsys):
     """At first one of them fails: what the other one found is kept and used."""
     assert cli.main([*arguments, str(tmp_path / "alone"), "--task", "det"]) == 0
     shared = [*arguments, str(tmp_path / "shared"), "--task", "det", "--reuse"]
-    monkeypatch.setattr("caffe.engine.parallel.team.PATIENCE", timedelta(seconds=100))
-    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "127.0.0.1")):
-        monkeypatch.setenv(name, value)
-    ports, path = free_ports(2), os.pathsep.join(sys.path)
-    other = subprocess.Popen([sys.executable, "-c", WORKER, *ports, *shared], text=True,
-                             env={**os.environ, "RANK": "1", "PYTHONPATH": path},
+    monkeypatch.setattr("caffe.engine.parallel.team.PATIENCE", timedelta(seconds=HUNG))
+    store, path = meeting_place(), os.pathsep.join(sys.path)
+    other = subprocess.Popen([sys.executable, "-c", WORKER, *shared], text=True,
+                             env={**os.environ, **place_of(store, 1, 2), "PYTHONPATH": path},
                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    monkeypatch.setenv("MASTER_PORT", ports[0])
+    for name, value in place_of(store, 0, 2).items():
+        monkeypatch.setenv(name, value)
     assert cli.main(shared) == 1
     printed = capsys.readouterr()
     assert "2 of 3 images are done and kept in" in printed.out
     assert "error: worker 1: RuntimeError: out of memory" in printed.err
-    monkeypatch.setenv("MASTER_PORT", ports[1])
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     assert cli.main(shared) == 0
     assert "partial.npz is reused" in capsys.readouterr().out
-    assert other.communicate(timeout=100)[0] == "error out of memory\nstatus 0\n"
+    assert other.communicate(timeout=HUNG)[0] == "error out of memory\nstatus 0\n"
     assert_same(tmp_path / "shared/detections_det.npz", tmp_path / "alone/detections_det.npz")
     metrics = [(tmp_path / name / "metrics_det.json").read_text() for name in ("alone", "shared")]
     assert metrics[0] == metrics[1]
