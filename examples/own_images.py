@@ -65,6 +65,7 @@ figure, axes = plt.subplots(2, 2, figsize=(7, 5.5), layout="constrained")
 paths = [*sorted((out / "train").glob("*.png"))[:2], *sorted((out / "val").glob("*.png"))[:2]]
 for axis, path in zip(axes.flat, paths):
     image = cv2.imread(str(path))
-    axis.imshow(image if path.parent.name == "train" else segment.draw(image))
+    shown = image if path.parent.name == "train" else segment.draw(image)
+    axis.imshow(shown[..., ::-1])                       # OpenCV's blue, green, red
     axis.axis("off")
 figure.savefig(out / "pictures/two.png")
