@@ -2,7 +2,7 @@
 """Fuzz the readers: python tests/fuzz/fuzz.py [--seconds 60] [--seed N] [TARGET ...]
 
 Each target runs in a child process that may take 1 GB of memory more than it has and 5 seconds an
-input. What ends a child, hangs, takes more, or raises an exception that is not one of ours is written
+input, of the processor; a minute where it waits. What ends a child, hangs, takes more, or raises an exception that is not one of ours is written
 to --found with its reason; the exit status is 1 then. FILES with a target's name are run once each.
 """
 
@@ -36,12 +36,14 @@ for place in (HERE, ROOT / "lib", ROOT / "caffe-mnc/python"):
 
 os.environ["GLOG_minloglevel"] = "3"       # noqa: SIM112
 
+import cv2  # noqa: E402
 import torch  # noqa: E402
 
 import caffe  # noqa: E402
 from fuzz_targets import TARGETS  # noqa: E402
 
-PATIENCE = 5.0                  # seconds an input may take
+PATIENCE = 5.0                  # seconds of the processor an input may take
+WAITING = 12                    # so many times that by the clock: others may have the processor
 MEMORY = 1 << 30                # bytes a child may take beyond what it starts with
 LIFE = 20000                    # inputs a child runs before a fresh one follows
 LARGEST = 1 << 20
@@ -195,24 +197,31 @@ def shared_memory() -> str | None:
 def _wait(name: str, process: int, board: Board, until: float, found: Findings,
           out: int) -> str | None:
     os.set_blocking(out, False)
-    rest, count, since = b"", -1, time.monotonic()
+    rest, count, since = b"", -1, (0.0, 0.0)
     try:
         while True:
             done, status = os.waitpid(process, os.WNOHANG)
             rest = _collect(name, out, rest, found)     # after the child ended: all that it said
-            if board.count != count:
-                count, since = board.count, time.monotonic()
             if done:
                 code = os.waitstatus_to_exitcode(status)
                 return f"ended by {signal.Signals(-code).name}" if code < 0 else None
-            hung = time.monotonic() - since > PATIENCE
-            if hung or time.monotonic() > until:
+            worked, now = _seconds_of(process), time.monotonic()
+            if board.count != count:
+                count, since = board.count, (worked, now)
+            hung = worked - since[0] > PATIENCE or now - since[1] > WAITING * PATIENCE
+            if hung or now > until:
                 os.kill(process, signal.SIGKILL)
                 os.waitpid(process, 0)
                 return f"hung for {PATIENCE:g} s" if hung else None
             time.sleep(0.01)
     finally:
         os.close(out)
+
+
+def _seconds_of(process: int) -> float:
+    """That this process has had of the processor."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _collect(name: str, out: int, rest: bytes, found: Findings) -> bytes:
@@ -258,6 +267,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     p.add_argument("--found", type=Path, default=ROOT / "output/fuzz", help="default %(default)s")
     args = p.parse_args(argv)
     torch.set_num_threads(1)
+    cv2.setNumThreads(1)            # each thread's stack counts as memory
     warnings.simplefilter("ignore")
     found = Findings(args.found)
     files = [Path(name) for name in args.names if name not in TARGETS]

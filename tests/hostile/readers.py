@@ -1,6 +1,6 @@
 """Reads inputs of one kind after another, in a process of its own, and prints what came of each.
 
-    python readers.py FOLDER KIND...        a line of JSON for each file: file, error, seconds, MB
+    python readers.py FOLDER KIND...        a line of JSON for each file: file, error, seconds of the processor, MB
 
 FOLDER holds the files of inputs.zip.
 """
@@ -171,13 +171,14 @@ def most_held() -> int:
 
 def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    cv2.setNumThreads(1)            # each thread's stack counts as memory
     inputs, kinds = Path(sys.argv[1]), sys.argv[2:]
     for kind in kinds:
         folder = Path(tempfile.mkdtemp())
         for path in sorted(each for pattern in PATTERNS[kind] for each in inputs.glob(pattern)):
             about = {"kind": kind, "file": path.name}
             print(json.dumps({**about, "began": True}), flush=True)
-            began, error = time.monotonic(), None
+            began, error = time.process_time(), None
             try:
                 READERS[kind](path, folder)
             except BaseException as found:
@@ -185,7 +186,7 @@ def main() -> None:
                                       if each.__module__ == "caffe.engine.errors"), type(found))
                 error = f"{kind_of_error.__module__}.{kind_of_error.__name__}: {found}"
             megabytes = most_held() // 1024
-            print(json.dumps({**about, "error": error, "seconds": time.monotonic() - began,
+            print(json.dumps({**about, "error": error, "seconds": time.process_time() - began,
                               "megabytes": megabytes}), flush=True)
         shutil.rmtree(folder)
 

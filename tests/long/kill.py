@@ -11,6 +11,7 @@ import argparse
 import os
 import random
 import re
+import shutil
 import signal
 import sys
 import tempfile
@@ -183,7 +184,10 @@ def weights(folder: Path) -> bytes:
 
 def survives(name: str, job: Callable[[Path], None], folder: Path, kills: int,
              rng: random.Random) -> bool:
-    """Whether the training that was killed `kills` times ends with the weights of the other."""
+    """Whether the training that was killed `kills` times ends with the weights of the other.
+
+    One that was over before it could be killed is compared, and another begins.
+    """
     quiet, killed, log = folder / f"{name}-quiet", folder / f"{name}-killed", folder / f"{name}.log"
     quiet.mkdir()
     killed.mkdir()
@@ -191,16 +195,23 @@ def survives(name: str, job: Callable[[Path], None], folder: Path, kills: int,
     if finish(start(lambda: job(quiet), log)) != 0:
         raise RuntimeError(f"{name}: the undisturbed training failed: {log.read_text()[-2000:]}")
     duration = time.monotonic() - began
-    done = tries = 0
-    while done < kills and tries < 4 * kills:
-        process, tries = start(lambda: job(killed), log), tries + 1
-        time.sleep(rng.uniform(0, duration))
+    done, same, within, fresh = 0, True, duration, True
+    while done < kills and same:
+        process = start(lambda: job(killed), log)
+        time.sleep(rng.uniform(0, within))
         os.kill(process, signal.SIGKILL)
-        done += finish(process) == -signal.SIGKILL
-    status = finish(start(lambda: job(killed), log))
+        status = finish(process)
+        if status == -signal.SIGKILL:
+            done, fresh = done + 1, False
+            continue
+        same = status == 0 and weights(quiet) == weights(killed)
+        within, fresh = within / 2 if fresh else duration, True     # / 2: the machine is faster than before
+        shutil.rmtree(killed)
+        killed.mkdir()
+    status = finish(start(lambda: job(killed), log)) if same else status
     if status:
         print(log.read_text()[-2000:])
-    same = status == 0 and weights(quiet) == weights(killed)
+    same = same and status == 0 and weights(quiet) == weights(killed)
     print(f"{name:9} {done:3} kills, {duration:.1f} s undisturbed: "
           + ("bit-equal" if same else f"DIFFERENT (status {status})"), flush=True)
     return same
