@@ -8,8 +8,10 @@ import logging
 import os
 import random
 import re
+import shutil
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +98,26 @@ def served_by(request) -> Iterator[str]:
 
     with ops.references() if request.param == "references" else nullcontext():
         yield request.param
+
+
+@pytest.fixture
+def browser(tmp_path) -> list[str]:
+    """The command of a browser without a window, with a profile of its own; a skip where there is none."""
+    found = [*filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))]
+    if not found:
+        pytest.skip("no browser here (chromium)")
+    return [found[0], "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}",
+            "--disable-dev-shm-usage"]          # which is small in a container
+
+
+@pytest.fixture
+def dom_of(browser) -> Callable[[Path], str]:
+    """Path of a page -> the page as the browser has it once its scripts have run."""
+    def dom_of(path):
+        done = subprocess.run([*browser, "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+    return dom_of
 
 
 @pytest.fixture(scope="session")

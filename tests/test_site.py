@@ -21,7 +21,7 @@ def site(tmp_path_factory) -> Path:
     pytest.importorskip("mkdocstrings")
     out = tmp_path_factory.mktemp("site")
     done = subprocess.run([sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)],
-                          cwd=ROOT, capture_output=True, text=True, timeout=300,
+                          cwd=ROOT, capture_output=True, text=True, timeout=1800,
                           env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": ":".join(sys.path)})
     assert done.returncode == 0, done.stdout + done.stderr
     return out

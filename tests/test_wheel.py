@@ -49,7 +49,7 @@ print(ops.sources())
 
 def run(*argv: str, cwd: Path, **env: str) -> str:
     done = subprocess.run([sys.executable, *argv], cwd=cwd, capture_output=True, text=True,
-                          timeout=300, env={**os.environ, "PYTHONPATH": "", **env})
+                          timeout=1800, env={**os.environ, "PYTHONPATH": "", **env})
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -86,7 +86,7 @@ def test_a_pipe_is_written_to_and_stays(tmp_path):
     reader = threading.Thread(target=lambda: found.append(pipe.read_bytes()))
     reader.start()
     write_file(pipe, b"content")
-    reader.join(10)
+    reader.join(300)
     assert found == [b"content"] and pipe.is_fifo()
 
 

@@ -413,7 +413,7 @@ def test_lenient_reads_the_nets_of_forks(folder, capsys):
 def test_as_a_process(folder):
     packages = str(Path(caffe.__file__).parents[1])
     done = subprocess.run([sys.executable, "-m", "caffe", "train", "--solver", "solver.prototxt"],
-                          capture_output=True, text=True, timeout=120,
+                          capture_output=True, text=True, timeout=300,
                           env={**os.environ, "PYTHONPATH": packages})
     assert done.returncode == 0 and done.stdout == ""
     assert done.stderr.splitlines()[-1].endswith("] Optimization Done.")

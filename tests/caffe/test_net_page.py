@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 
 import pytest
 
@@ -13,10 +11,7 @@ from caffe.engine.net.page import page
 from caffe.engine.net.placement import place
 from test_plan import BRANCHES, INPUT, conv, layer, nets
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
-               None)
 NET = (*BRANCHES, layer("TanH", "e", "</script><b>odd & name"))
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome on the PATH")
 ACTIONS = """<script>
 const box = document.getElementById("search");
 box.value = "%s";
@@ -28,38 +23,35 @@ if (clicked) document.querySelector(`[data-layer="${clicked}"] rect`).dispatchEv
 </script>"""
 
 
-def seen(text, tmp_path, search="", click=""):
-    """What the page is after that was typed and clicked, as the browser has it."""
-    path = tmp_path / "page.html"
-    path.write_text(text.replace("</body>", ACTIONS % (search, click) + "</body>"))
-    done = subprocess.run(
-        [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/user",
-         "--dump-dom", path.as_uri()], capture_output=True, text=True, timeout=300, check=True)
-    return done.stdout
+@pytest.fixture
+def seen(dom_of, tmp_path):
+    """What a page is after that was typed and clicked, as the browser has it."""
+    def seen(text, search="", click=""):
+        path = tmp_path / "page.html"
+        path.write_text(text.replace("</body>", ACTIONS % (search, click) + "</body>"))
+        return dom_of(path)
+    return seen
 
 
-@needs_browser
-def test_a_click_shows_the_fields_of_the_layer(tmp_path):
+def test_a_click_shows_the_fields_of_the_layer(seen):
     net, = nets(*NET, count=1)
-    fields = seen(page(net), tmp_path, click="c2").partition("<aside")[2].partition("</aside")[0]
+    fields = seen(page(net), click="c2").partition("<aside")[2].partition("</aside")[0]
     assert "<h2>c2</h2>" in fields and "<dd>Convolution</dd>" in fields
     assert "a: 2 x 4 x 8 x 10" in fields and "<dd>4 x 4 x 3 x 3</dd>" in fields
     assert 'name: "c2"' in fields
 
 
-@needs_browser
-def test_search_marks_and_enter_goes_there(tmp_path):
+def test_search_marks_and_enter_goes_there(seen):
     net, = nets(*NET, count=1)
-    dom = seen(page(net), tmp_path, search="c convol")
+    dom = seen(page(net), search="c convol")
     found = re.findall(r'class="layer ([a-z ]+)" data-layer="(\w+)"', dom)
     assert {name for kind, name in found if "found" in kind} == {"c1", "c2"}
     assert "2 found" in dom and [n for kind, n in found if "chosen" in kind] == ["c1"]
 
 
-@needs_browser
-def test_names_are_text(tmp_path):
+def test_names_are_text(seen):
     net, = nets(*NET, count=1)
-    dom = seen(page(net), tmp_path, search="odd")
+    dom = seen(page(net), search="odd")
     assert "1 found" in dom and "<h2>TanH_&lt;/script&gt;&lt;b&gt;odd &amp; name</h2>" in dom
 
 

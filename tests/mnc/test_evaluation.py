@@ -163,6 +163,6 @@ def test_a_hundred_detections_take_milliseconds():
     rng = np.random.default_rng(0)
     boxes = np.hstack((rng.uniform(0, 9, (100, 2)), rng.uniform(10, 19, (100, 3))))
     masks = rng.uniform(size=(100, 1, 21, 21))
-    start = time.perf_counter()
+    start = time.process_time()                     # of the processor: others may have it for long
     evaluate(Table(), [[(boxes, masks)] * 2] * 4)
-    assert time.perf_counter() - start < 2          # 0.02 s on one core
+    assert time.process_time() - start < 2          # 0.02 s on one core

@@ -108,7 +108,7 @@ def test_a_trained_net_is_tested_with_its_own_settings(tiny_model, tiny_scenes, 
     found = settings_of_test("--cfg", CFG, *QUICK)
     assert (found["NMS"], found["SCALES"]) == (0.3, [200]) and "settings:" not in caplog.text
     forget_settings()
-    assert cli.main(["demo", "--cpu", str(next((tiny_scenes / "img").glob("*.jpg"))), "--def",
+    assert cli.main(["demo", "--cpu", str(min((tiny_scenes / "img").glob("*.jpg"))), "--def",
                      str(tiny_model / "test.prototxt"), "--net", str(weights), "--out",
                      str(tmp_path / "demo"), "--set", "TEST.RPN_POST_NMS_TOP_N", "5"]) == 0
     assert (cfg.TEST.NMS, cfg.TEST.SCALES, cfg.TEST.RPN_POST_NMS_TOP_N) == (0.25, (200,), 5)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 
 import cv2
 import numpy as np
@@ -54,27 +52,16 @@ def test_what_is_on_it(page, tiny_scenes):
     assert re.findall('data-f1="([^"]+)"', text)[-1] == "0.0"
 
 
-def in_browser(page, script: str, tmp_path) -> str:
-    """The page after a script has run in it."""
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("no browser here (chromium)")
-    copy = page.with_name("scripted.html")
-    copy.write_text(page.read_text() + f"<script>{script}</script>")
-    done = subprocess.run([browser, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom",
-                           f"--user-data-dir={tmp_path}", copy.as_uri()], capture_output=True, text=True,
-                          timeout=120)
-    return done.stdout
-
-
-def test_pictures_and_tables_can_be_sorted_and_chosen(page, tmp_path):
-    dom = in_browser(page, """
+def test_pictures_and_tables_can_be_sorted_and_chosen(page, dom_of):
+    scripted = page.with_name("scripted.html")
+    scripted.write_text(page.read_text() + """<script>
       document.querySelector("button[data-by=f1]").click();
       const select = document.getElementById("shown");
       select.value = select.options[1].text; select.dispatchEvent(new Event("change"));
       const head = document.querySelector("table:nth-of-type(2) th"); head.click(); head.click();
       document.title = [...document.querySelectorAll("figure")].map(f => f.dataset.f1 + f.hidden).join(" ");
-      """, tmp_path)
+      </script>""")
+    dom = dom_of(scripted)
     title = re.search("<title>([^<]*)</title>", dom)[1]
     values = [float(re.match("[0-9.]+", each)[0]) for each in title.split()]
     assert values == sorted(values) and len(values) == 3

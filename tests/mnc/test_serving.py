@@ -6,7 +6,6 @@ import http.server
 import json
 import queue
 import re
-import shutil
 import socket
 import subprocess
 import sys
@@ -342,19 +341,15 @@ def listening():
         server.server_close()
 
 
-def test_the_page_in_a_browser(tmp_path, monkeypatch):
-    browser = shutil.which("chromium") or shutil.which("google-chrome")
-    if not browser:
-        pytest.skip("no browser here (chromium)")
+def test_the_page_in_a_browser(browser, tmp_path, monkeypatch):
     page = tmp_path / "page.html"
     tiff = b64encode(cv2.imencode(".tif", np.full((40, 60, 3), 7, np.uint8))[1].tobytes()).decode()
     monkeypatch.setattr(serving, "PAGE", page)
     with served(Fake()) as address, listening() as (ears, told):
         page.write_text((ROOT / "lib/mnc/serving/page.html").read_text(encoding="utf-8")
                         + SCRIPT.replace("EARS", ears).replace("TIFF", tiff), encoding="utf-8")
-        with subprocess.Popen([browser, "--headless", "--no-sandbox", "--disable-gpu",
-                               "--remote-debugging-port=0", f"--user-data-dir={tmp_path / 'profile'}",
-                               address], stderr=subprocess.DEVNULL) as shown:
+        with subprocess.Popen([*browser, "--remote-debugging-port=0", address],
+                              stderr=subprocess.DEVNULL) as shown:
             try:
                 found = json.loads(told.get(timeout=HUNG))
             finally:

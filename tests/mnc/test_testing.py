@@ -221,7 +221,7 @@ def test_results_of_other_files_of_the_same_names_are_refused(tester, tiny_scene
 
     assert tester() == 0
     shutil.copytree(tiny_scenes, tmp_path / "copy")
-    next((tmp_path / "copy/img").glob("val*.jpg")).write_bytes(b"another")
+    min((tmp_path / "copy/img").glob("val*.jpg")).write_bytes(b"another")
     path = str(tmp_path / "out/detections_seg.npz")
     assert cli.main(["evaluate", path, "--imdb", f"sbd:{tmp_path / 'copy'}:val"]) == 1
     assert "images of the same names, but other files" in capsys.readouterr().err

@@ -49,7 +49,7 @@ def test_test_and_demo_take_it(folder, tiny_scenes, tmp_path, caplog, mini_cfg):
                      "--out", str(tmp_path / "test")]) == 0
     assert f"settings: {folder / 'tiny_iter_1000.yml'}" in caplog.text
     assert mini_cfg.TEST.SCALES == (96,)
-    picture = next((tiny_scenes / "img").iterdir())
+    picture = min((tiny_scenes / "img").iterdir())
     assert cli.main(["demo", str(picture), "--cpu", "--model", str(folder), "--out",
                      str(tmp_path / "demo")]) == 0
     assert (tmp_path / "demo/index.html").is_file()
