@@ -111,6 +111,18 @@ def test_small_images_are_seen_whole(monkeypatch):
     assert len(eye.views) == 1 and eye.views[0].shape == image.shape
 
 
+def test_images_much_longer_than_wide_are_named_once(monkeypatch, caplog):
+    """With the tiles that would show what is in them; in tiles they are seen well enough."""
+    caplog.set_level("WARNING", "mnc")
+    for shape in ((37, 1703, 3), (37, 1703, 3), (1703, 37, 3), (37, 70, 3)):
+        found_by(Eye(), np.zeros(shape, np.uint8), monkeypatch, max_size=150)
+    found_by(Eye(), np.zeros((37, 1704, 3), np.uint8), monkeypatch, max_size=150,
+             tiling=Tiling(37, .25))
+    assert [record.getMessage().partition(", since")[0] for record in caplog.records] == [
+        "an image of 1703 x 37 pixels is seen as 150 x 3", "an image of 37 x 1703 pixels is seen as 3 x 150"]
+    assert "--set TEST.TILES 37 sees it" in caplog.text
+
+
 @pytest.mark.parametrize("side, overlap", [(-1, .25), (100, 1.0), (100, -.1)])
 def test_tiles_that_cannot_be(side, overlap):
     with overridden({"TEST.TILES": side, "TEST.TILE_OVERLAP": overlap}):

@@ -16,7 +16,7 @@ import numpy as np
 
 import caffe
 from mnc.boxes.regression import bbox_transform_inv, bounded_growth, clip_boxes
-from mnc.inference.networks import Nets, as_list, blob_of, joined, run_net
+from mnc.inference.networks import Nets, as_list, blob_of, joined, run_net, tell_of_shrunk
 from mnc.inference.selection import best_of, suppress, unnested
 from mnc.inference.settings import TestSettings
 from mnc.inference.tiles import joined_tiles, tiles_of
@@ -90,9 +90,10 @@ def pooled(net: Nets, image: np.ndarray, settings: TestSettings, read: Read) -> 
 
     image (H, W, 3) uint8 BGR.
     """
-    size = image.shape[:2]
+    size = (image.shape[0], image.shape[1])
     tiles = tiles_of(size, settings.tiling)
     if len(tiles) == 1:
+        tell_of_shrunk(size, max(settings.scales), settings.max_size)
         return _seen(net, image, settings, read)
     found = [_seen(net, np.ascontiguousarray(tile.of(image)), settings, read) for tile in tiles]
     return joined(joined_tiles(tiles, found, size))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import numpy as np
 
 import caffe
 from mnc.config import BACKENDS, TEST_PRECISIONS
-from mnc.data.images import prepare_image
+from mnc.data.images import prepare_image, scale_for
 from mnc.inference.settings import TestSettings
 from mnc.instances import InferenceError, Raw
 from mnc.masks.rendering import resize
@@ -19,6 +21,9 @@ from mnc.masks.rendering import resize
 if TYPE_CHECKING:
     from mnc.inference.calibration import Calibration
 
+log = logging.getLogger("mnc")
+
+SHRUNK = 0.5                # of the short side that a net wants: with less, small things are lost
 READ = ("rois", "mask_proposal", "mask_prob", "seg_cls_prob", "cls_prob", "bbox_pred")
 Nets = caffe.Net | Sequence[caffe.Net]
 
@@ -71,6 +76,21 @@ def run_net(net: caffe.Net, image: np.ndarray, settings: TestSettings,
         blob_of(net, name).reshape(*value.shape)
     net.forward(**inputs)
     return scale
+
+
+@lru_cache(maxsize=256)
+def tell_of_shrunk(size: tuple[int, int], short_side: int, longest: int) -> None:
+    """Warn, once for a (height, width), where the limit of the long side shrinks the short one.
+
+    short_side, longest: TEST.SCALES' largest and TEST.MAX_SIZE.
+    """
+    scale = scale_for(*size, short_side, longest)
+    height, width = size
+    if min(size) * scale < SHRUNK * short_side:
+        log.warning("an image of %d x %d pixels is seen as %d x %d, since TEST.MAX_SIZE is %d, and "
+                    "what is small in it is lost; --set TEST.TILES %d sees it in parts of that "
+                    "side", width, height, round(width * scale), round(height * scale), longest,
+                    min(size))
 
 
 def net_inputs(image: np.ndarray, settings: TestSettings,
