@@ -24,6 +24,8 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).resolve().parent.parent
 
 os.environ["CAFFE_KEEP_MEMORY"] = "0"      # commands run in this process, too
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"      # the tests' own servers
+os.environ["OMP_NUM_THREADS"] = "1"         # of processes that tests start: the same however many processors
 torch.set_num_threads(1)       # the nets are tiny: threads would only wait for each other
 
 

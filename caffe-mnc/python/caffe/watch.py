@@ -37,7 +37,8 @@ def metrics_file(where: str | os.PathLike[str]) -> Path:
     if not path.is_dir():
         raise CaffeError(f"{path}: no such folder; name that of a training: the --out of `mnc "
                          "train`, or where `caffe train --metrics` has its snapshots")
-    found = sorted(path.glob("*metrics.jsonl"), key=lambda each: each.stat().st_mtime)
+    found = sorted(path.glob("*metrics.jsonl"),
+                   key=lambda each: (each.stat().st_mtime_ns, each.name))
     return found[-1] if found else path / "metrics.jsonl"
 
 

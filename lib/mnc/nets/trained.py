@@ -35,7 +35,8 @@ def prototxt_in(folder: Path) -> str:
 
 def _weights_in(folder: Path) -> Path | None:
     """The best, else the last."""
-    best = sorted(folder.glob("*_best.caffemodel.h5"), key=lambda path: path.stat().st_mtime)
+    best = sorted(folder.glob("*_best.caffemodel.h5"),
+                  key=lambda path: (path.stat().st_mtime_ns, path.name))
     found = {int(match[1]): path for path in folder.glob("*.caffemodel.h5")
              if (match := _SNAPSHOT.search(path.name))}
     return best[-1] if best else found[max(found)] if found else None
