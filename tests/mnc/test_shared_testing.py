@@ -11,6 +11,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+import torch
 
 import caffe
 from caffe.extend import Team
@@ -19,7 +20,7 @@ from mnc import cli
 from mnc.commands import session
 from mnc.config import cfg
 from mnc.data import get_dataset
-from mnc.inference import TestSettings, load_net, segment_image
+from mnc.inference import TestSettings, load_net, runs, segment_image
 from mnc.inference import cascade as inference
 from mnc.inference import test_dataset as run_test
 from mnc.inference.shared import load_found, save_found
@@ -109,6 +110,24 @@ def test_what_was_found_before_an_error_is_kept_and_gone_on_from(arguments, tmp_
     assert re.search(r"^1 image in [0-9.]+ s, [0-9.]+ images a second$", capsys.readouterr().out, re.M)
     assert cli.main([*arguments, str(out), "--reuse"]) == 0                 # none is tested
     assert "images a second" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("images, seconds, cores, said", (
+    (3000, 90.0, 2, True), (3000, 90.0, 1, False),      # no core is idle
+    (100, 4.0, 2, False),                               # workers would take as long to start
+    (900, 90.0, 2, False)))                             # larger images keep the cores busy
+def test_workers_are_named_where_they_would_be_faster(capsys, images, seconds, cores, said):
+    runs.say_rate(images, seconds, cores)
+    assert ("--workers 2" in capsys.readouterr().out) is said
+
+
+def test_one_process_on_the_cpu_has_idle_cores(tiny_model, monkeypatch):
+    monkeypatch.setattr(runs.torch, "get_num_threads", lambda: 2)
+    net = caffe.Net(str(tiny_model / "test.prototxt"), caffe.TEST)
+    finder = Finder([net], TestSettings.of(cfg), TASKS["seg"])
+    assert runs.idle_cores(ALONE, finder) == 2 and runs.idle_cores(Team(0, 2), finder) == 1
+    net.device = torch.device("cuda")
+    assert runs.idle_cores(ALONE, finder) == 1
 
 
 def test_what_is_kept_is_taken_only_on_request_and_for_the_same(arguments, tmp_path, monkeypatch,

@@ -10,14 +10,20 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
+
 from caffe.extend import Team
 from mnc.data.dataset import DataError, Dataset
+from mnc.inference.networks import as_list
 from mnc.inference.pace import in_all
 from mnc.inference.shared import ByImage, load_found, save_found, test_together
 from mnc.inference.whole_sets import Finder, of_the_set
 from mnc.instances import SetDetections
 from mnc.results import detections as results
 from mnc.results.origin import differences
+
+LONG = 60.0         # seconds of a test from which starting workers is little
+SMALL = 20.0        # images a second from which images leave cores idle
 
 
 @dataclass(frozen=True)
@@ -51,16 +57,31 @@ class Run:
         if finished or team.rank > 0:
             return finished
         if todo:
-            say_rate(len(todo), time.monotonic() - began)
+            say_rate(len(todo), time.monotonic() - began, idle_cores(team, finder))
         detections = of_the_set([found[i] for i in images], finder.settings, finder.task)
         results.save_detections(self.path, self.dataset, detections, self.about)
         part.unlink(missing_ok=True)
         return detections
 
 
-def say_rate(images: int, seconds: float) -> None:
-    """Not in the figures' file, which is the same to the byte whenever the test is run."""
+def say_rate(images: int, seconds: float, cores: int) -> None:
+    """Not in the figures' file, which is the same to the byte whenever the test is run.
+
+    And what would be faster, where that was measured to be (docs/benchmarks.md): a worker each of
+    so many cores, for small images, if there are enough to be worth starting workers.
+    """
     print(in_all(images, seconds), flush=True)
+    if cores > 1 and seconds > LONG and images > SMALL * seconds:
+        print(f"with --workers {cores}, a process a core, many small images take less time",
+              flush=True)
+
+
+def idle_cores(team: Team, finder: Finder) -> int:
+    """Cores that share the kernels of one image after the other; 1 where workers share the images,
+    or a GPU is at work.
+    """
+    device = as_list(finder.net)[0].device.type
+    return torch.get_num_threads() if team.count == 1 and device == "cpu" else 1
 
 
 def reusable(path: Path, about: dict) -> SetDetections | None:
