@@ -55,6 +55,22 @@ def test_check(mine, tmp_path, capsys):
     assert "1 images cannot be used:\n  mine/images/picture 2.png" in capsys.readouterr().out
 
 
+def test_check_show_and_train_name_classes_that_may_be_one(mine, tmp_path, caplog, monkeypatch):
+    from mnc.commands import train_fitting
+
+    content = json.loads((tmp_path / "mine/annotations.json").read_text())
+    content["categories"].append({"id": 99, "name": "Kite "})
+    content["annotations"][0]["category_id"] = 99
+    (tmp_path / "mine/annotations.json").write_text(json.dumps(content))
+    assert main(["data", "check", mine]) == 1
+    assert main(["data", "show", mine, "--out", "page"]) == 0
+    assert "may be one" in (tmp_path / "page/index.html").read_text()
+    monkeypatch.setattr(train_fitting, "_take_layout", lambda args: ())
+    monkeypatch.setattr(train_fitting, "_choose_features", lambda args, found: None)
+    main(["train", "--cpu", "--net", "Mini", "--imdb", mine, "--iters", "0", "--out", "out"])
+    assert caplog.text.count("may be one, spelled in two ways (instances)") == 3
+
+
 def test_split_of_a_coco_file_keeps_what_stands_there(mine, tmp_path, capsys):
     assert main(["data", "split", mine, "--val", "0.34", "--out", "parts"]) == 0
     out = capsys.readouterr().out

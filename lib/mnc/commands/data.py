@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -110,13 +110,16 @@ def _check(args: argparse.Namespace) -> int:
     from mnc.data import get_dataset, problems
     from mnc.data.dataset import listed
     from mnc.data.depth import warn_of_depth
+    from mnc.data.spelling import warn_of_spelling
 
     with Warnings() as said:
         dataset = get_dataset(args.imdb)
         wrong = problems(dataset, progress=True)
-        warn_of_depth([dataset.image_path(i) for i in range(len(dataset)) if i not in wrong])
-    instances = [len(dataset.annotation(i).labels) for i in range(len(dataset)) if i not in wrong]
-    print(f"{dataset.name}: {len(dataset)} images, {sum(instances)} instances, "
+        good = [i for i in range(len(dataset)) if i not in wrong]
+        warn_of_depth([dataset.image_path(i) for i in good])
+        counts = class_counts(dataset, good).sum(axis=0)
+        warn_of_spelling(dict(zip(dataset.classes[1:], counts.tolist())))
+    print(f"{dataset.name}: {len(dataset)} images, {counts.sum()} instances, "
           f"{len(dataset.classes) - 1} classes")
     if wrong:
         print(f"{len(wrong)} images cannot be used:\n{listed(list(wrong.values()))}")
@@ -142,7 +145,7 @@ def _split(args: argparse.Namespace) -> int:
         raise ConfigError(f"{' and '.join(there)}: there already; --overwrite replaces, --out "
                           "names another folder")
     dataset = get_dataset(args.imdb)
-    counts = class_counts(dataset)
+    counts = class_counts(dataset, range(len(dataset)))
     try:
         part = split(counts, groups_of(dataset, args.groups), shares, args.seed)
     except ValueError as error:
@@ -157,13 +160,13 @@ def _split(args: argparse.Namespace) -> int:
     return 0
 
 
-def class_counts(dataset: Dataset) -> np.ndarray:
-    """(N, K - 1) instances of each class in each image."""
+def class_counts(dataset: Dataset, images: Sequence[int]) -> np.ndarray:
+    """(N, K - 1) instances of each class in each of these images."""
     import numpy as np
 
     number = len(dataset.classes)
     return np.array([np.bincount(dataset.annotation(i).labels, minlength=number)[1:]
-                     for i in range(len(dataset))]).reshape(len(dataset), number - 1)
+                     for i in images]).reshape(len(images), number - 1)
 
 
 def groups_of(dataset: Dataset, pattern: str | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from mnc.data.augmentation import Augmentation, shown
 from mnc.data.dataset import listed
 from mnc.data.depth import warn_of_depth
 from mnc.data.roidb import prepare
+from mnc.data.spelling import warn_of_spelling
 from mnc.drawing.data_figures import draw_findings
 from mnc.drawing.instances import instance_colors, write_image
 from mnc.drawing.labels import draw_labels
@@ -51,8 +53,10 @@ def show(imdb: str, out: Path, *, images: int, augment: str | None) -> Path:
         dataset = get_dataset(imdb)
         wrong = problems(dataset, progress=True) if len(dataset) <= BY_DEFAULT else {}
         warn_of_depth([dataset.image_path(i) for i in range(len(dataset)) if i not in wrong])
+        figures = figures_of(dataset, wrong)
+        warn_of_spelling(figures["class"])
     page = Page(out / "index.html", f"Data: {imdb}")
-    page.table(figures_of(dataset, wrong))
+    page.table(figures)
     for line in said.lines:
         page.add(_preformatted(line))
     if wrong:
@@ -73,7 +77,7 @@ def show(imdb: str, out: Path, *, images: int, augment: str | None) -> Path:
     return page.path
 
 
-def figures_of(dataset: Dataset, wrong: dict[int, str]) -> dict[str, object]:
+def figures_of(dataset: Dataset, wrong: dict[int, str]) -> dict[str, Any]:
     """Numbers of images and instances, and of instances by class."""
     found = [dataset.annotation(i) for i in range(len(dataset)) if i not in wrong]
     labels = np.concatenate([each.labels for each in found]) if found else np.zeros(0, int)

@@ -36,6 +36,7 @@ def fit_settings(args: argparse.Namespace, dataset: Dataset) -> bool:
     Returns whether they were chosen. Nothing is looked at where the data set is one that the
     settings were made for, and for a net that is given its regions.
     """
+    from mnc.data.spelling import warn_of_spelling
     from mnc.training import fitting
 
     own, generated = is_own(args.imdb), bool(args.net) and not args.solver
@@ -54,6 +55,8 @@ def fit_settings(args: argparse.Namespace, dataset: Dataset) -> bool:
     changes = fitting.fitted(found, now, [*args.set_cfgs[::2], *views])
     for line in fitting.described(found, now):
         log.info("%s", line)
+    warn_of_spelling({name: int((found.labels == label).sum())
+                      for label, name in enumerate(found.classes) if label})
     if fits:
         _take(changes, now, "fit")
         log.info("fit: best anchor's IoU now %s", fitting.anchors_said(found, now | changes))
