@@ -273,3 +273,31 @@ def test_what_one_other_room_reads_says_why_it_is_not_there():
               for reader in found if reader.rpartition(".")[0] != module.rpartition(".")[0]
               and reader not in (ast.get_docstring(tree(modules[module])) or "")}
     assert not silent, f"modules that do not say why they lie apart from their one reader: {silent}"
+
+
+# --- tests ---------------------------------------------------------------------------------------
+
+PATIENCE = 300      # seconds: what takes longer on a loaded machine hangs
+HURRIED: dict[str, str] = {}
+
+
+def hurried(path: Path) -> list[int]:
+    """Lines of a test that a slow or paused machine fails: limits below PATIENCE, durations that must be short."""
+    lines = []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            waits = isinstance(node.func, ast.Attribute) and node.func.attr in ("wait", "join", "result")
+            limits = [k.value for k in node.keywords if k.arg == "timeout"] + node.args[:waits]
+            lines += [each.lineno for each in limits if isinstance(each, ast.Constant)
+                      and isinstance(each.value, (int, float)) and 0 < each.value < PATIENCE]
+        elif isinstance(node, ast.Compare) and isinstance(node.ops[0], (ast.Lt, ast.LtE)):
+            clocks = {n.attr for n in ast.walk(node.left) if isinstance(n, ast.Attribute)}
+            if isinstance(node.left, ast.BinOp) and clocks & {"monotonic", "perf_counter", "time"}:
+                lines.append(node.lineno)
+    return lines
+
+
+def test_tests_wait_for_events_and_not_for_the_clock():
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    found = {p.relative_to(ROOT).as_posix(): lines for p in files if (lines := hurried(p))}
+    hold(found, HURRIED, "a limit in a test is for what hangs, minutes; the time of the processor may be measured")
