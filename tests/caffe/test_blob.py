@@ -130,3 +130,45 @@ def test_a_blob_in_channels_last_shows_users_caffes_order(shape):
     blob.data[0, 0, 1, 2] = -1
     assert blob.tensor[0, 0, 1, 2] == -1
     assert Blob(shape).tensor.stride() != pixelwise
+
+
+def test_less_precision_stays_until_somebody_reads_it():
+    blob, value = Blob((2, 3)), torch.randn(2, 3).bfloat16()
+    blob.tensor = value
+    assert blob.tensor_as_made is value and blob.dtype == torch.float32
+    assert torch.equal(blob.tensor, value.float()) and blob.tensor is blob.tensor_as_made
+    blob.tensor = value
+    assert blob.data.dtype == np.float32 and np.array_equal(blob.data, value.float().numpy())
+    blob.tensor = 2 * value
+    assert blob.tensor_as_made.dtype == torch.float32       # a user's view is what it is
+    assert np.array_equal(blob.data, 2 * value.float().numpy())
+
+
+def test_less_precision_under_another_shape_and_order():
+    blob, value = Blob((2, 3)), torch.randn(2, 3).bfloat16()
+    blob.tensor = value
+    blob.reshape(3, 2)
+    assert torch.equal(blob.tensor_as_made, value.float().view(3, 2))
+    filters = Blob((2, 3, 4, 5))
+    filters.order_channels_last()
+    filters.diff_tensor = torch.randn(2, 3, 4, 5).bfloat16()
+    assert filters.diff_tensor.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("first", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("touched", [False, True])
+def test_gradients_of_less_precision_are_added_in_the_blobs_own(first, touched, monkeypatch):
+    monkeypatch.setattr("caffe.engine.memory_order.PIECE", 4)
+    blob = Blob((3, 5))
+    if touched:
+        blob.diff[...] = 0
+    parts = [torch.randn(3, 5).to(first), *torch.randn(2, 3, 5).bfloat16()]
+    wanted = parts[0].float() + parts[1].float() + parts[2].float()
+    for part in parts:
+        blob.add_diff(part)
+    assert torch.equal(blob.diff_tensor, wanted)
+    blob.diff_tensor = parts[1]
+    assert blob.overwrite_diff().dtype == torch.float32
+    blob.diff_tensor = parts[1]
+    blob.clear_diff()
+    assert torch.equal(blob.diff_tensor, torch.zeros(3, 5))

@@ -129,7 +129,7 @@ layer { name: "l" type: "Reduction" bottom: "y" top: "l" loss_weight: 1
 @pytest.mark.parametrize("piece", [8, 1 << 19])
 def test_filters_learn_the_same_whoever_looks_at_them(rule, looked_at, piece, monkeypatch):
     """They lie in channels-last until a user holds a view; steps and buffers follow."""
-    monkeypatch.setattr("caffe.engine.solving.memory_order.PIECE", piece)
+    monkeypatch.setattr("caffe.engine.memory_order.PIECE", piece)
     found = []
     for names in ("", looked_at):
         caffe.set_random_seed(4)

@@ -176,7 +176,7 @@ def test_the_flags_become_settings(flags, tmp_path):
     assert (cfg.TRAIN.EMA, cfg.TRAIN.PRECISION, cfg.TEST.PRECISION) == (0.99, "bf16", "fp32")
     assert wrapper.solver.companions["average"].decay == 0.99
     assert read_solver(str(tmp_path / "out/net/solver.prototxt")).clip_gradients == 10
-    assert any(layer.rounds for layer in wrapper.solver.net.layers if hasattr(layer, "rounds"))
+    assert any(layer.rounding for layer in wrapper.solver.net.layers)
 
 
 @pytest.mark.parametrize("words, message", [

@@ -10,6 +10,7 @@ import torch
 
 from caffe.engine import memory
 from caffe.engine.errors import CaffeError
+from caffe.engine.memory_order import pieces
 from caffe.engine.synced import UNINITIALIZED, SyncedTensor
 
 
@@ -106,6 +107,18 @@ class Blob:
         self._diff.resize(self._shape)
 
     @property
+    def tensor_as_made(self) -> torch.Tensor:
+        """`tensor`, in less precision where it came so and nobody has read it in the blob's own.
+        Not to be changed in place.
+        """
+        return self._data.as_made(self._shape)
+
+    @property
+    def diff_as_made(self) -> torch.Tensor:
+        """`diff_tensor`, likewise."""
+        return self._diff.as_made(self._shape)
+
+    @property
     def diff_tensor(self) -> torch.Tensor:
         return self._diff.view(self._shape)
 
@@ -137,11 +150,16 @@ class Blob:
         self._diff.stand_for(step)
 
     def add_diff(self, gradient: torch.Tensor) -> None:
-        """Add to the gradient; the tensor itself may be kept for it."""
-        if self.has_diff:
+        """Add to the gradient; the tensor itself may be kept for it. It may have less precision."""
+        if not self.has_diff:
+            self.diff_tensor = gradient if self._diff.channels_last else gradient.contiguous()
+        elif gradient.dtype is self.dtype:
             self.diff_tensor.add_(gradient)
         else:
-            self.diff_tensor = gradient if self._diff.channels_last else gradient.contiguous()
+            before = self.diff_as_made
+            arrays = self.overwrite_diff(), before, gradient
+            for total, one, other in pieces(arrays):    # what is converted stays in the caches
+                torch.add(one.to(total.dtype), other, out=total)
 
     @property
     def touched(self) -> bool:

@@ -16,6 +16,7 @@ from caffe.engine.description import CoordinateMap, Drawing
 from caffe.engine.errors import LayerError
 from caffe.engine.fillers import fill
 from caffe.engine.registry import Registry
+from caffe.engine.rounding import Rounding
 
 LAYERS = Registry("layer type", LayerError, "caffe.layer_types")
 Tensors = tuple[torch.Tensor, ...]
@@ -65,6 +66,7 @@ class Layer:
     owns_output = False         # what `run` makes (or `fuse_with`'s function) may be overwritten
     is_product = False          # `run` is a product with the parameters, in whatever precision
     keeps_low_precision = False     # each value comes of one value of a bottom, rounded if at all
+    moves_values = False        # the top has values of the bottom and 0, gradients go back likewise
     selects = False             # the tops are values of the bottom: `run` takes uint8, too
     takes_low_precision = False     # `run` (and `fuse_with`'s function) take bottoms of any mixture
     packs_like: Hashable = ()   # layers of one class that say the same may share packed parameters
@@ -89,6 +91,7 @@ class Layer:
         self.blobs = BlobList(dtype, self.device)
         self.recording = False      # forward is to keep what backward needs
         self.replaying = False      # forward runs once more to record it: statistics stay
+        self.rounding: Rounding | None = None       # if it computes in less precision than dtype
         self.bottom_needs_gradient: list[bool] = []
         self.blob_needs_gradient: list[bool] = []
 

@@ -38,7 +38,6 @@ class TorchLayer(Layer):
     pure = dense = True
     per_bottom = False      # compute is applied to each bottom by itself, with the same parameters
     reads_bottoms_again = True  # Caffe's backward does; where not, it uses what forward kept
-    product_dtype: torch.dtype | None = None    # what a product rounds its factors to, if anything
     bound_because = "it counts, or keeps states from one forward to the next"   # where not pure
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -93,36 +92,29 @@ class TorchLayer(Layer):
 
     def _run_on(self, bottom: list[Blob], record: bool) -> Tensors:
         self._check_shapes(tuple([b.shape for b in bottom]))
-        if not record and not self.rounds:      # tensors of blobs ask for no gradient
+        if self.rounding is not None and (self.is_product or self.rounding.made(bottom)):
+            inputs, params = self.rounding.factors(bottom, self.blobs)
+        else:
+            inputs = list(map(_safe, bottom)) if record else [b.tensor for b in bottom]
+            params = [b.tensor for b in self.blobs]
+        if not record:                  # tensors of blobs ask for no gradient
             self._tape = None
-            return self._guarded([b.tensor for b in bottom], [b.tensor for b in self.blobs])
-        inputs = [_input(b, record, need) for b, need in zip(bottom, self._needs(bottom))]
-        params = [b.tensor.detach().requires_grad_(record and need)
-                  for b, need in zip(self.blobs, self._blob_needs())]
-        self.taping = record
+            return self._guarded(inputs, params)
+        inputs = [x.detach().requires_grad_(n) for x, n in zip(inputs, self._needs(bottom))]
+        params = [x.detach().requires_grad_(n) for x, n in zip(params, self._blob_needs())]
+        self.taping = True
         try:
-            with torch.set_grad_enabled(record):
-                outputs = self._rounded(inputs, params) if self.rounds else \
-                    self._guarded(inputs, params)
+            with torch.enable_grad():
+                outputs = self._guarded(inputs, params)
         finally:
             self.taping = False
-        self._tape = (inputs + params, outputs) if record else None
+        self._tape = inputs + params, outputs
         return outputs
-
-    @property
-    def rounds(self) -> bool:
-        """Whether forward and backward compute with factors of less than the net's precision."""
-        return self.is_product and self.product_dtype not in (None, self.dtype)
 
     @property
     def recorded(self) -> bool:
         """Whether forward kept what backward needs, and nobody can have written to a parameter."""
         return self._tape is not None and True not in [b.touched for b in self.blobs]
-
-    def _rounded(self, inputs: list[torch.Tensor], params: list[torch.Tensor]) -> Tensors:
-        """Outputs, in the net's precision, of factors rounded; gradients come back the same way."""
-        low = [x.to(self.product_dtype) for x in (*inputs, *params)]
-        return tuple(y.to(self.dtype) for y in self._guarded(low[:len(inputs)], low[len(inputs):]))
 
     def forget(self) -> None:
         """Drop what forward recorded, if backward can do without: it will read its blobs."""
@@ -147,12 +139,12 @@ class TorchLayer(Layer):
             return
         variables, outputs = self._tape or ([], ())
         absent = self._tape is None
-        edited = absent or (own_bottoms and any(map(_edited, bottom, variables))) \
-            or any(map(_edited, self.blobs, variables[len(bottom):]))
+        edited = absent or (own_bottoms and any(map(_edited, bottom, variables))) or (
+            self.rounding is None and any(map(_edited, self.blobs, variables[len(bottom):])))
         if edited or (own_top and any(map(_edited, top, outputs))):
             y = None
             if len(bottom) == len(top) == 1:
-                x = _input(bottom[0], True, True)
+                x = _safe(bottom[0]).detach().requires_grad_()
                 y = self.tangent(x, top[0].tensor)
             if y is not None:
                 self._tape = [x], (y,)
@@ -169,7 +161,7 @@ class TorchLayer(Layer):
         if self._tape is None:
             raise LayerError(f"{self.title}: backward() reached it, but it has not run forward")
         variables, outputs = self._tape
-        pairs = [(o, _in_layout_of(o, t.diff_tensor.to(o.dtype)))
+        pairs = [(o, _in_layout_of(o, t.diff_as_made.to(o.dtype)))
                  for o, t in zip(outputs, top) if o.requires_grad]
         if not pairs:
             return
@@ -250,19 +242,16 @@ def _memory(value: torch.Tensor) -> int:
     return value.untyped_storage().data_ptr()
 
 
-def _input(blob: Blob, record: bool, need: bool) -> torch.Tensor:
-    """The value `compute` works on: never memory that a user may write to while it is recorded."""
-    value = blob.tensor
-    if record and blob.touched:
-        value = value.clone()
-    return value.detach().requires_grad_(record and need)
+def _safe(blob: Blob) -> torch.Tensor:
+    """The value for `compute` while it is recorded: no memory that a user may write to."""
+    return blob.tensor.clone() if blob.touched else blob.tensor
 
 
 def _edited(blob: Blob, recorded: torch.Tensor) -> bool:
     """Whether somebody wrote to a blob whose content was `recorded`; nobody can without a view."""
     if not blob.touched or blob.shape != tuple(recorded.shape):
         return False
-    now = blob.tensor
+    now = blob.tensor.to(recorded.dtype)
     return now.data_ptr() != recorded.data_ptr() and not torch.equal(now, recorded.detach())
 
 

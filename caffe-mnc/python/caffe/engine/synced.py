@@ -21,10 +21,12 @@ class Head(enum.Enum):
     HOST = 1
     DEVICE = 2
     RELEASED = 3
+    LOWER = 4           # the device's, in less precision than the array's: so it came, unread
 
 
 # an attribute of an Enum takes as long as the rest of what a blob does when it is read
 DEVICE, UNINITIALIZED = Head.DEVICE, Head.UNINITIALIZED
+LOWER = torch.bfloat16, torch.float16       # each of their numbers is one of float32's
 
 
 class SyncedTensor:
@@ -67,13 +69,19 @@ class SyncedTensor:
         self.shape = shape
 
     def adopt(self, value: torch.Tensor) -> None:
-        """Take `value` as the content. Of this shape, on any device."""
+        """Take `value` as the content. Of this shape, on any device, in any precision: where that
+        is less than the array's, it stays so until somebody reads the content.
+        """
         if value.shape != self.shape:
             self.resize(tuple(value.shape))
         self._source = None
         if value.requires_grad:
             value = value.detach()
         if value.dtype is not self.dtype or value.device != self.device:
+            if value.dtype in LOWER and value.device == self.device and self.held is None \
+                    and self.dtype.is_floating_point:
+                self._device, self.head = value, Head.LOWER
+                return
             value = value.to(self.device, self.dtype)
         if self.held is not None and self.device.type == "cpu":
             self.held.copy_(value.reshape(-1))
@@ -132,6 +140,8 @@ class SyncedTensor:
             self._fill_zero()
         if self.head is Head.HOST and not on_cpu:
             self._device, self.head = self.held.to(self.device), Head.DEVICE
+        if self.head is Head.LOWER:
+            self.adopt(self._device.to(self.dtype))
         return self.held if self.head is Head.HOST else self._device
 
     def view(self, shape: tuple[int, ...]) -> torch.Tensor:
@@ -143,6 +153,14 @@ class SyncedTensor:
         if not value.is_contiguous():
             value = self._device = value.contiguous()
         return value.reshape(shape)
+
+    def as_made(self, shape: tuple[int, ...]) -> torch.Tensor:
+        """`view`, in less precision where it came so and nobody has read it. Not to be changed; of
+        that shape.
+        """
+        if self.head is Head.LOWER and self._device.shape == shape:
+            return self._device
+        return self.view(shape)
 
     def host(self, shape: tuple[int, ...]) -> np.ndarray:
         """A writable numpy view in that shape; the host copy becomes the current one."""
@@ -174,7 +192,8 @@ class SyncedTensor:
         """
         if self.touched and self.device.type == "cpu":
             return self.read()
-        if self._device is None or self._device.shape != self.shape:
+        if self._device is None or self._device.shape != self.shape \
+                or self._device.dtype is not self.dtype:
             self._device = self._new(torch.empty)
         self.head = Head.DEVICE
         return self._device

@@ -38,6 +38,7 @@ class ReLU(Neuron):
 
     def setup(self, bottom, top):
         self.slope = self.param.relu_param.negative_slope
+        self.moves_values = not self.slope
 
     @property
     def activation(self) -> str | None:     # type: ignore[override]

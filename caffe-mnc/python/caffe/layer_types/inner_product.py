@@ -107,7 +107,7 @@ class InnerProduct(TorchLayer):
             return int8.linear(flat, weight, bias, activation)
         if weight.is_mkldnn:
             return linear(flat, weight, bias, activation)
-        if self.taping and weight.requires_grad and not self.rounds:
+        if self.taping and weight.requires_grad and self.rounding is None:
             self._rows = x, flat.detach()
             if x.requires_grad or (bias is not None and bias.requires_grad):
                 weight = weight.detach()        # its gradient comes of add_gradients
@@ -116,7 +116,7 @@ class InnerProduct(TorchLayer):
     def add_gradients(self, inputs: list[Tensor], gradients: list[Tensor]) -> tuple[int, ...]:
         """dW += y'^T x straight into its memory: 400 MB would else be allocated and added."""
         weight = self.blobs[0]
-        if self.rounds or not self.blob_needs_gradient[0]:
+        if self.rounding is not None or not self.blob_needs_gradient[0]:
             return ()
         rows = math.prod(inputs[0].shape[:self.axis])
         seen, flat = self._rows     # of a channels-last map a copy, which autograd keeps, too

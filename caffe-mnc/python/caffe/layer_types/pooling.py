@@ -68,6 +68,9 @@ class Pooling(TorchLayer):
                              f"{self.window.kernel}")
         elif self.method == options.STOCHASTIC and any(self.window.pad):
             raise LayerError(f"{self.title}: pool STOCHASTIC takes no pad")
+        # of windows that overlap gradients are added
+        self.moves_values = self.keeps_low_precision and (self.window is None or (
+            self.window.kernel == self.window.stride and not any(self.window.pad)))
 
     @property
     def keeps_low_precision(self) -> bool:      # type: ignore[override]

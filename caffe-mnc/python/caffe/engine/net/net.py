@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from caffe.engine.errors import CaffeError, in_file
 from caffe.engine.formats import weights as weight_files
 from caffe.engine.formats.prototxt import label_of, read_net
-from caffe.engine.layer import TEST, TRAIN, TorchLayer, product_dtype
+from caffe.engine.layer import TEST, TRAIN, product_dtype
 from caffe.engine.net import arrays, debug_info, page
 from caffe.engine.net.build import Node, annotate, noted
 from caffe.engine.net.calibration import Inputs, Watched, check_calibration
@@ -22,6 +23,7 @@ from caffe.engine.net.plan import Optimized
 from caffe.engine.net.recording import Recording
 from caffe.engine.net.summary import table
 from caffe.engine.net.torch_module import TorchNet
+from caffe.engine.rounding import Rounding, round_products
 
 
 class Net(Graph):
@@ -58,6 +60,7 @@ class Net(Graph):
         self._callbacks: dict[str, list[Callable[[int], None]]] = defaultdict(list)
         self._recording = Recording(self.nodes, always=self.phase == TRAIN)
         self._optimized: Optimized | None = None
+        self._rounding: Rounding | None = None
 
     # --- running ----------------------------------------------------------------------------
 
@@ -148,10 +151,7 @@ class Net(Graph):
 
         Raises CaffeError for another.
         """
-        chosen = product_dtype(precision)
-        for layer in self.layers:
-            if isinstance(layer, TorchLayer):
-                layer.product_dtype = chosen
+        self._rounding = round_products(self.nodes, product_dtype(precision))
 
     def to_torch(self, outputs: Iterable[str] | None = None) -> TorchNet:
         """A torch.nn.Module that computes the blobs `outputs` (default: the net's outputs) from
@@ -229,7 +229,8 @@ class Net(Graph):
         if self._optimized is not None:
             self._optimized.run(self, first, last, self._call if self._callbacks else None)
         else:
-            self._run_each(first, last)
+            with self._rounding or nullcontext():
+                self._run_each(first, last)
         terms = [weight * blob.tensor.sum() for node in self.nodes[first:last + 1] if node.is_loss
                  for blob, weight in zip(node.top, node.loss_weights) if weight]
         return float(torch.stack(terms).sum()) if terms else 0.0

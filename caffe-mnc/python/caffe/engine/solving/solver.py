@@ -12,11 +12,11 @@ import torch
 
 from caffe.engine import log, random, waiting
 from caffe.engine.errors import CaffeError, PrototxtError
+from caffe.engine.memory_order import in_order_of, pieces
 from caffe.engine.net.net import Net
 from caffe.engine.parallel.team import Team
 from caffe.engine.solving import finite, lr_policies, saving, state, testing
 from caffe.engine.solving.evaluation import AP_VERSIONS, EVALUATIONS
-from caffe.engine.solving.memory_order import in_order_of, pieces
 from caffe.engine.solving.nets import make_test_nets, make_train_net, solver_parameter
 from caffe.engine.solving.progress import (
     Clock,
