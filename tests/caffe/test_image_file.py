@@ -181,6 +181,7 @@ def test_more_pixels_than_the_bytes_can_hold(folder):
 
 @pytest.mark.parametrize("content", [
     b"", b"hello", b"\xff\xd8", b"\xff\xd8\xff\xe0\0\x10", b"GIF89a", b"BM", b"\x89PNG\r\n\x1a\n",
+    b"\x89PNG\r\n\x1a\n\0\0\0\5IHDR\0\0\0\0\6v!%\t",          # found by fuzzing: its first chunk is whole, but short
     b"II*\0\x08\0\0\0", b"RIFF\0\0\0\0WEBP", png(4, 5)])
 @pytest.mark.parametrize("read", [image_file.decode, image_file.decode_exactly])
 def test_what_is_no_image(content, read):

@@ -101,7 +101,11 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def _check_png_chunks(content: bytes) -> None:
-    """ValueError if a chunk is longer than what is left; OpenCV takes memory for its length."""
+    """ValueError if the header is cut, or a chunk is longer than what is left; OpenCV takes memory
+    for its length.
+    """
+    if len(content) < len(_PNG) + 25:
+        raise ValueError("the header is cut")
     place = len(_PNG)
     while place + 8 <= len(content):
         place += 12 + struct.unpack(">I", content[place:place + 4])[0]
