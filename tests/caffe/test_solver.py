@@ -341,7 +341,7 @@ def test_the_pipelines_of_scripts_find_their_numbers(capsys, tmp_path):
 
     def shell(command):
         return subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True,
-                              env={"LOG": str(log), "PATH": "/usr/bin:/bin"}).stdout.split()
+                              cwd=tmp_path, env={"LOG": log.name, "PATH": "/usr/bin:/bin"}).stdout.split()
 
     assert shell("grep ', lr = ' $LOG | awk '{print $9}'") == ["0.1", "0.1"]
     losses = shell("grep ', loss = ' $LOG | awk -F = '{print $2}'")
