@@ -23,15 +23,19 @@ Lattice = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]   # stride, p
 
 @cache
 def int8_computable() -> bool:
-    """Whether this torch has products of 8-bit numbers for this processor."""
+    """Whether this torch has exact products of 8-bit numbers for this processor.
+
+    Without VNNI oneDNN adds two of them in 16 bits, where they are cut.
+    """
     if not torch.backends.mkldnn.is_available() or \
             not all(hasattr(torch.ops.onednn, name) for name in OPERATORS):
         return False
     try:                        # they may be there for other processors only
-        rounded = round_matrix(torch.eye(4))
+        rounded = round_matrix(torch.ones(16, 64))
         product = Int8(Levels(1.0, 0), None, torch.float32, rounded.scales)
-        y = product.linear(torch.ones(1, 4, dtype=torch.uint8), rounded.weight, None, "none")
-        return bool(torch.allclose(y, torch.ones(1, 4)))
+        largest_ones = torch.full((8, 64), 255, dtype=torch.uint8)
+        y = product.linear(largest_ones, rounded.weight, None, "none")
+        return bool(torch.allclose(y, torch.tensor(255.0 * 64)))
     except RuntimeError:
         return False
 

@@ -106,7 +106,8 @@ class Watched(Optimized):
             raise CaffeError('precision "int8" is for nets in float32 on the CPU')
         if not int8_computable():
             raise CaffeError('precision "int8": this torch has no products of 8-bit numbers for '
-                             'this processor')
+                             'this processor, or only ones that cut large sums (without VNNI '
+                             'instructions): take float32')
         if not fast_int8():
             log.warning('precision "int8": this processor has no VNNI instructions, so that it '
                         "may be slower than float32")
