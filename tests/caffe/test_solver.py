@@ -16,7 +16,7 @@ import caffe
 from caffe.engine.errors import CaffeError, PrototxtError, WeightsError
 from caffe.engine.formats.snapshot import read_state, write_state
 from caffe.engine.solving.solver import solver_parameter
-from caffe.engine.solving.update_rules import SOLVERS, get_solver
+from caffe.engine.solving.update_rules import SOLVERS, SGDSolver, get_solver
 from caffe.proto import caffe_pb2
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -166,6 +166,45 @@ def test_the_diff_after_an_update_is_the_step_and_gradients_add_to_it():
     solver.net.clear_param_diffs()
     solver.net.run_backward()
     torch.testing.assert_close(weight.diff_tensor, added, rtol=1e-4, atol=1e-4)
+
+
+class OwnRule(SGDSolver):
+    """The same rule, as others write it: no kernel does it in one pass."""
+
+    def update(self, gradient, history, rate):
+        return history[0].mul_(self.param.momentum).add_(gradient, alpha=rate)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("decay, norm, passes, once", [
+    (0, "L2", 1, True), (0.1, "L2", 1, True), (0.1, "L2", 3, True), (0, "L1", 2, True),
+    (0.1, "L1", 1, False)])
+def test_one_pass_makes_the_steps_of_the_rule(decay, norm, passes, once, dtype):
+    found = []
+    for kind in (SGDSolver, OwnRule):
+        caffe.set_random_seed(4)
+        solver = kind(message(
+            f'momentum: 0.9 base_lr: 0.01 lr_policy: "step" gamma: 0.3 stepsize: 2 weight_decay: '
+            f'{decay} regularization_type: "{norm}" iter_size: {passes}', FILTERS))
+        solver.step(5)
+        found.append([(b.tensor.clone(), b.diff_tensor.clone())
+                      for b in solver.net.learnable_params])
+        value, gradient, buffer = torch.randn(3, 4, 3, 5, 5, dtype=dtype).unbind()
+        before = gradient.clone()
+        done = solver.in_one_pass(value, gradient, [buffer], 0.01, decay)
+        assert done == (once and kind is SGDSolver)
+        assert torch.equal(gradient, before)        # the step is in the buffer
+    for mine, theirs in zip(*found):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-7)
+
+
+def test_what_lies_otherwise_is_not_done_in_one_pass():
+    solver = get_solver(message('momentum: 0.9 base_lr: 0.01 lr_policy: "fixed"', FILTERS))
+    value, gradient, buffer = torch.randn(3, 4, 3, 5, 5).unbind()
+    last = gradient.contiguous(memory_format=torch.channels_last)
+    gaps = torch.randn(4, 3, 5, 10)[..., ::2]
+    for arrays in ((value, last, buffer), (gaps, gaps, gaps), (value, gradient.double(), buffer)):
+        assert not solver.in_one_pass(*arrays[:2], [arrays[2]], 0.01, 0.1)
 
 
 # --- going on ------------------------------------------------------------------------------------

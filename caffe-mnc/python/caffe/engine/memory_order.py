@@ -28,3 +28,14 @@ def in_order_of(value: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     if other.stride() == value.stride() or (other.is_contiguous() and value.is_contiguous()):
         return other
     return torch.empty_like(value).copy_(other)
+
+
+def alike_on_the_cpu(arrays: Sequence[torch.Tensor]) -> bool:
+    """Whether arrays of one shape are of one precision and lie alike, without gaps, on the CPU."""
+    first = arrays[0]
+    if first.device.type != "cpu" or not (first.is_contiguous() or (
+            first.dim() == 4 and first.is_contiguous(memory_format=torch.channels_last))):
+        return False
+    return all(x.dtype is first.dtype and x.device == first.device
+               and (x.stride() == first.stride() or (x.is_contiguous() and first.is_contiguous()))
+               for x in arrays[1:])

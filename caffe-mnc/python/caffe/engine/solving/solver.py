@@ -16,6 +16,7 @@ from caffe.engine.memory_order import in_order_of, pieces
 from caffe.engine.net.net import Net
 from caffe.engine.parallel.team import Team
 from caffe.engine.solving import finite, lr_policies, saving, state, testing
+from caffe.engine.solving.clipping import clip_gradients
 from caffe.engine.solving.evaluation import AP_VERSIONS, EVALUATIONS
 from caffe.engine.solving.nets import make_test_nets, make_train_net, solver_parameter
 from caffe.engine.solving.progress import (
@@ -80,6 +81,13 @@ class Solver:
         one is: `gradient` may then stay what it was.
         """
         raise NotImplementedError
+
+    def in_one_pass(self, value: torch.Tensor, gradient: torch.Tensor,
+                    history: list[torch.Tensor], rate: float, decay: float) -> bool:
+        """Normalize, regularize, `update` and subtract at once where the rule has a kernel for it:
+        then True, and the first buffer is the step. All of the parameter's shape.
+        """
+        return False
 
     # --- training ---------------------------------------------------------------------------
 
@@ -195,7 +203,7 @@ class Solver:
         if self._is_due(self.param.display):
             log.info(log.LEARNING_RATE, self.iter, rate)
         net, count = self.net, len(self.net.learnable_params)
-        self._clip_gradients()
+        clip_gradients(net.learnable_params, self.param.clip_gradients)
         for i, blob in enumerate(net.learnable_params):
             value, given = blob.tensor, blob.diff_tensor
             gradient, *history = [in_order_of(value, each)
@@ -212,6 +220,8 @@ class Solver:
     def _update(self, value: torch.Tensor, gradient: torch.Tensor, history: list[torch.Tensor],
                 rate: float, decay_mult: float) -> int | None:
         """Of one parameter; returns which buffer is the step, if one is."""
+        if self.in_one_pass(value, gradient, history, rate, self.param.weight_decay * decay_mult):
+            return 0
         for part, of_part, *buffers in pieces((value, gradient, *history)):
             self._normalize(of_part)
             self._regularize(part, of_part, decay_mult)
@@ -241,19 +251,6 @@ class Solver:
     def share_weights(self, net: Net) -> None:
         """Make `net` use the parameters of the net in training."""
         net.share_with(self.net)
-
-    def _clip_gradients(self) -> None:
-        """Scale all gradients so that their common L2 norm is at most clip_gradients."""
-        limit = self.param.clip_gradients
-        if limit < 0 or not self.net.learnable_params:
-            return
-        gradients = [blob.diff_tensor for blob in self.net.learnable_params]
-        norm = float(torch.stack([torch.linalg.vector_norm(g) for g in gradients]).norm())
-        if norm > limit:
-            log.info("Gradient clipping: scaling down gradients (L2 norm %g > %g) by scale factor "
-                     "%g", norm, limit, limit / norm)
-            for gradient in gradients:
-                gradient.mul_(limit / norm)
 
     def _normalize(self, gradient: torch.Tensor) -> None:
         if self.param.iter_size > 1:

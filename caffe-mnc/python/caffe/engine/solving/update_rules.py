@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from caffe.engine.errors import PrototxtError
+from caffe.engine.memory_order import alike_on_the_cpu
 from caffe.engine.registry import Registry
 from caffe.engine.solving.nets import solver_parameter
 from caffe.engine.solving.solver import Solver
@@ -32,6 +33,22 @@ class SGDSolver(Solver):
     def update(self, gradient: torch.Tensor, history: list[torch.Tensor],
                rate: float) -> torch.Tensor:
         return history[0].mul_(self.param.momentum).add_(gradient, alpha=rate)
+
+    def in_one_pass(self, value: torch.Tensor, gradient: torch.Tensor,
+                    history: list[torch.Tensor], rate: float, decay: float) -> bool:
+        """By torch's kernel on the CPU: h = momentum h + (1 - dampening) (g + weight_decay w), and
+        lr h is subtracted. All of one shape.
+        """
+        param, buffer, passes = self.param, history[0], self.param.iter_size
+        if type(self).update is not SGDSolver.update or not param.momentum \
+                or (decay and param.regularization_type != "L2") \
+                or not alike_on_the_cpu((value, gradient, buffer)):
+            return False
+        torch._fused_sgd_(      # g is a sum over the passes: their number goes into the factors
+            [value], [gradient], [buffer], weight_decay=decay * passes, momentum=param.momentum,
+            lr=1.0, dampening=1 - rate / passes, nesterov=False, maximize=False,
+            is_first_step=False)
+        return True
 
 
 @SOLVERS.register("Nesterov")
