@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -46,9 +47,17 @@ def folder(tmp_path, monkeypatch) -> Path:
 
 def bash(folder: Path, command: str) -> str:
     done = subprocess.run(["bash", "-c", command], cwd=folder, capture_output=True, text=True,
-                          timeout=300, check=False)
+                          timeout=900, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def free_port() -> int:
+    """Below those that systems hand out by themselves, so that it stays free until it is taken."""
+    for port in range(20000 + os.getpid() % 5000, 30000):
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+    raise OSError("no port is free from 20000 to 30000")
 
 
 def weights(folder: Path) -> bytes:
@@ -97,8 +106,7 @@ def test_workers_of_caffe_train_and_restarts_of_torchrun_give_the_same_weights(f
 
 def test_two_machines_as_slurm_starts_them(folder):
     """srun starts the command on each machine; here both are this one."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     stand_ins = "scontrol() { echo localhost; }; srun() { \"$@\" & one=$!; \"$@\" & two=$!; wait $one && wait $two; }\n"
     said = bash(folder, stand_ins + "export SLURM_NNODES=2 SLURM_JOB_NODELIST=x\n"
                 + SLURM.replace("29400", str(port)))
